@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Sets up a complete set of secrets: asks a few questions, or none (--non-interactive)."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.utils.interpreter import PROJECT_DIRECTORY, use_project_interpreter
+
+use_project_interpreter("click", "cryptography", "dotenv", "filelock", "questionary", "rich")
+
+import click
+
+from src.ops.deployment import PRODUCTION, Deployment
+from src.ops.setup import Options, apply_setup, check_backend, inspect_store, plan_setup, read_choices
+from src.ops.terminal.report import run_command
+from src.ops.terminal.screen import Screen
+from src.utils.secrets.settings import SecretsBackend
+
+BACKENDS = [name for backend in SecretsBackend for name in (backend.value, *backend.aliases)]
+
+
+def _split_pairs(_context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    files = {}
+    for pair in pairs:
+        name, separator, path = pair.partition("=")
+        if not (name and separator and path):
+            raise click.BadParameter("give it as NAME=PATH, where PATH is a file that holds the value")
+        files[name] = path
+    return files
+
+
+@click.command(context_settings={"max_content_width": 100})
+@click.option(
+    "--backend", type=click.Choice(BACKENDS, case_sensitive=False), help="The store; asked for when left out."
+)
+@click.option("--environment", default=PRODUCTION, metavar="NAME", help="One deployment beside another.")
+@click.option("--non-interactive", is_flag=True, help="Ask nothing; implies --yes.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and stop.")
+@click.option("--yes", is_flag=True, help="Write without asking for confirmation.")
+@click.option("--import", "import_source", metavar="FILE|-", help="Take values from a dotenv or JSON file.")
+@click.option("--replace", is_flag=True, help="Let imported values replace existing ones.")
+@click.option(
+    "--set-file",
+    multiple=True,
+    metavar="NAME=PATH",
+    callback=_split_pairs,
+    help="Take a value from a file. Repeatable.",
+)
+@click.option("--master-key-file", metavar="PATH", help="The master key's file: read if it is there, else written.")
+@click.option("--env-file", metavar="FILE", help="The settings file, in place of .env.production.")
+@click.option("--project-directory", default=PROJECT_DIRECTORY, metavar="DIR", help="The project's folder.")
+@click.option("--catalog", metavar="FILE", help="The catalogue, in place of config/catalog.toml.")
+def main(
+    backend: str | None,
+    environment: str,
+    non_interactive: bool,
+    dry_run: bool,
+    yes: bool,
+    import_source: str | None,
+    replace: bool,
+    set_file: dict[str, str],
+    master_key_file: str | None,
+    env_file: str | None,
+    project_directory: str,
+    catalog: str | None,
+) -> None:
+    """Set up the secrets: generate, ask, import, encrypt, verify.
+
+    Running it again keeps what is there and offers to add, change or rotate.
+
+    \b
+    Examples:
+      make secrets
+      python scripts/setup_secrets.py --non-interactive --backend file
+      python scripts/setup_secrets.py --import old.env --dry-run
+    """
+    if not non_interactive and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError("This asks questions and needs a terminal; without one, give --non-interactive")
+    deployment = Deployment.locate(
+        project_directory=project_directory, environment=environment, catalog=catalog, env_file=env_file
+    )
+    options = Options(
+        backend=SecretsBackend.from_name(backend) if backend else None,
+        non_interactive=non_interactive,
+        dry_run=dry_run,
+        yes=yes,
+        import_source=import_source,
+        replace=replace,
+        set_files=set_file,
+        master_key_file=master_key_file,
+    )
+    if non_interactive:
+        _run_unattended(deployment, options)
+    else:
+        _run_wizard(deployment, options)
+
+
+def _run_wizard(deployment: Deployment, options: Options) -> None:
+    from src.ops.wizard import Wizard
+
+    choices, imported = read_choices(options, deployment, sys.stdin)
+    Wizard(deployment, options, choices, imported, Screen()).run()
+
+
+def _run_unattended(deployment: Deployment, options: Options) -> None:
+    from src.ops.wizard import show_import, show_plan, show_result
+
+    screen = Screen()
+    choices, imported = read_choices(options, deployment, sys.stdin)
+    backend = options.backend
+    if backend is None:
+        backend = deployment.settings().backend if deployment.is_set_up else SecretsBackend.FILE
+    check_backend(backend, deployment)
+    store = inspect_store(deployment, backend, options.master_key_file)
+    plan = plan_setup(deployment, store, choices)
+    if imported:
+        show_import(screen, imported)
+    show_plan(screen, deployment, store, plan, imported)
+    if options.dry_run:
+        screen.say("Dry run: nothing was written.")
+        return
+    report = apply_setup(deployment, store, plan)
+    show_result(screen, deployment, store, plan, report)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(lambda: main.main(standalone_mode=False)))

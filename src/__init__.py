@@ -1,0 +1,1 @@
+"""The CCTV Face Detection system."""

@@ -1,0 +1,233 @@
+"""Carrying a plan out: each step verified, all of them undone when one fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.atomicfile import make_private_directory, replace_file, write_error
+from src.utils.secrets.backends.file import NO_FILE, FileBackend
+from src.utils.secrets.errors import StoreError
+from src.utils.secrets.manager import open_backend
+from src.utils.secrets.settings import SecretsBackend
+from src.utils.secrets.snapshot import utc_now
+
+from .dotenv import quote, write_dotenv
+from .interrupts import deferred_interrupts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from src.utils.secrets.masterkey import MasterKey
+
+    from .deployment import Deployment
+    from .plan import Plan
+
+KEY_FILE_MODE = 0o400
+
+
+@dataclass(frozen=True)
+class FileTarget:
+    """Where an encrypted file goes, and with which key.
+
+    Attributes:
+        path: The file.
+        master_key: The key.
+        key_file: File that holds the key and that ``.env.production`` names; ``None``: the key comes from elsewhere.
+        key_is_new: Whether ``key_file`` has to be written.
+        revision: What the file was when the plan was made.
+        start_over: Whether a file that does not open is put aside for a new one.
+    """
+
+    path: str
+    master_key: MasterKey
+    key_file: str | None
+    key_is_new: bool
+    revision: str
+    start_over: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done.
+
+    Attributes:
+        written_files: The files that are there now.
+        lost_file: Where a file that did not open was put aside.
+    """
+
+    written_files: list[str] = field(default_factory=list)
+    lost_file: str | None = None
+
+
+def apply_to_file(deployment: Deployment, plan: Plan, target: FileTarget) -> Report:
+    """Write the key file, the encrypted file and the settings, in this order, and read everything back.
+
+    Raises:
+        SecretsError: A step failed; what was there before is there again.
+        KeyboardInterrupt: Ctrl-C came; what was there before is there again.
+    """
+    with deferred_interrupts() as check, ExitStack() as undo:
+        written = []
+        check()
+        if target.key_is_new:
+            assert target.key_file is not None
+            _write_key_file(target.key_file, target.master_key, undo)
+            written.append(target.key_file)
+        check()
+        _make_directories(os.path.dirname(target.path), undo)
+        lost_file = _put_aside(target, undo) if target.start_over else None
+        if plan.written:
+            _save(plan, target, undo)
+        written.append(target.path)
+        check()
+        _write_settings(
+            deployment.settings_file, _file_settings(deployment, target), _settings_heading(deployment), undo
+        )
+        written.append(deployment.settings_file)
+        check()
+        _verify(deployment, plan, target)
+        check()
+        undo.pop_all()
+    return Report(written, lost_file)
+
+
+def apply_to_dotenv(deployment: Deployment, plan: Plan) -> Report:
+    """Write the secrets of the environment store into the dotenv file, and read them back.
+
+    Raises:
+        SecretsError: It failed; the file is as it was.
+        KeyboardInterrupt: Ctrl-C came; the file is as it was.
+    """
+    path = deployment.compose_file
+    lines: dict[str, str | None] = {"SECRETS_BACKEND": SecretsBackend.ENV.value}
+    lines |= {planned.spec.name: planned.value for planned in plan.written}
+    heading = f"# Development secrets of {deployment.catalog.application}. Never commit.\n"
+    with deferred_interrupts() as check, ExitStack() as undo:
+        check()
+        _write_settings(path, lines, heading, undo)
+        check()
+        _compare(plan, open_backend(deployment.settings(SecretsBackend.ENV)).load().values, path)
+        check()
+        undo.pop_all()
+    return Report([path])
+
+
+def check_dotenv_values(plan: Plan) -> None:
+    """Refuse, before anything is asked to be confirmed, what a dotenv file cannot hold.
+
+    Raises:
+        InvalidSecretError: A value would read back differently.
+    """
+    for planned in plan.written:
+        assert planned.value is not None
+        quote(planned.spec.name, planned.value)
+
+
+def _write_key_file(path: str, master_key: MasterKey, undo: ExitStack) -> None:
+    _make_directories(os.path.dirname(os.path.abspath(path)), undo)
+    replace_file(path, f"{master_key.text()}\n".encode(), mode=KEY_FILE_MODE, must_not_exist=True)
+    undo.callback(_remove, path)
+
+
+def _make_directories(path: str, undo: ExitStack) -> None:
+    for directory in reversed(make_private_directory(path)):
+        undo.callback(_remove_directory, directory)
+
+
+def _put_aside(target: FileTarget, undo: ExitStack) -> str:
+    lost_file = f"{target.path}.lost-{utc_now().replace(':', '')}"
+    for path, lost in ((target.path, lost_file), (f"{target.path}.sum", f"{lost_file}.sum")):
+        if not os.path.exists(path):
+            continue
+        try:
+            os.rename(path, lost)
+        except OSError as error:
+            raise write_error(lost, error) from None
+        undo.callback(os.rename, lost, path)
+    return lost_file
+
+
+def _save(plan: Plan, target: FileTarget, undo: ExitStack) -> None:
+    backend = FileBackend(target.path, target.master_key)
+    before = NO_FILE if target.start_over else target.revision
+    saved = backend.save(plan.changes(), expected_revision=before)
+    undo.callback(backend.revert, written=saved.revision, before=before)
+
+
+def _write_settings(path: str, lines: dict[str, str | None], heading: str, undo: ExitStack) -> None:
+    before = _read_file(path)
+    mode = os.stat(path).st_mode & 0o777 if before is not None else 0
+    write_dotenv(path, lines, heading=heading)
+    undo.callback(_restore, path, before, mode, _read_file(path))
+
+
+def _file_settings(deployment: Deployment, target: FileTarget) -> dict[str, str | None]:
+    lines: dict[str, str | None] = {
+        "SECRETS_BACKEND": SecretsBackend.FILE.value,
+        "SECRETS_FILE_PATH": _relative(target.path, deployment.project_directory),
+        "SECRETS_MASTER_KEY_ID": target.master_key.ids[0],
+    }
+    if target.key_file is not None:
+        lines["SECRETS_MASTER_KEY_FILE"] = os.path.abspath(target.key_file)
+    return lines
+
+
+def _settings_heading(deployment: Deployment) -> str:
+    return f"# Settings of {deployment.catalog.application} ({deployment.environment}). No secret belongs in here.\n"
+
+
+def _verify(deployment: Deployment, plan: Plan, target: FileTarget) -> None:
+    """Open the store once more, the way the application will."""
+    settings = deployment.settings(SecretsBackend.FILE)
+    if target.key_file is None:
+        snapshot = FileBackend(settings.file_path, target.master_key).load()
+    else:
+        snapshot = open_backend(settings).load()
+    _compare(plan, snapshot.values, target.path)
+
+
+def _compare(plan: Plan, stored: Mapping[str, str], where: str) -> None:
+    different = [name for name, value in plan.values().items() if stored.get(name) != value]
+    if different:
+        raise StoreError(
+            f"{', '.join(different)} read back differently from {where}",
+            hint="A variable of that name may be set in this shell: check with `env`, unset it, and run this again",
+        )
+
+
+def _restore(path: str, before: bytes | None, mode: int, written: bytes | None) -> None:
+    """Bring a file back to what it was, unless somebody has changed it since it was written."""
+    if _read_file(path) != written:
+        return
+    if before is None:
+        _remove(path)
+        return
+    status = os.stat(path)
+    replace_file(path, before, mode=mode, owner=(status.st_uid, status.st_gid))
+
+
+def _read_file(path: str) -> bytes | None:
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _remove_directory(path: str) -> None:
+    # Not empty: somebody else has put something there meanwhile.
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+
+
+def _relative(path: str, directory: str) -> str:
+    relative = os.path.relpath(path, directory)
+    return path if relative.startswith("..") else relative

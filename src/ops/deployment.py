@@ -1,0 +1,159 @@
+"""One deployment: where its files are, and what its settings say."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.catalog import DEFAULT_PATH, Catalog, load_catalog
+from src.utils.secrets.errors import ConfigurationError
+from src.utils.secrets.settings import SecretsBackend, Settings, merge_dotenv
+
+from .dotenv import read_dotenv
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PRODUCTION = "production"
+_ENVIRONMENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,20}")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The files of one environment of one project.
+
+    Attributes:
+        project_directory: What every relative path starts from.
+        environment: ``production``, or the name of one beside it.
+        catalog: Its secrets.
+        settings_file: Its dotenv file of settings (``.env.production``), ``--env-file`` where that was given.
+        environ: The variables of the process.
+    """
+
+    project_directory: str
+    environment: str
+    catalog: Catalog
+    settings_file: str
+    environ: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def locate(
+        cls,
+        *,
+        project_directory: str,
+        environment: str = PRODUCTION,
+        catalog: str | None = None,
+        env_file: str | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Deployment:
+        """The deployment that the command line names.
+
+        Raises:
+            ConfigurationError: The environment's name cannot be used, or ``env_file`` is missing.
+            CatalogError: The catalogue cannot be used.
+        """
+        if not _ENVIRONMENT_NAME.fullmatch(environment) or environment == "example":
+            raise ConfigurationError(
+                f"{environment!r} cannot be the name of an environment",
+                hint="Use up to 21 of a-z, 0-9 and -, starting with a letter; 'example' is taken",
+            )
+        directory = os.path.abspath(project_directory)
+        if not os.path.isdir(directory):
+            raise ConfigurationError(
+                f"The project folder {directory} does not exist", hint="Name it: --project-directory DIR"
+            )
+        if env_file is not None and not os.path.isfile(env_file):
+            raise ConfigurationError(f"The settings file {env_file} does not exist", hint=f"Check it: ls -l {env_file}")
+        return cls(
+            project_directory=directory,
+            environment=environment,
+            catalog=load_catalog(catalog or os.path.join(directory, DEFAULT_PATH)),
+            settings_file=os.path.abspath(env_file) if env_file else os.path.join(directory, f".env.{environment}"),
+            environ=os.environ if environ is None else environ,
+        )
+
+    @property
+    def is_production(self) -> bool:
+        """Whether this is the deployment with the plain names."""
+        return self.environment == PRODUCTION
+
+    @property
+    def compose_file(self) -> str:
+        """The dotenv file with Compose's settings, and with the secrets of the environment store."""
+        return os.path.join(self.project_directory, ".env" if self.is_production else f".env.{self.environment}")
+
+    @property
+    def default_secrets_file(self) -> str:
+        """The encrypted file, relative to the project."""
+        return "config/secrets.enc" if self.is_production else f"config/secrets.{self.environment}.enc"
+
+    @property
+    def default_key_file(self) -> str:
+        """Where the wizard puts the master key."""
+        base = self.environ.get("XDG_CONFIG_HOME") or os.path.join(self._home(), ".config")
+        name = "master" if self.is_production else self.environment
+        return os.path.join(base, self.catalog.slug, f"{name}.key")
+
+    @property
+    def default_docker_directory(self) -> str:
+        """Where the Docker secrets go, relative to the project."""
+        return "secrets" if self.is_production else f"secrets/{self.environment}"
+
+    @property
+    def compose_project_name(self) -> str:
+        """Keeps this environment's containers and volumes apart from the others'."""
+        return self.catalog.slug if self.is_production else f"{self.catalog.slug}-{self.environment}"
+
+    def variables(self) -> dict[str, str]:
+        """The environment, completed with this deployment's dotenv files."""
+        merged = merge_dotenv(self.environ, read_dotenv(self.settings_file))
+        if self._backend_name(merged) in (SecretsBackend.ENV.value, *SecretsBackend.ENV.aliases):
+            merged = merge_dotenv(merged, read_dotenv(self.compose_file))
+        merged.setdefault("SECRETS_FILE_PATH", self.default_secrets_file)
+        return merged
+
+    def settings(self, backend: SecretsBackend | None = None) -> Settings:
+        """The settings, as the run-time library understands them."""
+        return Settings(self.variables(), project_directory=self.project_directory, backend=backend)
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether anything says which store this deployment uses."""
+        return bool(self.environ.get("SECRETS_BACKEND")) or any(
+            os.path.exists(path) for path in (self.settings_file, self.compose_file)
+        )
+
+    def require_set_up(self) -> None:
+        """Refuse to go on without a store.
+
+        Raises:
+            ConfigurationError: Nothing says which store to use.
+        """
+        if not self.is_set_up:
+            raise ConfigurationError(
+                f"No secrets are set up here: neither {self.settings_file} nor SECRETS_BACKEND is there",
+                hint=self.wizard_command(),
+            )
+
+    def wizard_command(self) -> str:
+        """The command that sets this deployment up."""
+        if self.is_production:
+            return "make secrets"
+        return f"python scripts/setup_secrets.py --environment {self.environment}"
+
+    def shown(self, path: str) -> str:
+        """``path`` as people write it: relative inside the project, with ``~`` inside the home folder."""
+        relative = os.path.relpath(path, self.project_directory)
+        if not relative.startswith(".."):
+            return relative
+        home = self._home()
+        return "~" + path[len(home) :] if path.startswith(home + os.sep) else path
+
+    def _home(self) -> str:
+        return self.environ.get("HOME") or os.path.expanduser("~")
+
+    @staticmethod
+    def _backend_name(variables: Mapping[str, str]) -> str:
+        return (variables.get("SECRETS_BACKEND") or SecretsBackend.ENV.value).strip().lower()

@@ -1,0 +1,254 @@
+"""The Docker secrets: one file for each secret of the catalogue, owned by the user that the app's container runs as.
+
+Compose mounts each file as it is: owner and mode count, and the ``uid``, ``gid`` and ``mode`` of its long syntax do
+not. Every file that Compose lists must be there, so an optional secret that is not set has an empty file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.atomicfile import (
+    make_private_directory,
+    remove_stale_temporaries,
+    replace_file,
+    stage_file,
+    sync_directory,
+    write_error,
+)
+from src.utils.secrets.errors import SecretNotFoundError, StoreError
+from src.utils.secrets.settings import read_descriptor
+from src.utils.secrets.snapshot import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from src.utils.secrets.catalog import Catalog, SecretSpec
+    from src.utils.secrets.snapshot import Snapshot
+
+FILE_MODE = 0o400
+DEFAULT_APP_ID = 10001
+LARGEST_COMPARED_FILE = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class SecretFile:
+    """What one file has to be.
+
+    Attributes:
+        name: Its name in the folder.
+        content: Its bytes.
+    """
+
+    name: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A folder of Docker secrets.
+
+    Attributes:
+        directory: The folder.
+        uid: Who owns the files.
+        gid: Their group.
+    """
+
+    directory: str
+    uid: int
+    gid: int
+
+
+def render_files(catalog: Catalog, snapshot: Snapshot) -> list[SecretFile]:
+    """The files for what the store holds, in the catalogue's order.
+
+    Raises:
+        SecretNotFoundError: The store lacks a required secret.
+    """
+    values = {spec.name: snapshot.values.get(spec.name) for spec in catalog.secrets}
+    missing = [name for name in catalog.required_names if values[name] is None]
+    if missing:
+        raise SecretNotFoundError(
+            f"Required secrets are not in the store: {', '.join(missing)}",
+            hint="Run `make secrets`: it keeps what is there and adds what is missing",
+        )
+    files = []
+    for spec in catalog.secrets:
+        files.append(SecretFile(spec.docker_file, (values[spec.name] or "").encode()))
+        if spec.previous_file is not None:
+            files.append(SecretFile(spec.previous_file, _render_previous(spec, snapshot)))
+    return files
+
+
+def find_differences(files: list[SecretFile], target: Target) -> list[str]:
+    """What is not as it has to be in the folder, one line for each, naming files and never values."""
+    if not os.path.isdir(target.directory):
+        return [f"{target.directory}: the folder is missing"]
+    differences = []
+    for file in files:
+        fault = _fault(file, target)
+        if fault:
+            differences.append(f"{file.name}: {fault}")
+    differences += [f"{name}: not in the catalogue" for name in find_extra(files, target.directory)]
+    return differences
+
+
+def find_extra(files: list[SecretFile], directory: str) -> list[str]:
+    """Files of the kind that this module writes, which nothing in the catalogue explains."""
+    known = {file.name for file in files}
+    return sorted(
+        entry.name
+        for entry in os.scandir(directory)
+        if entry.name.endswith((".txt", "_previous.json")) and entry.name not in known
+    )
+
+
+def write_files(files: list[SecretFile], target: Target) -> list[str]:
+    """Write what differs, all or nothing.
+
+    Every new file is complete on the disk before the first one takes its place, and one that then fails puts the ones
+    before it back.
+
+    Returns:
+        Names of the files written.
+
+    Raises:
+        StoreError: A file could not be written; the folder is as it was.
+    """
+    made = make_private_directory(target.directory)
+    with ExitStack() as undo:
+        for directory in made:
+            undo.callback(os.rmdir, directory)
+        changed = [file for file in files if _fault(file, target)]
+        for file in changed:
+            remove_stale_temporaries(os.path.join(target.directory, file.name))
+        staged = []
+        for file in changed:
+            path = os.path.join(target.directory, file.name)
+            owner = (target.uid, target.gid)
+            staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=owner))
+            undo.callback(staged[-1].discard)
+        for new in staged:
+            restore = _remember(new.path)
+            new.commit(sync=False)
+            undo.callback(restore)
+        sync_directory(target.directory)
+        undo.pop_all()
+    return [file.name for file in changed]
+
+
+def prune(files: list[SecretFile], directory: str) -> tuple[list[str], list[str]]:
+    """Remove the files of secrets that are no longer in the catalogue.
+
+    Returns:
+        Names removed, and names left alone because they are not files that only their owner can read, as the ones
+        written here are.
+
+    Raises:
+        StoreError: One could not be removed.
+    """
+    removed, kept = [], []
+    for name in find_extra(files, directory):
+        path = os.path.join(directory, name)
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) != FILE_MODE:
+            kept.append(name)
+            continue
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise write_error(path, error) from None
+        removed.append(name)
+    return removed, kept
+
+
+def _render_previous(spec: SecretSpec, snapshot: Snapshot) -> bytes:
+    metadata = snapshot.metadata.get(spec.name)
+    now = utc_now()
+    entries = [
+        {"value": old.value, "replaced_at": old.replaced_at, "valid_until": old.valid_until}
+        for old in (metadata.previous if metadata else ())
+        if old.is_valid(now)
+    ]
+    return json.dumps(entries, ensure_ascii=False).encode()
+
+
+def _fault(file: SecretFile, target: Target) -> str | None:
+    path = os.path.join(target.directory, file.name)
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return "missing"
+    if not stat.S_ISREG(status.st_mode):
+        return "not a regular file"
+    if stat.S_IMODE(status.st_mode) != FILE_MODE:
+        return f"mode {stat.S_IMODE(status.st_mode):04o} instead of {FILE_MODE:04o}"
+    if (status.st_uid, status.st_gid) != (target.uid, target.gid):
+        return f"owner {status.st_uid}:{status.st_gid} instead of {target.uid}:{target.gid}"
+    content = _read(path)
+    return None if content == file.content else "not the value in the store"
+
+
+def _read(path: str) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return read_descriptor(descriptor, LARGEST_COMPARED_FILE)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be read: {error.strerror}", hint=f"Run this as its owner, or as root: ls -l {path}"
+        ) from None
+
+
+def _remember(path: str) -> Callable[[], None]:
+    """What brings the file back that is at ``path`` now."""
+    if not os.path.lexists(path):
+        return lambda: os.unlink(path)
+    content, status = _read(path), os.lstat(path)
+    return lambda: replace_file(
+        path, content, mode=stat.S_IMODE(status.st_mode), owner=(status.st_uid, status.st_gid)
+    )
+
+
+def container_owner(environ: Mapping[str, str], engine: str) -> tuple[int, int, int, int]:
+    """Who runs the app's container, and who owns its files outside of it.
+
+    Args:
+        environ: ``APP_UID`` and ``APP_GID`` choose the user when root runs this.
+        engine: ``rootful``, ``rootless``, or ``userns:UID:GID`` with the first ids of the subordinate range.
+
+    Returns:
+        ``APP_UID`` and ``APP_GID`` for Compose, then user and group id of the files on this machine.
+
+    Raises:
+        StoreError: An id is not a number, or this user cannot give files away as the engine needs it.
+    """
+    if engine == "rootless":
+        return 0, 0, os.geteuid(), os.getegid()
+    if os.geteuid() == 0:
+        uid, gid = _id(environ, "APP_UID", DEFAULT_APP_ID), _id(environ, "APP_GID", DEFAULT_APP_ID)
+    else:
+        uid, gid = os.geteuid(), os.getegid()
+    if not engine.startswith("userns:"):
+        return uid, gid, uid, gid
+    if os.geteuid() != 0:
+        raise StoreError(
+            "This Docker engine maps container users to others (userns-remap); only root can write files for them",
+            hint="sudo ./scripts/generate_docker_secrets.sh",
+        )
+    first_uid, first_gid = (int(number) for number in engine.split(":")[1:])
+    return uid, gid, first_uid + uid, first_gid + gid
+
+
+def _id(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    if not text.isdecimal() or not 0 < int(text) < 2**31:
+        raise StoreError(f"{name}={text!r} is not a user or group id", hint=f"Use a number, for example {name}=10001")
+    return int(text)

@@ -1,0 +1,137 @@
+"""Reading and writing dotenv files so that python-dotenv, a POSIX shell and Compose all see the same values."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from typing import TYPE_CHECKING
+
+from dotenv.parser import Binding, parse_stream
+
+from src.utils.secrets.atomicfile import replace_file
+from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
+from src.utils.secrets.settings import read_value_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NEW_FILE_MODE = 0o600
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
+# In single quotes, a shell takes everything as it is, but python-dotenv reads \\ as \ and both python-dotenv and
+# Compose read \' as a quote that does not end the value.
+_NOT_IN_SINGLE_QUOTES = re.compile(r"'|\\\\|\\\Z")
+_NOT_IN_DOUBLE_QUOTES = re.compile(r'[$`"\\!]')
+
+
+def quote(name: str, value: str) -> str:
+    """``value`` as it stands behind ``NAME=``.
+
+    Args:
+        name: For the error.
+        value: Anything printable, newlines included.
+
+    Raises:
+        InvalidSecretError: No quoting gives this value to all three readers.
+    """
+    if _PLAIN.fullmatch(value):
+        return value
+    if "\r" not in value and "\0" not in value:
+        if not _NOT_IN_SINGLE_QUOTES.search(value):
+            return f"'{value}'"
+        if not _NOT_IN_DOUBLE_QUOTES.search(value):
+            return f'"{value}"'
+    raise InvalidSecretError(
+        f"{name} cannot be written to a dotenv file: python-dotenv, shells and Compose would each read it differently",
+        hint=f"Put the value into a file of its own (mode 0400) and set {name}_FILE to its path,\n"
+        "or choose a value without a mix of quotes, backslashes and $",
+    )
+
+
+def read_dotenv(path: str) -> dict[str, str | None]:
+    """Names and values of a dotenv file; no ``$`` is expanded. A missing file is an empty one.
+
+    Raises:
+        ConfigurationError: It cannot be read, or a line of it is not ``NAME=value``.
+    """
+    return {binding.key: binding.value for binding in _bindings(_read_text(path), path) if binding.key}
+
+
+def parse_dotenv(text: str, source: str) -> dict[str, str | None]:
+    """Names and values in the text of a dotenv file. ``source`` is for the error."""
+    return {binding.key: binding.value for binding in _bindings(text, source) if binding.key}
+
+
+def write_dotenv(
+    path: str,
+    changes: Mapping[str, str | None],
+    *,
+    heading: str = "",
+    private: bool = True,
+    owner: tuple[int, int] | None = None,
+) -> None:
+    """Set lines of a dotenv file, and keep everything else in it as it is.
+
+    Args:
+        path: The file; an existing one keeps its owner.
+        changes: New values by name; ``None`` removes the line.
+        heading: Comment at the top of a new file.
+        private: Close an existing file to other users (0600); a new one always is.
+        owner: User and group id of a new file; the caller's when left out.
+
+    Raises:
+        ConfigurationError: The existing file cannot be understood.
+        InvalidSecretError: A value cannot be written so that it reads back the same.
+        StoreError: The file cannot be written.
+    """
+    text = _read_text(path)
+    updated = update_text(text, changes, path) if text or not heading else update_text(heading, changes, path)
+    mode = NEW_FILE_MODE
+    if os.path.exists(path):
+        status = os.stat(path)
+        mode = NEW_FILE_MODE if private else status.st_mode & 0o777
+        owner = (status.st_uid, status.st_gid)
+        if updated == text and mode == status.st_mode & 0o777:
+            return
+    replace_file(path, updated.encode(), mode=mode, owner=owner)
+
+
+def update_text(text: str, changes: Mapping[str, str | None], source: str) -> str:
+    """``text`` with lines set, removed or added; the first line of a name is replaced, further ones are dropped."""
+    waiting = {name: None if value is None else f"{name}={quote(name, value)}\n" for name, value in changes.items()}
+    parts = []
+    for binding in _bindings(text, source):
+        if binding.key is None or binding.key not in changes:
+            parts.append(binding.original.string)
+            continue
+        line = waiting.pop(binding.key, None)
+        if line:
+            parts.append(_leading_lines(binding) + line)
+    updated = "".join(parts)
+    added = "".join(line for line in waiting.values() if line)
+    if added and updated and not updated.endswith("\n"):
+        updated += "\n"
+    return updated + added
+
+
+def _leading_lines(binding: Binding) -> str:
+    original = binding.original.string
+    return original[: len(original) - len(original.lstrip())]
+
+
+def _bindings(text: str, source: str) -> list[Binding]:
+    bindings = list(parse_stream(io.StringIO(text)))
+    for binding in bindings:
+        if binding.error:
+            line = binding.original.line + _leading_lines(binding).count("\n")
+            raise ConfigurationError(
+                f"Line {line} of {source} is not NAME=value", hint="Mend or remove that line; quote values with spaces"
+            )
+    return bindings
+
+
+def _read_text(path: str) -> str:
+    if not os.path.lexists(path):
+        return ""
+    text = read_value_file(path, "The settings")
+    return text if not text or text.endswith("\n") else text + "\n"

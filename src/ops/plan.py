@@ -1,0 +1,159 @@
+"""What a set-up will do, decided before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.changes import Change
+from src.utils.secrets.errors import InvalidSecretError
+from src.utils.secrets.snapshot import utc_after
+
+from .generate import generate_value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from src.utils.secrets.catalog import Catalog, SecretSpec
+
+GRACE_SECONDS = 24 * 60 * 60.0
+
+
+class Origin(Enum):
+    """Where the value of a planned secret comes from."""
+
+    GENERATED = "generated"
+    TYPED = "typed"
+    KEPT = "kept"
+    IMPORTED = "imported"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class PlannedSecret:
+    """One row of the plan.
+
+    Attributes:
+        spec: The secret.
+        origin: Where its value comes from.
+        value: The value; ``None`` when it is skipped.
+        replaces: Whether the store has another value now.
+    """
+
+    spec: SecretSpec
+    origin: Origin
+    value: str | None = field(default=None, repr=False)
+    replaces: bool = False
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the store does not have this value yet."""
+        return self.origin not in (Origin.KEPT, Origin.SKIPPED)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every secret of the catalogue, and what will become of it.
+
+    Attributes:
+        secrets: One row for each, in the catalogue's order.
+        unknown_names: What the store has besides; it stays as it is.
+    """
+
+    secrets: tuple[PlannedSecret, ...]
+    unknown_names: tuple[str, ...] = ()
+
+    def find(self, name: str) -> PlannedSecret:
+        """The row of ``name``."""
+        return next(planned for planned in self.secrets if planned.spec.name == name)
+
+    @property
+    def written(self) -> list[PlannedSecret]:
+        """The rows that change the store."""
+        return [planned for planned in self.secrets if planned.is_written]
+
+    def values(self) -> dict[str, str]:
+        """Every value that the store has afterwards, of the secrets in the catalogue."""
+        return {planned.spec.name: planned.value for planned in self.secrets if planned.value is not None}
+
+    def changes(self) -> dict[str, Change]:
+        """What to save."""
+        return {
+            planned.spec.name: Change(planned.value, previous_valid_until=_previous_valid_until(planned.spec))
+            for planned in self.written
+        }
+
+
+@dataclass
+class Choices:
+    """What a person decided, or the command line.
+
+    Attributes:
+        typed: Values that were typed.
+        imported: Values from a file.
+        regenerated: Names to generate anew although they have a value.
+        replace_by_import: Whether an imported value replaces one that is there.
+    """
+
+    typed: dict[str, str] = field(default_factory=dict, repr=False)
+    imported: dict[str, str] = field(default_factory=dict, repr=False)
+    regenerated: set[str] = field(default_factory=set)
+    replace_by_import: bool = False
+
+
+def make_plan(catalog: Catalog, existing: Mapping[str, str], choices: Choices) -> Plan:
+    """Decide for every secret: what a person typed comes first, then what is there, imports, defaults, a new value.
+
+    Raises:
+        InvalidSecretError: A feature would have some of its secrets and lack others.
+    """
+    planned = tuple(_plan_secret(spec, existing.get(spec.name), choices) for spec in catalog.secrets)
+    plan = Plan(planned, tuple(sorted(set(existing) - set(catalog.names))))
+    for feature in catalog.features:
+        _check_feature(feature, [plan.find(spec.name) for spec in catalog.of_feature(feature)])
+    return plan
+
+
+def _plan_secret(spec: SecretSpec, current: str | None, choices: Choices) -> PlannedSecret:
+    typed = choices.typed.get(spec.name)
+    imported = choices.imported.get(spec.name)
+    if typed is not None:
+        return _new_or_kept(spec, Origin.TYPED, typed, current)
+    if spec.name in choices.regenerated:
+        return PlannedSecret(spec, Origin.GENERATED, generate_value(spec), replaces=current is not None)
+    if imported is not None and (current is None or choices.replace_by_import):
+        return _new_or_kept(spec, Origin.IMPORTED, imported, current)
+    if current is not None:
+        return PlannedSecret(spec, Origin.KEPT, current)
+    if spec.generated:
+        return PlannedSecret(spec, Origin.GENERATED, generate_value(spec))
+    if spec.default is not None and spec.required:
+        return PlannedSecret(spec, Origin.TYPED, spec.default)
+    if spec.required:
+        raise InvalidSecretError(
+            f"{spec.name} has no value: {spec.description}", hint=f"Give one: --set-file {spec.name}=PATH"
+        )
+    return PlannedSecret(spec, Origin.SKIPPED)
+
+
+def _new_or_kept(spec: SecretSpec, origin: Origin, value: str, current: str | None) -> PlannedSecret:
+    if value == current:
+        return PlannedSecret(spec, Origin.KEPT, current)
+    return PlannedSecret(spec, origin, value, replaces=current is not None)
+
+
+def _check_feature(feature: str, members: list[PlannedSecret]) -> None:
+    absent = [planned.spec.name for planned in members if planned.value is None]
+    if absent and len(absent) < len(members):
+        present = [planned.spec.name for planned in members if planned.value is not None]
+        raise InvalidSecretError(
+            f"{', '.join(present)} is set, but {', '.join(absent)} is not: {feature} needs both or neither",
+            hint="Give the missing one: " + " ".join(f"--set-file {name}=PATH" for name in absent),
+        )
+
+
+def _previous_valid_until(spec: SecretSpec) -> str | None:
+    if spec.previous_values == "kept":
+        return None
+    return utc_after(GRACE_SECONDS) if spec.previous_values == "grace" else ""

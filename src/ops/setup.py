@@ -1,0 +1,263 @@
+"""The set-up: what is there, what it will become, and doing it. With questions (``wizard.py``) or without."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.backends.file import NO_FILE, FileBackend, read_encrypted_file
+from src.utils.secrets.changes import check_value
+from src.utils.secrets.errors import ConfigurationError, MasterKeyError
+from src.utils.secrets.manager import open_backend
+from src.utils.secrets.masterkey import generate_master_key, load_master_key, read_master_key_file
+from src.utils.secrets.settings import (
+    MASTER_KEY_FAMILY,
+    SecretsBackend,
+    Settings,
+    credentials_directory_key,
+    read_value_file,
+)
+from src.utils.secrets.snapshot import Snapshot
+
+from .apply import FileTarget, Report, apply_to_dotenv, apply_to_file, check_dotenv_values
+from .importer import parse_import
+from .plan import Choices, Plan, make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TextIO
+
+    from src.utils.secrets.masterkey import MasterKey
+
+    from .deployment import Deployment
+    from .importer import Imported
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        backend: The store; asked for, or the one in use, when left out.
+        non_interactive: Ask nothing.
+        dry_run: Show the plan and stop.
+        yes: Do not ask for confirmation.
+        import_source: Path of a file with values, ``-`` for standard input.
+        replace: Whether imported values replace existing ones.
+        set_files: Name, and path of the file with its value.
+        master_key_file: The key file, read if it is there, else written.
+    """
+
+    backend: SecretsBackend | None = None
+    non_interactive: bool = False
+    dry_run: bool = False
+    yes: bool = False
+    import_source: str | None = None
+    replace: bool = False
+    set_files: Mapping[str, str] = field(default_factory=dict)
+    master_key_file: str | None = None
+
+
+@dataclass(frozen=True)
+class KeyChoice:
+    """The master key, and where it is kept.
+
+    Attributes:
+        key: The key.
+        file: Its file, to be named in ``.env.production``; ``None`` when it comes from elsewhere.
+        is_new: Whether it was made now.
+    """
+
+    key: MasterKey
+    file: str | None
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store as it was found.
+
+    Attributes:
+        backend: Its kind.
+        snapshot: What it holds; empty when there is none yet.
+        exists: Whether it holds anything of ours.
+        key: For the encrypted file: its key.
+        start_over: For the encrypted file: whether the file that is there does not open and is put aside.
+    """
+
+    backend: SecretsBackend
+    snapshot: Snapshot
+    exists: bool
+    key: KeyChoice | None = None
+    start_over: bool = False
+
+
+def read_choices(options: Options, deployment: Deployment, standard_input: TextIO) -> tuple[Choices, Imported | None]:
+    """The values that the command line names files for.
+
+    Raises:
+        ConfigurationError: A file cannot be read or used, or a name is not in the catalogue.
+    """
+    choices = Choices(replace_by_import=options.replace)
+    imported = None
+    if options.import_source is not None:
+        imported = parse_import(*_read_import(options.import_source, standard_input), deployment.catalog)
+        choices.imported.update(imported.values)
+    for name, path in options.set_files.items():
+        if deployment.catalog.find(name) is None:
+            raise ConfigurationError(
+                f"{name} is not in {deployment.catalog.path}",
+                hint=f"Known names: {', '.join(deployment.catalog.names)}",
+            )
+        value = read_value_file(path, f"--set-file {name}")
+        check_value(name, value)
+        choices.typed[name] = value
+    return choices, imported
+
+
+def inspect_store(deployment: Deployment, backend: SecretsBackend, master_key_file: str | None) -> Store:
+    """What the chosen store holds now.
+
+    Raises:
+        SecretsError: It is there, but cannot be read: with this key, by this user, or at all.
+    """
+    if backend is SecretsBackend.FILE:
+        return _inspect_file(deployment, master_key_file)
+    settings = deployment.settings(backend)
+    snapshot = open_backend(settings).load()
+    if backend is not SecretsBackend.ENV:
+        return Store(backend, snapshot, exists=bool(snapshot.values))
+    known = {name: value for name in deployment.catalog.names if (value := snapshot.values.get(name)) is not None}
+    return Store(backend, Snapshot(known), exists=bool(known))
+
+
+def start_over(deployment: Deployment, master_key_file: str | None) -> Store:
+    """An empty encrypted file, in place of one that does not open.
+
+    The key file in use is left alone: it may yet turn out to open something. A new one is made beside it.
+    """
+    if master_key_file is None:
+        master_key_file = _unused_path(deployment.default_key_file)
+    key = choose_key(deployment, master_key_file)
+    return Store(SecretsBackend.FILE, Snapshot({}, revision=NO_FILE), exists=False, key=key, start_over=True)
+
+
+def choose_key(deployment: Deployment, master_key_file: str | None) -> KeyChoice:
+    """The master key to use: the one that is configured, else the one in its usual file, else a new one.
+
+    Raises:
+        MasterKeyError: There is one, but it cannot be used.
+    """
+    variables = deployment.variables()
+    given = [name for name in MASTER_KEY_FAMILY if deployment.environ.get(name)]
+    if master_key_file is not None:
+        if given:
+            raise MasterKeyError(
+                f"--master-key-file and {given[0]} both name a master key", hint=f"Keep one: unset {given[0]}"
+            )
+        return _key_in_file(master_key_file, deployment)
+    if given or credentials_directory_key(variables):
+        return KeyChoice(load_master_key(variables), variables.get("SECRETS_MASTER_KEY_FILE"), is_new=False)
+    if variables.get("SECRETS_MASTER_KEY"):
+        return KeyChoice(load_master_key(variables), None, is_new=False)
+    return _key_in_file(variables.get("SECRETS_MASTER_KEY_FILE") or deployment.default_key_file, deployment)
+
+
+def make_target(deployment: Deployment, store: Store) -> FileTarget:
+    """Where the encrypted file goes."""
+    assert store.key is not None
+    return FileTarget(
+        path=deployment.settings(SecretsBackend.FILE).file_path,
+        master_key=store.key.key,
+        key_file=store.key.file,
+        key_is_new=store.key.is_new and store.key.file is not None,
+        revision=store.snapshot.revision,
+        start_over=store.start_over,
+    )
+
+
+def plan_setup(deployment: Deployment, store: Store, choices: Choices) -> Plan:
+    """The plan for these choices, checked against what the store can hold.
+
+    Raises:
+        InvalidSecretError: A value cannot be used.
+    """
+    plan = make_plan(deployment.catalog, store.snapshot.values, choices)
+    if store.backend is SecretsBackend.ENV:
+        check_dotenv_values(plan)
+    return plan
+
+
+def apply_setup(deployment: Deployment, store: Store, plan: Plan) -> Report:
+    """Write the plan to the store. See :mod:`.apply`."""
+    if store.backend is SecretsBackend.FILE:
+        return apply_to_file(deployment, plan, make_target(deployment, store))
+    return apply_to_dotenv(deployment, plan)
+
+
+def check_key_path(path: str, deployment: Deployment) -> str | None:
+    """What is wrong with keeping the master key at ``path``; ``None`` when nothing is."""
+    real = os.path.realpath(os.path.expanduser(path))
+    inside = os.path.realpath(deployment.project_directory)
+    if real == inside or real.startswith(inside + os.sep):
+        return "The key may not lie in the project's folder: whoever copies the folder would have both."
+    if os.path.isdir(real):
+        return "That is a folder; name a file in it."
+    return None
+
+
+def check_backend(backend: SecretsBackend, deployment: Deployment) -> None:
+    """Refuse a store that this version cannot set up.
+
+    Raises:
+        ConfigurationError: It cannot.
+    """
+    if backend in (SecretsBackend.FILE, SecretsBackend.ENV):
+        return
+    open_backend(Settings({}, project_directory=deployment.project_directory, backend=backend))
+
+
+def _inspect_file(deployment: Deployment, master_key_file: str | None) -> Store:
+    settings = deployment.settings(SecretsBackend.FILE)
+    token = read_encrypted_file(settings.file_path)
+    if token is None:
+        key = choose_key(deployment, master_key_file)
+        return Store(SecretsBackend.FILE, Snapshot({}, revision=NO_FILE), exists=False, key=key)
+    key = choose_key(deployment, master_key_file)
+    if key.is_new:
+        raise MasterKeyError(
+            f"SECRETS_MASTER_KEY not set: {settings.file_path} is there, but its key is not at {key.file}",
+            hint="Name the key file: python scripts/setup_secrets.py --master-key-file PATH\n"
+            "If the key is lost, run `make secrets` and choose to start over: it keeps the old file",
+        )
+    expected_key_id = settings.environ.get("SECRETS_MASTER_KEY_ID") or None
+    snapshot = FileBackend(settings.file_path, key.key, expected_key_id=expected_key_id).load()
+    return Store(SecretsBackend.FILE, snapshot, exists=True, key=key)
+
+
+def _key_in_file(path: str, deployment: Deployment) -> KeyChoice:
+    path = os.path.abspath(os.path.expanduser(path))
+    fault = check_key_path(path, deployment)
+    if fault:
+        raise MasterKeyError(f"{path}: {fault}", hint="Choose another place: --master-key-file PATH")
+    if os.path.lexists(path):
+        return KeyChoice(read_master_key_file(path, "The master key file"), path, is_new=False)
+    return KeyChoice(generate_master_key(path), path, is_new=True)
+
+
+def _unused_path(path: str) -> str:
+    stem, extension = os.path.splitext(path)
+    candidate, number = path, 2
+    while os.path.lexists(candidate):
+        candidate, number = f"{stem}-{number}{extension}", number + 1
+    return candidate
+
+
+def _read_import(source: str, standard_input: TextIO) -> tuple[str, str]:
+    if source != "-":
+        return read_value_file(source, "--import") + "\n", source
+    try:
+        return standard_input.read(), "standard input"
+    except UnicodeDecodeError:
+        raise ConfigurationError("standard input is not UTF-8 text", hint="Check what is piped in") from None

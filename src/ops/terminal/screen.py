@@ -1,0 +1,82 @@
+"""What people see between the questions."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from src.ops.plan import Plan
+
+
+class Screen:
+    """Standard output, as a terminal or as a plain stream."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person can see it."""
+        return sys.stdout.isatty()
+
+    def title(self, text: str, subtitle: str = "") -> None:
+        """A heading with a line under it."""
+        self._console.print()
+        self._console.print(f"[bold]{escape(text)}[/bold]")
+        if subtitle:
+            self._console.print(escape(subtitle))
+        self._console.rule(characters="─")
+
+    def say(self, *lines: str) -> None:
+        """Plain lines."""
+        for line in lines:
+            self._console.print(escape(line))
+
+    def done(self, text: str) -> None:
+        """One thing that worked."""
+        self._console.print(f"[green]✓[/green] {escape(text)}")
+
+    def warn(self, text: str) -> None:
+        """One thing to take care of."""
+        self._console.print(f"[yellow]![/yellow] {escape(text)}")
+
+    def commands(self, heading: str, commands: Iterable[str]) -> None:
+        """Commands to type; never wrapped, so that they can be copied."""
+        self._console.print()
+        self._console.print(f"[bold]{escape(heading)}[/bold]")
+        for command in commands:
+            self._console.print(f"  [cyan]{escape(command)}[/cyan]", soft_wrap=True)
+
+    def review(self, plan: Plan) -> None:
+        """What will become of each secret: name, origin and length, never a value."""
+        rows = [
+            (planned.spec.name, planned.origin.value, str(len(planned.value)) if planned.value else "-")
+            for planned in plan.secrets
+        ]
+        self._table(("Secret", "Origin", "Length"), rows)
+        if plan.unknown_names:
+            self.say(f"Not in the catalogue, kept as they are: {', '.join(plan.unknown_names)}")
+
+    def show_once(self, label: str, value: str) -> None:
+        """A value that the person has to store somewhere. Only for a terminal."""
+        if not self.is_terminal:
+            raise AssertionError("a secret is shown on a terminal only")
+        self._console.print()
+        self._console.print(f"[bold]{escape(label)}[/bold]")
+        self._console.print(f"  {escape(value)}", soft_wrap=True)
+
+    def _table(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in headings[:-1]:
+            table.add_column(heading, overflow="fold")
+        table.add_column(headings[-1], justify="right")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        self._console.print(table)

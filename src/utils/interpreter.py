@@ -1,0 +1,26 @@
+"""Runs a program of this project with the project's own Python, whichever Python it was started with.
+
+Standard library only, and nothing newer than Python 3.8 understands: this runs before anything is installed.
+"""
+
+import importlib.util
+import os
+import sys
+
+PROJECT_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def use_project_interpreter(*needed: str) -> None:
+    """Start again under ``.venv/bin/python`` when it is there, or say how to make it.
+
+    Args:
+        needed: Packages that the program cannot do without.
+    """
+    environment = os.path.join(PROJECT_DIRECTORY, ".venv")
+    python = os.path.join(environment, "bin", "python")
+    if os.path.realpath(sys.prefix) != os.path.realpath(environment) and os.access(python, os.X_OK):
+        os.execv(python, [python, *sys.argv])  # noqa: S606
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.stderr.write("error: Python packages are missing: {}\nhint: make install\n".format(", ".join(missing)))
+        sys.exit(1)

@@ -1,0 +1,118 @@
+"""The environment as a store: ``NAME``, or ``NAME_FILE`` with the path of a file that holds the value.
+
+It is live: a changed variable or file is seen at the next look. Beside a value's file may lie
+``<stem>_previous.json``, the earlier values still accepted, as the Docker secrets have it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+
+from ..errors import ConfigurationError, DamagedStoreError
+from ..settings import Settings, read_value_file, read_variable
+from ..snapshot import PreviousValue, SecretMetadata, Snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..changes import Change
+
+
+class EnvironmentBackend:
+    """Reads variables; writing them is for whoever starts the process.
+
+    Args:
+        environ: The variables to read.
+    """
+
+    live = True
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def load(self) -> Snapshot:
+        """A live view of the variables; nothing is read before it is asked for."""
+        return Snapshot(_Values(self._environ), _Previous(self._environ))
+
+    def save(self, changes: Mapping[str, Change], *, expected_revision: str | None = None) -> Snapshot:  # noqa: ARG002
+        """Always refused: a process cannot change the environment it will be started with."""
+        raise ConfigurationError(
+            "Environment variables cannot be written from here",
+            hint="Change them where they are set: the .env file, the shell, or the service's unit",
+        )
+
+    def describe(self) -> str:
+        """For people."""
+        return "environment variables"
+
+
+class _Values(Mapping[str, str]):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def __getitem__(self, name: str) -> str:
+        value = read_variable(self._environ, name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        value = read_variable(self._environ, name)
+        return default if value is None else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({name.removesuffix("_FILE"): None for name, value in self._environ.items() if value})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return "<the environment's values>"
+
+
+class _Previous(Mapping[str, SecretMetadata]):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def __getitem__(self, name: str) -> SecretMetadata:
+        path = self._environ.get(name + "_FILE")
+        if not path:
+            raise KeyError(name)
+        beside = previous_file(path)
+        if not os.path.exists(beside):
+            raise KeyError(name)
+        return SecretMetadata(None, parse_previous(read_value_file(beside, name + "_FILE"), beside))
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.removesuffix("_FILE") for name in self._environ if name.endswith("_FILE"))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def previous_file(path: str) -> str:
+    """Where the earlier values of the secret in the file ``path`` are: ``secret_key.txt`` has
+    ``secret_key_previous.json`` beside it, and so has the mounted ``secret_key``."""
+    return path.removesuffix(".txt") + "_previous.json"
+
+
+def parse_previous(text: str, path: str) -> list[PreviousValue]:
+    """The earlier values in a ``*_previous.json``.
+
+    Raises:
+        DamagedStoreError: The text is not of that form.
+    """
+    try:
+        entries = json.loads(text or "[]")
+        return [PreviousValue(str(e["value"]), str(e["replaced_at"]), e["valid_until"]) for e in entries]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise DamagedStoreError(
+            f"{path} does not hold a list of earlier values",
+            hint="Write it again: ./scripts/generate_docker_secrets.sh",
+        ) from None
+
+
+def open_backend(settings: Settings) -> EnvironmentBackend:
+    """The store for these settings."""
+    return EnvironmentBackend(settings.environ)

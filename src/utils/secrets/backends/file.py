@@ -1,0 +1,321 @@
+"""The encrypted file: one Fernet token that any three-line program can open.
+
+Decrypted it is JSON: ``{"version": 1, "secrets": {NAME: value}, "metadata": {NAME: {"updated_at": ..., "previous":
+[...]}}}``, or a flat ``{NAME: value}``. Beside it lie ``.bak``, the file before the last change, and ``.sum``, its
+SHA-256 in the form of ``sha256sum``, which tells a damaged file from a wrong key: Fernet says the same of both.
+https://github.com/fernet/spec/blob/master/Spec.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from contextlib import contextmanager
+
+from ..errors import DamagedStoreError, DecryptionError, StoreChangedError, StoreError, UnsupportedVersionError
+from ..masterkey import load_master_key
+from ..settings import Settings, read_descriptor
+from ..snapshot import PreviousValue, SecretMetadata, Snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from ..changes import Change
+    from ..masterkey import MasterKey
+
+FORMAT_VERSION = 1
+MAX_FILE_BYTES = 16 * 1024 * 1024
+FILE_MODE = 0o400
+LOCK_TIMEOUT_SECONDS = 30
+_TOKEN_START = b"gAAAA"  # base64 of Fernet's version byte 0x80 and the high bytes of its time
+NO_FILE = "no file"
+
+
+class FileBackend:
+    """Secrets in a file encrypted with the master key.
+
+    Args:
+        path: The file.
+        master_key: Opens and writes it.
+        expected_key_id: Name of the key that the file was last written with, if known
+            (``SECRETS_MASTER_KEY_ID``); makes errors more precise.
+    """
+
+    live = False
+
+    def __init__(self, path: str, master_key: MasterKey, *, expected_key_id: str | None = None) -> None:
+        self.path = path
+        self._master_key = master_key
+        self._expected_key_id = expected_key_id
+
+    def load(self) -> Snapshot:
+        """Read, decrypt and check the file."""
+        token = read_encrypted_file(self.path)
+        if token is None:
+            raise StoreError(
+                f"The secrets file {self.path} does not exist",
+                hint="Run `make secrets` to make one, or set SECRETS_FILE_PATH to where it is",
+            )
+        return self._open(token)
+
+    def save(self, changes: Mapping[str, Change], *, expected_revision: str | None = None) -> Snapshot:
+        """Replace the file by one with ``changes`` in it, under a lock, after reading the new bytes back."""
+        from ..changes import apply_changes
+
+        with self._locked():
+            token = read_encrypted_file(self.path)
+            if expected_revision not in (None, _revision(token)):
+                raise StoreChangedError(
+                    f"{self.path} was changed by another run meanwhile",
+                    hint="Nothing was written. Run the same command again",
+                )
+            current = self._open(token) if token is not None else Snapshot({}, revision=NO_FILE)
+            values, metadata = apply_changes(current, changes)
+            fresh = self._master_key.fernet().encrypt(_encode(values, metadata))
+            if len(fresh) > MAX_FILE_BYTES:
+                raise StoreError(
+                    f"The secrets would make {self.path} larger than 16 MiB",
+                    hint="Keep large data elsewhere and only its key here",
+                )
+            written = self._open(fresh)
+            if written.values != values:
+                raise StoreError(
+                    f"What would be written to {self.path} reads back differently", hint="Nothing was written"
+                )
+            self._replace(fresh)
+            return written
+
+    def revert(self, *, written: str, before: str) -> None:
+        """Take a save back, unless somebody has saved since.
+
+        Args:
+            written: Revision that the save wrote.
+            before: Revision that it replaced; ``NO_FILE`` when there was none.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        with self._locked():
+            if _revision(read_encrypted_file(self.path)) != written:
+                return
+            if before == NO_FILE:
+                os.unlink(self.path)
+                os.unlink(f"{self.path}.sum")
+                return
+            token = read_encrypted_file(f"{self.path}.bak")
+            if token is not None and _revision(token) == before:
+                self._replace(token)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        from ..atomicfile import remove_stale_temporaries, write_error
+
+        try:
+            with FileLock(f"{self.path}.lock", timeout=LOCK_TIMEOUT_SECONDS, mode=0o600):
+                for path in (self.path, f"{self.path}.bak", f"{self.path}.sum"):
+                    remove_stale_temporaries(path)
+                yield
+        except Timeout:
+            raise StoreError(
+                f"Another program has been writing {self.path} for {LOCK_TIMEOUT_SECONDS} s",
+                hint="Wait for it to end, then run this again",
+            ) from None
+        except OSError as error:
+            raise write_error(self.path, error) from None
+
+    def _replace(self, token: bytes) -> None:
+        """Put the file and its checksum in place, and keep the file that was there as ``.bak``."""
+        from ..atomicfile import keep_as, stage_file
+
+        backup = f"{self.path}.bak"
+        staged = stage_file(self.path, token, mode=FILE_MODE)
+        try:
+            checksum = stage_file(f"{self.path}.sum", _sum_line(self.path, token), mode=0o600)
+            existed = os.path.exists(self.path)
+            if existed:
+                keep_as(self.path, backup)
+            staged.commit()
+        finally:
+            staged.discard()
+        try:
+            checksum.commit()
+        except StoreError:
+            if existed:
+                os.rename(backup, self.path)
+            else:
+                os.unlink(self.path)
+            raise
+
+    def describe(self) -> str:
+        """The file's path."""
+        return f"the encrypted file {self.path}"
+
+    def _open(self, token: bytes) -> Snapshot:
+        from cryptography.fernet import InvalidToken
+
+        fault = _token_fault(token)
+        if fault:
+            raise self._damaged(fault)
+        try:
+            text = self._master_key.fernet().decrypt(token.strip())
+        except InvalidToken:
+            raise self._decryption_error(token) from None
+        return self._decode(text, _revision(token))
+
+    def _decryption_error(self, token: bytes) -> StoreError:
+        known_key = self._expected_key_id in self._master_key.ids
+        if self._expected_key_id is not None and not known_key:
+            return self._wrong_key(
+                f"it was written with key {self._expected_key_id}, and the key from {self._master_key.source} is "
+                f"{self._master_key.ids[0]}"
+            )
+        intact = _matches_sum(self.path, token)
+        if intact:
+            return self._wrong_key(f"the key from {self._master_key.source} is not the one it was written with")
+        if known_key or intact is False:
+            return self._damaged("it is not what was last written there")
+        return self._wrong_key(f"the key from {self._master_key.source} is not its key, or the file is damaged")
+
+    def _wrong_key(self, reason: str) -> DecryptionError:
+        return DecryptionError(
+            f"Failed to decrypt secrets file {self.path}: {reason}",
+            hint="Point SECRETS_MASTER_KEY_FILE to the key that the file was written with; the file is untouched\n"
+            "If that key is lost, run `make secrets` and choose to start over: it keeps the old file",
+        )
+
+    def _damaged(self, reason: str) -> DamagedStoreError:
+        return DamagedStoreError(
+            f"Failed to decrypt secrets file {self.path}: the file is damaged: {reason}",
+            hint="Put the file before the last change back, if it is there:\n"
+            f"install -m 0400 {self.path}.bak {self.path}",
+        )
+
+    def _decode(self, text: bytes, revision: str) -> Snapshot:
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError):
+            raise self._damaged("it opens, but holds no JSON") from None
+        if not isinstance(content, dict):
+            raise self._damaged("it opens, but holds no JSON object")
+        if not isinstance(content.get("secrets"), dict) and "version" not in content:
+            return Snapshot(self._checked_values(content), revision=revision)
+        if content.get("version") != FORMAT_VERSION:
+            raise UnsupportedVersionError(
+                f"The secrets file {self.path} has format version {_shown_version(content)}; "
+                f"this program reads version {FORMAT_VERSION}",
+                hint="Use the version of this program that wrote it, or a newer one",
+            )
+        values = self._checked_values(content.get("secrets"))
+        try:
+            metadata = {name: _decode_metadata(entry) for name, entry in content.get("metadata", {}).items()}
+        except (AttributeError, KeyError, TypeError):
+            raise self._damaged("its metadata is not of the known form") from None
+        return Snapshot(values, metadata, revision)
+
+    def _checked_values(self, values: object) -> dict[str, str]:
+        if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+            raise self._damaged("a secret in it is not text")
+        return values
+
+
+def read_encrypted_file(path: str) -> bytes | None:
+    """The bytes of the file, ``None`` when there is none.
+
+    Raises:
+        StoreError: It cannot be read, is not a regular file, or is larger than 16 MiB.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(
+            f"The secrets file {path} cannot be read: {error.strerror}",
+            hint=f"Run this as the user who owns it: ls -l {path}",
+        ) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(f"The secrets file {path} is not a regular file", hint=f"Look at it: ls -ld {path}")
+        data = read_descriptor(descriptor, MAX_FILE_BYTES + 1) if status.st_size <= MAX_FILE_BYTES else None
+    except OSError as error:
+        raise StoreError(
+            f"The secrets file {path} cannot be read: {error.strerror}", hint="Check the disk it is on"
+        ) from None
+    finally:
+        os.close(descriptor)
+    if data is None or len(data) > MAX_FILE_BYTES:
+        raise StoreError(
+            f"The secrets file {path} is larger than 16 MiB", hint="Check that SECRETS_FILE_PATH names the right file"
+        )
+    return data
+
+
+def open_backend(settings: Settings) -> FileBackend:
+    """The store for these settings."""
+    return FileBackend(
+        settings.file_path,
+        load_master_key(settings.environ),
+        expected_key_id=settings.environ.get("SECRETS_MASTER_KEY_ID") or None,
+    )
+
+
+def _token_fault(token: bytes) -> str | None:
+    if not token.strip():
+        return "it is empty"
+    if not token.startswith(_TOKEN_START):
+        return "it is not an encrypted secrets file"
+    return None
+
+
+def _revision(token: bytes | None) -> str:
+    return NO_FILE if token is None else hashlib.sha256(token).hexdigest()
+
+
+def _sum_line(path: str, token: bytes) -> bytes:
+    return f"# {len(token)} bytes\n{_revision(token)}  {os.path.basename(path)}\n".encode()
+
+
+def _matches_sum(path: str, token: bytes) -> bool | None:
+    """Whether the file is the one last written, ``None`` when no checksum says."""
+    try:
+        with open(f"{path}.sum", "rb") as file:
+            recorded = file.read(4096)
+    except OSError:
+        return None
+    return recorded == _sum_line(path, token)
+
+
+def _encode(values: Mapping[str, str], metadata: Mapping[str, SecretMetadata]) -> bytes:
+    content = {
+        "version": FORMAT_VERSION,
+        "secrets": dict(values),
+        "metadata": {name: _encode_metadata(entry) for name, entry in metadata.items()},
+    }
+    return json.dumps(content, ensure_ascii=False).encode()
+
+
+def _encode_metadata(entry: SecretMetadata) -> dict[str, Any]:
+    previous = [
+        {"value": old.value, "replaced_at": old.replaced_at, "valid_until": old.valid_until} for old in entry.previous
+    ]
+    return {"updated_at": entry.updated_at, "previous": previous}
+
+
+def _decode_metadata(entry: Mapping[str, Any]) -> SecretMetadata:
+    previous = [
+        PreviousValue(str(old["value"]), str(old["replaced_at"]), old["valid_until"])
+        for old in entry.get("previous", [])
+    ]
+    return SecretMetadata(entry.get("updated_at"), previous)
+
+
+def _shown_version(content: Mapping[str, Any]) -> str:
+    version = content.get("version")
+    return str(version) if isinstance(version, int) else "of an unknown kind"

@@ -1,0 +1,79 @@
+"""Changes to a store, and what they make of a snapshot. Only writers import this."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import InvalidSecretError
+from .snapshot import PreviousValue, SecretMetadata, Snapshot, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Change:
+    """A new value for a secret.
+
+    Args:
+        value: The new value; ``None`` removes the secret and its earlier values.
+        previous_valid_until: Until when the value that it replaces is still accepted, ISO 8601 in UTC (``...Z``);
+            ``None`` means until it is removed by hand, and a time not in the future means: not at all.
+    """
+
+    __slots__ = ("previous_valid_until", "value")
+
+    def __init__(self, value: str | None, *, previous_valid_until: str | None = "") -> None:
+        self.value = value
+        self.previous_valid_until = previous_valid_until
+
+    def __repr__(self) -> str:
+        return "<Change: removed>" if self.value is None else f"<Change: {len(self.value)} characters>"
+
+
+def apply_changes(
+    snapshot: Snapshot, changes: Mapping[str, Change]
+) -> tuple[dict[str, str], dict[str, SecretMetadata]]:
+    """The values and metadata of ``snapshot`` after ``changes``.
+
+    Of a secret's earlier values those still accepted stay, and in any case the newest one, so that a change can be
+    taken back.
+
+    Raises:
+        InvalidSecretError: A new value is empty or cannot be stored as text.
+    """
+    now = utc_now()
+    values = dict(snapshot.values)
+    metadata = dict(snapshot.metadata)
+    for name, change in changes.items():
+        if change.value is None:
+            values.pop(name, None)
+            metadata.pop(name, None)
+            continue
+        check_value(name, change.value)
+        current = values.get(name)
+        if current == change.value:
+            continue
+        known = metadata.get(name) or SecretMetadata()
+        earlier = [entry for entry in known.previous if entry.is_valid(now)]
+        if current is not None:
+            valid_until = now if change.previous_valid_until == "" else change.previous_valid_until
+            earlier.insert(0, PreviousValue(current, now, valid_until))
+        values[name] = change.value
+        metadata[name] = SecretMetadata(now, earlier)
+    return values, metadata
+
+
+def check_value(name: str, value: str) -> None:
+    """Refuse what no store can keep.
+
+    Raises:
+        InvalidSecretError: The value is empty, has a NUL, or is not valid Unicode.
+    """
+    if not value:
+        raise InvalidSecretError(f"{name} is empty", hint=f"Give {name} a value, or leave it out")
+    if "\0" in value:
+        raise InvalidSecretError(f"{name} has a NUL character in it", hint="Store it base64-encoded instead")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidSecretError(f"{name} is not valid Unicode text", hint="Store it base64-encoded instead") from None

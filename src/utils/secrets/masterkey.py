@@ -1,0 +1,196 @@
+"""Where the master key of the encrypted file comes from.
+
+The first source that is set wins: ``SECRETS_MASTER_KEY``, ``SECRETS_MASTER_KEY_FILE`` or
+``SECRETS_MASTER_KEY_COMMAND`` (two of them at once is an error), then systemd's credentials directory. A
+``SECRETS_MASTER_KEY_FILE`` line of ``.env.production`` is already part of the settings when it comes here
+(:func:`.settings.merge_dotenv` decides whether it counts).
+"""
+
+from __future__ import annotations
+
+import os
+
+from .errors import ConfigurationError, MasterKeyError
+from .settings import MASTER_KEY_FAMILY, credentials_directory_key, read_value_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cryptography.fernet import MultiFernet
+
+KEY_LENGTH = 44
+COMMAND_TIMEOUT_SECONDS = 60
+_KEY_ID_LABEL = b"cctv-face-detection master key id\0"
+
+
+class MasterKey:
+    """One or more Fernet keys: the first encrypts, all of them decrypt.
+
+    Args:
+        keys: Each 44 characters of URL-safe base64, as ``Fernet.generate_key()`` makes them.
+        source: Where they came from, for messages.
+    """
+
+    __slots__ = ("_keys", "source")
+
+    def __init__(self, keys: Sequence[str], source: str) -> None:
+        self._keys = tuple(keys)
+        self.source = source
+
+    def fernet(self) -> MultiFernet:
+        """What encrypts with the first key and decrypts with any."""
+        from cryptography.fernet import Fernet, MultiFernet
+
+        return MultiFernet([Fernet(key) for key in self._keys])
+
+    @property
+    def ids(self) -> list[str]:
+        """A short name of each key, from which nobody can find the key: 8 hex digits of a SHA-256."""
+        import hashlib
+
+        return [hashlib.sha256(_KEY_ID_LABEL + key.encode()).hexdigest()[:8] for key in self._keys]
+
+    def text(self) -> str:
+        """The keys as ``SECRETS_MASTER_KEY`` takes them. Only for writing a key file, or showing it once."""
+        return ",".join(self._keys)
+
+    def __repr__(self) -> str:
+        return f"<MasterKey from {self.source}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a MasterKey is not pickled or copied")
+
+
+def generate_master_key(source: str = "a new key") -> MasterKey:
+    """A fresh key from the operating system's random numbers."""
+    from cryptography.fernet import Fernet
+
+    return MasterKey([Fernet.generate_key().decode()], source)
+
+
+def parse_master_key(text: str, source: str) -> MasterKey:
+    """The keys in ``text``, comma-separated.
+
+    Raises:
+        MasterKeyError: One of them is not a Fernet key; says what is wrong with it, not what it is.
+    """
+    keys = text.split(",")
+    for position, key in enumerate(keys, start=1):
+        fault = _fault(key)
+        if fault:
+            which = f"key {position} of {len(keys)} " if len(keys) > 1 else ""
+            raise MasterKeyError(
+                f"The master key from {source} is not a Fernet key: {which}{fault}",
+                hint=f"It is {KEY_LENGTH} characters of A-Z a-z 0-9 - _ and ends with '='; copy it again, whole",
+            )
+    return MasterKey(keys, source)
+
+
+def load_master_key(environ: Mapping[str, str]) -> MasterKey:
+    """The master key from the first source that is set.
+
+    Raises:
+        MasterKeyError: None is set, two are, or the one there is cannot be used.
+    """
+    given = [name for name in MASTER_KEY_FAMILY if environ.get(name)]
+    if len(given) > 1:
+        raise MasterKeyError(
+            f"{' and '.join(given)} are both set", hint=f"Keep one of them, for example: unset {given[-1]}"
+        )
+    if not given:
+        path = credentials_directory_key(environ)
+        if path:
+            return read_master_key_file(path, "$CREDENTIALS_DIRECTORY/secrets_master_key")
+        raise MasterKeyError(
+            "SECRETS_MASTER_KEY not set",
+            hint="Name the key file, for example:\n"
+            "export SECRETS_MASTER_KEY_FILE=~/.config/cctv-face-detection/master.key\n"
+            "or run `make secrets` to make a first set of secrets",
+        )
+    name = given[0]
+    if name == "SECRETS_MASTER_KEY_FILE":
+        return read_master_key_file(os.path.expanduser(environ[name]), name)
+    if name == "SECRETS_MASTER_KEY_COMMAND":
+        return _run_key_command(environ[name])
+    return parse_master_key(environ[name], name)
+
+
+def read_master_key_file(path: str, setting: str) -> MasterKey:
+    """The key in a file that nobody else can read.
+
+    A file on a read-only mount (Swarm and Kubernetes mount secrets 0444 or 0644) is taken as it is.
+
+    Raises:
+        MasterKeyError: The file is missing, malformed, or open to other users.
+    """
+    try:
+        text = read_value_file(path, setting)
+    except ConfigurationError as error:
+        raise MasterKeyError(str(error), hint=error.hint) from None
+    _refuse_open_file(path)
+    return parse_master_key(text, path)
+
+
+def _refuse_open_file(path: str) -> None:
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return
+    status = os.stat(path)
+    if status.st_mode & 0o077:
+        raise MasterKeyError(
+            f"The master key file {path} can be read by other users (mode {status.st_mode & 0o777:04o})",
+            hint=f"Close it: chmod 0400 {path}",
+        )
+    user = os.geteuid()
+    trusted = {user, 0}
+    if user == 0 and os.environ.get("SUDO_UID", "").isdecimal():
+        trusted.add(int(os.environ["SUDO_UID"]))
+    if status.st_uid not in trusted:
+        raise MasterKeyError(
+            f"The master key file {path} belongs to another user (uid {status.st_uid})",
+            hint=f"Run this as that user, or take the file over: chown {user} {path}",
+        )
+
+
+def _run_key_command(command: str) -> MasterKey:
+    import shlex
+    import subprocess
+
+    name = "SECRETS_MASTER_KEY_COMMAND"
+    hint = "Run the command by itself; it must print the key, and nothing else, on standard output"
+    try:
+        arguments = shlex.split(command)
+        done = subprocess.run(arguments, stdout=subprocess.PIPE, timeout=COMMAND_TIMEOUT_SECONDS, check=False)
+    except (ValueError, IndexError):
+        raise MasterKeyError(f"{name} is not a command line", hint="Check its quotes") from None
+    except subprocess.TimeoutExpired:
+        raise MasterKeyError(f"{name} did not end within {COMMAND_TIMEOUT_SECONDS} s", hint=hint) from None
+    except OSError as error:
+        raise MasterKeyError(f"{name} cannot be run: {error.strerror}", hint=hint) from None
+    if done.returncode != 0:
+        raise MasterKeyError(f"{name} failed with exit code {done.returncode}", hint=hint)
+    return parse_master_key(done.stdout.decode(errors="replace").removesuffix("\n"), name)
+
+
+def _fault(key: str) -> str | None:
+    if not key:
+        return "is empty"
+    if key != key.strip():
+        return "has spaces or a line break at an end"
+    if key[0] in "\"'" or key[-1] in "\"'":
+        return "has quotes around it"
+    if any(character.isspace() for character in key):
+        return "has a space or a line break in it"
+    if len(key) != KEY_LENGTH:
+        return f"has {len(key)} characters instead of {KEY_LENGTH}"
+    import binascii
+    from base64 import b64decode
+
+    try:
+        b64decode(key.translate(_FROM_URLSAFE), validate=True)
+    except (binascii.Error, ValueError):
+        return "has characters that such a key never has"
+    return None
+
+
+_FROM_URLSAFE = str.maketrans("-_", "+/")

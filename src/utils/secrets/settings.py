@@ -1,0 +1,224 @@
+"""Environment variables, read once, as typed settings.
+
+Every credential may be given as ``NAME`` or as ``NAME_FILE``, the path of a file that holds it. Both at once is an
+error, an empty one counts as not set, and a file's value loses exactly one trailing newline: the convention of the
+official container images.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+
+from .errors import ConfigurationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROJECT_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+DEFAULT_FILE_PATH = "config/secrets.enc"
+DEFAULT_CACHE_TTL = 300.0
+MAX_VALUE_BYTES = 1024 * 1024
+
+# Settings that exclude each other: what the environment sets of a family hides the whole family in a dotenv file.
+MASTER_KEY_FAMILY = ("SECRETS_MASTER_KEY", "SECRETS_MASTER_KEY_FILE", "SECRETS_MASTER_KEY_COMMAND")
+
+
+class SecretsBackend(Enum):
+    """The stores: name in ``SECRETS_BACKEND``, other accepted names, title. ``backends/<name>.py`` opens it."""
+
+    FILE = ("file", ("encrypted_file",), "Encrypted File")
+    AWS = ("aws_secrets_manager", ("aws",), "AWS Secrets Manager")
+    VAULT = ("hashicorp_vault", ("vault",), "HashiCorp Vault")
+    AZURE = ("azure_keyvault", ("azure",), "Azure Key Vault")
+    ENV = ("environment", ("env",), "Environment variables")
+
+    aliases: tuple[str, ...]
+    title: str
+
+    def __new__(cls, name: str, aliases: tuple[str, ...], title: str) -> SecretsBackend:
+        member = object.__new__(cls)
+        member._value_ = name
+        member.aliases = aliases
+        member.title = title
+        return member
+
+    @classmethod
+    def from_name(cls, name: str) -> SecretsBackend:
+        """The store called ``name`` (a name or another accepted name, in any case).
+
+        Raises:
+            ConfigurationError: There is no such store; the hint lists those there are.
+        """
+        wanted = name.strip().lower()
+        for member in cls:
+            if wanted == member.value or wanted in member.aliases:
+                return member
+        known = ", ".join(member.value for member in cls)
+        raise ConfigurationError(f"SECRETS_BACKEND={name!r} is not a known store", hint=f"Use one of: {known}")
+
+
+class Settings:
+    """What the environment says about where the secrets are.
+
+    Args:
+        environ: The variables to read; the process's own when left out.
+        project_directory: What relative paths start from.
+        backend: Overrides ``SECRETS_BACKEND``.
+
+    Raises:
+        ConfigurationError: A setting has no usable value.
+    """
+
+    __slots__ = ("backend", "cache_ttl", "environ", "file_path", "project_directory")
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        *,
+        project_directory: str = PROJECT_DIRECTORY,
+        backend: SecretsBackend | None = None,
+    ) -> None:
+        self.environ: Mapping[str, str] = os.environ if environ is None else environ
+        self.project_directory = project_directory
+        self.backend = backend or SecretsBackend.from_name(
+            self.environ.get("SECRETS_BACKEND") or SecretsBackend.ENV.value
+        )
+        self.file_path = os.path.join(
+            project_directory, os.path.expanduser(self.environ.get("SECRETS_FILE_PATH") or DEFAULT_FILE_PATH)
+        )
+        self.cache_ttl = _seconds(self.environ, "SECRETS_CACHE_TTL", DEFAULT_CACHE_TTL)
+
+    def __repr__(self) -> str:
+        return f"<Settings backend={self.backend.value}>"
+
+
+def read_variable(environ: Mapping[str, str], name: str) -> str | None:
+    """The value of ``name``, or of the file that ``name_FILE`` points to; ``None`` when neither is set.
+
+    Raises:
+        ConfigurationError: Both are set, or the file cannot be read.
+    """
+    value = environ.get(name)
+    path = environ.get(name + "_FILE")
+    if not path:
+        return value or None
+    if value:
+        raise ConfigurationError(
+            f"{name} and {name}_FILE are both set", hint=f"Unset one of them, for example: unset {name}"
+        )
+    return read_value_file(path, name + "_FILE") or None
+
+
+def read_value_file(path: str, setting: str) -> str:
+    """The text of a file that holds one value, less one trailing newline.
+
+    Args:
+        path: The file.
+        setting: The setting that named it, for the error.
+
+    Raises:
+        ConfigurationError: It is missing, not a regular file, unreadable, over 1 MiB, or not UTF-8.
+    """
+    import stat
+
+    try:
+        # Without O_NONBLOCK, opening a FIFO would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a usable path"
+        raise ConfigurationError(
+            f"{setting} points to {path!r}, which cannot be read: {reason}",
+            hint=f"Check that the file exists and that this user may read it: ls -l {path}",
+        ) from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ConfigurationError(
+                f"{setting} points to {path!r}, which is not a regular file",
+                hint=f"Give the path of a file that holds the value: ls -ld {path}",
+            )
+        data = read_descriptor(descriptor, MAX_VALUE_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{setting} points to {path!r}, which cannot be read: {error.strerror}",
+            hint=f"Check the file: ls -l {path}",
+        ) from None
+    finally:
+        os.close(descriptor)
+    if len(data) > MAX_VALUE_BYTES:
+        raise ConfigurationError(
+            f"{setting} points to {path!r}, which is larger than 1 MiB", hint="Check that it is the right file"
+        )
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"{setting} points to {path!r}, which is not UTF-8 text", hint="Check that it is the right file"
+        ) from None
+    return text.removesuffix("\n")
+
+
+def read_descriptor(descriptor: int, limit: int) -> bytes:
+    """At most ``limit`` bytes from an open file, to its end."""
+    chunks = []
+    while limit > 0 and (chunk := os.read(descriptor, limit)):
+        chunks.append(chunk)
+        limit -= len(chunk)
+    return b"".join(chunks)
+
+
+def merge_dotenv(environ: Mapping[str, str], lines: Mapping[str, str | None]) -> dict[str, str]:
+    """The environment, completed with the lines of a dotenv file.
+
+    What the environment sets outranks the file, family by family: an exported ``SECRETS_MASTER_KEY`` hides a
+    ``SECRETS_MASTER_KEY_FILE`` line, and so does a key in systemd's credentials directory. A file never runs a
+    program: a ``SECRETS_MASTER_KEY_COMMAND`` line counts for nothing.
+
+    Args:
+        environ: The variables of the process.
+        lines: Name and value of each line of the file (a dotenv file may name a variable without a value).
+    """
+    merged = dict(environ)
+    systemd_key = credentials_directory_key(environ)
+    for name, value in lines.items():
+        if not value or name == "SECRETS_MASTER_KEY_COMMAND":
+            continue
+        if name in MASTER_KEY_FAMILY and systemd_key:
+            continue
+        if any(environ.get(member) for member in _family(name)):
+            continue
+        merged[name] = value
+    return merged
+
+
+def credentials_directory_key(environ: Mapping[str, str]) -> str | None:
+    """Path of the master key among systemd's credentials (``LoadCredential=secrets_master_key:...``), if it is there.
+
+    https://systemd.io/CREDENTIALS/
+    """
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return None
+    path = os.path.join(directory, "secrets_master_key")
+    return path if os.path.exists(path) else None
+
+
+def _family(name: str) -> tuple[str, ...]:
+    if name in MASTER_KEY_FAMILY:
+        return MASTER_KEY_FAMILY
+    base = name.removesuffix("_FILE")
+    return (base, base + "_FILE")
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name)
+    if not text:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ConfigurationError(f"{name}={text!r} is not a number of seconds", hint=f"Use 0 or more: {name}=300")
+    return seconds

@@ -1,0 +1,99 @@
+"""What a store held at one moment."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # importing typing costs more than everything else here
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class PreviousValue:
+    """A value that a secret had before.
+
+    Args:
+        value: The value itself.
+        replaced_at: When another value took its place, ISO 8601 in UTC (``...Z``).
+        valid_until: Until when it is still accepted, the same form; ``None`` means until it is removed by hand.
+    """
+
+    __slots__ = ("replaced_at", "valid_until", "value")
+
+    def __init__(self, value: str, replaced_at: str, valid_until: str | None) -> None:
+        self.value = value
+        self.replaced_at = replaced_at
+        self.valid_until = valid_until
+
+    def is_valid(self, now: str) -> bool:
+        """Whether the value is still accepted at ``now``. Times of one form compare as text."""
+        return self.valid_until is None or now < self.valid_until
+
+    def __repr__(self) -> str:
+        return f"<PreviousValue valid until {self.valid_until or 'removed'}>"
+
+
+class SecretMetadata:
+    """When a secret last changed, and what it was before.
+
+    Args:
+        updated_at: ISO 8601 in UTC (``...Z``), or ``None`` where the store does not say.
+        previous: Earlier values, the newest first.
+    """
+
+    __slots__ = ("previous", "updated_at")
+
+    def __init__(self, updated_at: str | None = None, previous: Sequence[PreviousValue] = ()) -> None:
+        self.updated_at = updated_at
+        self.previous = tuple(previous)
+
+    def __repr__(self) -> str:
+        return f"<SecretMetadata updated {self.updated_at or 'at an unknown time'}, {len(self.previous)} previous>"
+
+
+class Snapshot:
+    """Every secret of a store at one moment. Never changed after it was made.
+
+    Args:
+        values: The secrets by name.
+        metadata: What is known about them, by name.
+        revision: Equal for equal content of the store; what a writer compares before it writes.
+    """
+
+    __slots__ = ("metadata", "revision", "values")
+
+    def __init__(
+        self,
+        values: Mapping[str, str],
+        metadata: Mapping[str, SecretMetadata] | None = None,
+        revision: str = "",
+    ) -> None:
+        self.values = values
+        self.metadata: Mapping[str, SecretMetadata] = metadata or {}
+        self.revision = revision
+
+    def versions(self, name: str, now: str) -> list[str]:
+        """The current value of ``name``, then the earlier ones still accepted at ``now``."""
+        if name not in self.values:
+            return []
+        metadata = self.metadata.get(name)
+        earlier = metadata.previous if metadata else ()
+        return [self.values[name], *(entry.value for entry in earlier if entry.is_valid(now))]
+
+    def __repr__(self) -> str:
+        return f"<Snapshot of {len(self.values)} secrets>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Snapshot holds secrets and is not pickled or copied")
+
+
+def utc_now() -> str:
+    """The time now, ISO 8601 in UTC with whole seconds: ``2025-01-31T23:59:59Z``."""
+    from time import gmtime, strftime
+
+    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
+
+
+def utc_after(seconds: float) -> str:
+    """The time ``seconds`` from now, in the form of :func:`utc_now`."""
+    from time import gmtime, strftime, time
+
+    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(time() + seconds))
