@@ -8,14 +8,14 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from src.utils.interpreter import PROJECT_DIRECTORY, use_project_interpreter
+from src.utils.interpreter import use_project_interpreter
 
 use_project_interpreter("click", "cryptography", "dotenv")
 
 import click
 
-from src.ops.deployment import PRODUCTION, Deployment
-from src.ops.terminal.report import run_command
+from src.ops.deployment import Deployment
+from src.ops.terminal.click_command import deployment_options, run_click
 from src.utils.secrets import SecretsManager
 
 
@@ -27,13 +27,8 @@ def main() -> None:
 @main.command("get")
 @click.argument("name")
 @click.option("--show", is_flag=True, help="Allow the value on a terminal.")
-@click.option("--environment", default=PRODUCTION, metavar="NAME", help="One deployment beside another.")
-@click.option("--env-file", metavar="FILE", help="The settings file, in place of .env.production.")
-@click.option("--project-directory", default=PROJECT_DIRECTORY, metavar="DIR", help="The project's folder.")
-@click.option("--catalog", metavar="FILE", help="The catalogue, in place of config/catalog.toml.")
-def get(
-    name: str, show: bool, environment: str, env_file: str | None, project_directory: str, catalog: str | None
-) -> None:
+@deployment_options
+def get(name: str, show: bool, deployment: Deployment) -> None:
     """Print one secret's value to a pipe or file; to a terminal only with --show.
 
     \b
@@ -43,13 +38,10 @@ def get(
     """
     if sys.stdout.isatty() and not show:
         raise click.UsageError("The value would stand on the screen; add --show if that is what you want")
-    deployment = Deployment.locate(
-        project_directory=project_directory, environment=environment, catalog=catalog, env_file=env_file
-    )
     deployment.require_set_up()
     value = SecretsManager(settings=deployment.settings()).require_secret(name)
     sys.stdout.write(value + "\n" if sys.stdout.isatty() else value)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: main.main(standalone_mode=False)))
+    sys.exit(run_click(main))

@@ -8,15 +8,15 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from src.utils.interpreter import PROJECT_DIRECTORY, use_project_interpreter
+from src.utils.interpreter import use_project_interpreter
 
 use_project_interpreter("click", "cryptography", "dotenv", "filelock", "questionary", "rich")
 
 import click
 
-from src.ops.deployment import PRODUCTION, Deployment
+from src.ops.deployment import Deployment
 from src.ops.setup import Options, apply_setup, check_backend, inspect_store, plan_setup, read_choices
-from src.ops.terminal.report import run_command
+from src.ops.terminal.click_command import deployment_options, run_click
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.settings import SecretsBackend
 
@@ -37,7 +37,6 @@ def _split_pairs(_context: click.Context, _option: click.Parameter, pairs: tuple
 @click.option(
     "--backend", type=click.Choice(BACKENDS, case_sensitive=False), help="The store; asked for when left out."
 )
-@click.option("--environment", default=PRODUCTION, metavar="NAME", help="One deployment beside another.")
 @click.option("--non-interactive", is_flag=True, help="Ask nothing; implies --yes.")
 @click.option("--dry-run", is_flag=True, help="Show what would be written, and stop.")
 @click.option("--yes", is_flag=True, help="Write without asking for confirmation.")
@@ -51,12 +50,9 @@ def _split_pairs(_context: click.Context, _option: click.Parameter, pairs: tuple
     help="Take a value from a file. Repeatable.",
 )
 @click.option("--master-key-file", metavar="PATH", help="The master key's file: read if it is there, else written.")
-@click.option("--env-file", metavar="FILE", help="The settings file, in place of .env.production.")
-@click.option("--project-directory", default=PROJECT_DIRECTORY, metavar="DIR", help="The project's folder.")
-@click.option("--catalog", metavar="FILE", help="The catalogue, in place of config/catalog.toml.")
+@deployment_options
 def main(
     backend: str | None,
-    environment: str,
     non_interactive: bool,
     dry_run: bool,
     yes: bool,
@@ -64,9 +60,7 @@ def main(
     replace: bool,
     set_file: dict[str, str],
     master_key_file: str | None,
-    env_file: str | None,
-    project_directory: str,
-    catalog: str | None,
+    deployment: Deployment,
 ) -> None:
     """Set up the secrets: generate, ask, import, encrypt, verify.
 
@@ -80,9 +74,6 @@ def main(
     """
     if not non_interactive and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError("This asks questions and needs a terminal; without one, give --non-interactive")
-    deployment = Deployment.locate(
-        project_directory=project_directory, environment=environment, catalog=catalog, env_file=env_file
-    )
     options = Options(
         backend=SecretsBackend.from_name(backend) if backend else None,
         non_interactive=non_interactive,
@@ -128,4 +119,4 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: main.main(standalone_mode=False)))
+    sys.exit(run_click(main))

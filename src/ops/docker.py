@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from src.utils.secrets.snapshot import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import ExitStack
 
     from src.utils.secrets.catalog import Catalog, SecretSpec
     from src.utils.secrets.snapshot import Snapshot
@@ -108,37 +108,36 @@ def find_extra(files: list[SecretFile], directory: str) -> list[str]:
     )
 
 
-def write_files(files: list[SecretFile], target: Target) -> list[str]:
-    """Write what differs, all or nothing.
+def write_files(files: list[SecretFile], target: Target, undo: ExitStack) -> list[str]:
+    """Write what differs.
 
-    Every new file is complete on the disk before the first one takes its place, and one that then fails puts the ones
-    before it back.
+    Every new file is complete on the disk before the first one takes its place.
+
+    Args:
+        files: What has to be there.
+        target: The folder.
+        undo: Gets what brings the folder back to what it was, should this or a later step fail.
 
     Returns:
         Names of the files written.
 
     Raises:
-        StoreError: A file could not be written; the folder is as it was.
+        StoreError: A file could not be written.
     """
-    made = make_private_directory(target.directory)
-    with ExitStack() as undo:
-        for directory in made:
-            undo.callback(os.rmdir, directory)
-        changed = [file for file in files if _fault(file, target)]
-        for file in changed:
-            remove_stale_temporaries(os.path.join(target.directory, file.name))
-        staged = []
-        for file in changed:
-            path = os.path.join(target.directory, file.name)
-            owner = (target.uid, target.gid)
-            staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=owner))
-            undo.callback(staged[-1].discard)
-        for new in staged:
-            restore = _remember(new.path)
-            new.commit(sync=False)
-            undo.callback(restore)
-        sync_directory(target.directory)
-        undo.pop_all()
+    for directory in reversed(make_private_directory(target.directory)):
+        undo.callback(os.rmdir, directory)
+    changed = [file for file in files if _fault(file, target)]
+    staged = []
+    for file in changed:
+        path = os.path.join(target.directory, file.name)
+        remove_stale_temporaries(path)
+        staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=(target.uid, target.gid)))
+        undo.callback(staged[-1].discard)
+    for new in staged:
+        restore = _remember(new.path)
+        new.commit(sync=False)
+        undo.callback(restore)
+    sync_directory(target.directory)
     return [file.name for file in changed]
 
 
@@ -212,9 +211,7 @@ def _remember(path: str) -> Callable[[], None]:
     if not os.path.lexists(path):
         return lambda: os.unlink(path)
     content, status = _read(path), os.lstat(path)
-    return lambda: replace_file(
-        path, content, mode=stat.S_IMODE(status.st_mode), owner=(status.st_uid, status.st_gid)
-    )
+    return lambda: replace_file(path, content, mode=stat.S_IMODE(status.st_mode), owner=(status.st_uid, status.st_gid))
 
 
 def container_owner(environ: Mapping[str, str], engine: str) -> tuple[int, int, int, int]:

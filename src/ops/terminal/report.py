@@ -6,14 +6,16 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-import click
-
 from src.utils.secrets.errors import SecretsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class WrongUsageError(SecretsError):
+    """The command line cannot be understood, or asks for what cannot be."""
 
 
 def run_command(command: Callable[[], object]) -> int:
@@ -24,15 +26,12 @@ def run_command(command: Callable[[], object]) -> int:
     """
     try:
         result = command()
+    except WrongUsageError as error:
+        report_error(str(error), error.hint)
+        return WRONG_USAGE
     except SecretsError as error:
         return report_error(str(error), error.hint)
-    except click.UsageError as error:
-        program = error.ctx.command_path if error.ctx else os.path.basename(sys.argv[0])
-        report_error(error.format_message(), f"{program} --help")
-        return WRONG_USAGE
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except (KeyboardInterrupt, EOFError, click.Abort):
+    except (KeyboardInterrupt, EOFError):
         print("\nInterrupted. Nothing was changed.", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     except BrokenPipeError:

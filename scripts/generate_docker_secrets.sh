@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Writes the secrets of the active store as files that Docker Compose mounts. See --help.
+#
+# Looks at the machine first, without changing anything; then one Python process reads the store and writes the files.
+set -Eeuo pipefail
+umask 077
+
+die() {
+    local line
+    printf 'error: %s\n' "$1" >&2
+    for line in "${@:2}"; do printf 'hint: %s\n' "$line" >&2; done
+    exit 1
+}
+
+find_python() {
+    local python
+    for python in "$root/.venv/bin/python" python3; do
+        if command -v "$python" >/dev/null && "$python" -c 'import cryptography, dotenv' 2>/dev/null; then
+            command -v "$python"
+            return
+        fi
+    done
+    die 'The Python packages of this project are not installed' 'make install'
+}
+
+# Who owns a file inside a container depends on how the engine maps users.
+find_engine() {
+    local info security directory
+    command -v docker >/dev/null || { echo rootful; return; }
+    info=$(timeout 10 docker info --format '{{.SecurityOptions}}|{{.DockerRootDir}}' 2>/dev/null) || { echo rootful; return; }
+    security=${info%|*} directory=${info##*|}
+    case $security in
+    *name=rootless*) echo rootless ;;
+    *name=userns*)
+        # The engine keeps a remapped user's data in <root>/<uid>.<gid>.
+        [[ $directory =~ /([0-9]+)\.([0-9]+)$ ]] ||
+            die "The Docker engine maps users, but $directory does not say to which" 'docker info'
+        echo "userns:${BASH_REMATCH[1]}:${BASH_REMATCH[2]}"
+        ;;
+    *) echo rootful ;;
+    esac
+}
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+python=$(find_python)
+engine=$(find_engine)
+export PYTHONPATH="$root" PYTHONSAFEPATH=1
+exec "$python" -m src.ops.docker_command --engine "$engine" "$@"

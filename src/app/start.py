@@ -1,0 +1,75 @@
+"""From the environment to a running server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+
+import uvicorn
+from dotenv import dotenv_values
+
+from src.utils.secrets import SecretNotFoundError, SecretsError, get_secrets_manager, redaction
+from src.utils.secrets.catalog import load_catalog
+from src.utils.secrets.settings import merge_dotenv
+
+from .server import Shell
+from .settings import AppSettings
+
+DOTENV_FILES = (".env.production", ".env")
+SHUTDOWN_SECONDS = 10
+
+
+def start(project_directory: str) -> int:
+    """Run until SIGTERM or Ctrl-C; returns the exit code.
+
+    Args:
+        project_directory: Where ``.env.production`` or ``.env`` is looked for.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    redaction.install()
+    try:
+        _read_dotenv(project_directory)
+        server = _make_server()
+    except SecretsError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        for line in error.hint.splitlines():
+            print(f"hint: {line}", file=sys.stderr)  # noqa: T201
+        return 1
+    # uvicorn stops at SIGTERM and SIGINT, and then raises the signal again for whoever handled it before.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server.run()
+    return 0 if server.started else 1
+
+
+def _make_server() -> uvicorn.Server:
+    catalog = load_catalog()
+    settings = AppSettings.from_environment()
+    manager = get_secrets_manager()
+    if not manager.validate_required_secrets(catalog.required_names):
+        missing = [name for name in catalog.required_names if manager.get_secret(name) is None]
+        raise SecretNotFoundError(
+            f"The application cannot start without its secrets: {', '.join(missing)} not set in {manager.describe()}",
+            hint="Run `make secrets`, or for development: cp .env.example .env, and fill it in",
+        )
+    app = Shell(manager, catalog, settings).application()
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
+    )
+
+
+def _read_dotenv(directory: str) -> None:
+    for name in DOTENV_FILES:
+        path = os.path.join(directory, name)
+        if os.path.isfile(path):
+            os.environ.update(merge_dotenv(os.environ, dotenv_values(path, interpolate=False)))
+            return

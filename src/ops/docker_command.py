@@ -1,0 +1,131 @@
+"""What ``scripts/generate_docker_secrets.sh`` runs: reads the active store once, and writes all files."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.manager import open_backend
+from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
+
+from .deployment import PRODUCTION, Deployment
+from .docker import SecretFile, Target, container_owner, find_differences, prune, render_files, write_files
+from .dotenv import read_dotenv, write_dotenv
+from .interrupts import deferred_interrupts
+from .swarm import create_secrets, stanza
+from .terminal.report import DONE, report_error, run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "generate_docker_secrets.sh"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    return run_command(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    deployment = Deployment.locate(
+        project_directory=options.project_directory,
+        environment=options.environment,
+        catalog=options.catalog,
+        env_file=options.env_file,
+    )
+    deployment.require_set_up()
+    compose_settings = read_dotenv(deployment.compose_file)
+    directory = options.output or compose_settings.get("SECRETS_DIR") or deployment.default_docker_directory
+    path = os.path.join(deployment.project_directory, os.path.expanduser(directory))
+    ids = {name: value for name, value in compose_settings.items() if value} | dict(os.environ)
+    app_uid, app_gid, uid, gid = container_owner(ids, options.engine)
+    files = render_files(deployment.catalog, open_backend(deployment.settings()).load())
+    target = Target(path, uid, gid)
+    if options.check:
+        return _check(files, target, deployment)
+    if options.swarm:
+        return _create_swarm_secrets(files, deployment)
+    with deferred_interrupts() as check_interrupt, ExitStack() as undo:
+        written = write_files(files, target, undo)
+        check_interrupt()
+        _record(deployment, directory, app_uid, app_gid)
+        undo.pop_all()
+        removed, kept = prune(files, path) if options.prune else ([], [])
+    shown = deployment.shown(path)
+    _say(f"{shown}: {len(files)} files, {len(written)} written, {len(files) - len(written)} unchanged")
+    _say(f"{deployment.shown(deployment.compose_file)}: APP_UID={app_uid} APP_GID={app_gid}")
+    for name in removed:
+        _say(f"{shown}/{name}: removed")
+    for name in kept:
+        _say(f"{shown}/{name}: left alone, it is not a file that was written here")
+    return DONE
+
+
+def _check(files: list[SecretFile], target: Target, deployment: Deployment) -> int:
+    differences = find_differences(files, target)
+    if not differences:
+        _say(f"{deployment.shown(target.directory)}: {len(files)} files, all in step with the store")
+        return DONE
+    count = f"{len(differences)} difference{'s' if len(differences) > 1 else ''}"
+    for difference in differences:
+        _say(difference)
+    return report_error(
+        f"{deployment.shown(target.directory)} is not in step with the store: {count}", f"./scripts/{PROGRAM}"
+    )
+
+
+def _create_swarm_secrets(files: list[SecretFile], deployment: Deployment) -> int:
+    prefix = deployment.compose_project_name
+    version = create_secrets(files, prefix)
+    _say(stanza(files, prefix, version))
+    _say(f"# With docker-stack.yml: SECRETS_VERSION={version} docker stack deploy -c docker-stack.yml {prefix}")
+    return DONE
+
+
+def _record(deployment: Deployment, directory: str, app_uid: int, app_gid: int) -> None:
+    """Tell Compose, in the file that it reads by itself, who runs the app and where the files are."""
+    path = deployment.compose_file
+    lines: dict[str, str | None] = {"APP_UID": str(app_uid), "APP_GID": str(app_gid)}
+    if directory != "secrets" or "SECRETS_DIR" in read_dotenv(path):
+        absolute = os.path.isabs(os.path.expanduser(directory))
+        lines["SECRETS_DIR"] = os.path.expanduser(directory) if absolute else f"./{os.path.normpath(directory)}"
+    if not deployment.is_production:
+        lines["COMPOSE_PROJECT_NAME"] = deployment.compose_project_name
+    owner = None
+    if os.geteuid() == 0:
+        status = os.stat(deployment.project_directory)
+        owner = (status.st_uid, status.st_gid)
+    write_dotenv(path, lines, heading="# Settings of Docker Compose.\n", private=False, owner=owner)
+    if deployment.settings().backend is SecretsBackend.ENV:
+        _say(f"{deployment.shown(path)} holds your development secrets, and now Compose's settings, too")
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Write the secrets of the active store as files for Docker Compose.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--output", metavar="DIR", help="the folder (default: secrets); a tmpfs, for example")
+    parser.add_argument("--environment", metavar="NAME", default=PRODUCTION, help="one deployment beside another")
+    parser.add_argument("--env-file", metavar="FILE", help="the settings file, in place of .env.production")
+    parser.add_argument("--project-directory", metavar="DIR", default=PROJECT_DIRECTORY, help="the project's folder")
+    parser.add_argument("--catalog", metavar="FILE", help="the catalogue, in place of config/catalog.toml")
+    parser.add_argument("--prune", action="store_true", help="remove files of secrets no longer in the catalogue")
+    parser.add_argument("--engine", default="rootful", help=argparse.SUPPRESS)
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--check", action="store_true", help="compare without writing; exit code 1 on any difference")
+    action.add_argument("--swarm", action="store_true", help="make Swarm secrets in place of files, print the stanza")
+    return parser.parse_args(arguments)
+
+
+def _say(line: str) -> None:
+    print(line)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,50 @@
+"""Runs a click command the way every command here runs: see :mod:`.report`."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from src.ops.deployment import PRODUCTION, Deployment
+from src.utils.secrets.settings import PROJECT_DIRECTORY
+
+from .report import WrongUsageError, run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def run_click(command: click.Command) -> int:
+    """Parse the command line and run the command; returns the exit code."""
+    return run_command(lambda: _invoke(command))
+
+
+def deployment_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which deployment of which project; the command gets it as ``deployment``."""
+
+    @click.option("--environment", default=PRODUCTION, metavar="NAME", help="One deployment beside another.")
+    @click.option("--env-file", metavar="FILE", help="The settings file, in place of .env.production.")
+    @click.option("--project-directory", default=PROJECT_DIRECTORY, metavar="DIR", help="The project's folder.")
+    @click.option("--catalog", metavar="FILE", help="The catalogue, in place of config/catalog.toml.")
+    @functools.wraps(function)
+    def wrapper(
+        *, environment: str, env_file: str | None, project_directory: str, catalog: str | None, **options: Any
+    ) -> None:
+        deployment = Deployment.locate(
+            project_directory=project_directory, environment=environment, catalog=catalog, env_file=env_file
+        )
+        function(deployment=deployment, **options)
+
+    return wrapper
+
+
+def _invoke(command: click.Command) -> object:
+    try:
+        return command.main(standalone_mode=False)
+    except click.UsageError as error:
+        hint = f"{error.ctx.command_path} --help" if error.ctx else ""
+        raise WrongUsageError(error.format_message(), hint=hint) from None
+    except click.Abort:
+        raise KeyboardInterrupt from None
