@@ -33,8 +33,8 @@ def get(name: str, show: bool, deployment: Deployment) -> None:
 
     \b
     Examples:
-      python scripts/manage_secrets.py get ADMIN_PASSWORD --show
-      python scripts/manage_secrets.py get DATABASE_PASSWORD > password.txt
+      ./scripts/manage_secrets.py get ADMIN_PASSWORD --show
+      ./scripts/manage_secrets.py get DATABASE_PASSWORD > password.txt
     """
     if sys.stdout.isatty() and not show:
         raise click.UsageError("The value would stand on the screen; add --show if that is what you want")

@@ -69,8 +69,8 @@ def main(
     \b
     Examples:
       make secrets
-      python scripts/setup_secrets.py --non-interactive --backend file
-      python scripts/setup_secrets.py --import old.env --dry-run
+      ./scripts/setup_secrets.py --non-interactive --backend file
+      ./scripts/setup_secrets.py --import old.env --dry-run
     """
     if not non_interactive and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError("This asks questions and needs a terminal; without one, give --non-interactive")

@@ -141,7 +141,7 @@ class Deployment:
         """The command that sets this deployment up."""
         if self.is_production:
             return "make secrets"
-        return f"python scripts/setup_secrets.py --environment {self.environment}"
+        return f"./scripts/setup_secrets.py --environment {self.environment}"
 
     def shown(self, path: str) -> str:
         """``path`` as people write it: relative inside the project, with ``~`` inside the home folder."""

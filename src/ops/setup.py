@@ -228,7 +228,7 @@ def _inspect_file(deployment: Deployment, master_key_file: str | None) -> Store:
     if key.is_new:
         raise MasterKeyError(
             f"SECRETS_MASTER_KEY not set: {settings.file_path} is there, but its key is not at {key.file}",
-            hint="Name the key file: python scripts/setup_secrets.py --master-key-file PATH\n"
+            hint="Name the key file: ./scripts/setup_secrets.py --master-key-file PATH\n"
             "If the key is lost, run `make secrets` and choose to start over: it keeps the old file",
         )
     expected_key_id = settings.environ.get("SECRETS_MASTER_KEY_ID") or None

@@ -336,7 +336,7 @@ def show_result(screen: Screen, deployment: Deployment, store: Store, plan: Plan
         screen.say(f"The old file is kept: {deployment.shown(report.lost_file)}")
     _show_passwords(screen, deployment, plan)
     if store.backend is SecretsBackend.ENV:
-        screen.commands("Next:", ["python main.py"])
+        screen.commands("Next:", ["python3 main.py"])
         return
     flag = "" if deployment.is_production else f" --environment {deployment.environment}"
     compose_flag = "" if deployment.is_production else f"--env-file {deployment.shown(deployment.compose_file)} "
@@ -361,5 +361,5 @@ def _show_passwords(screen: Screen, deployment: Deployment, plan: Plan) -> None:
         flag = "" if deployment.is_production else f" --environment {deployment.environment}"
         screen.commands(
             "To see it again:" if screen.is_terminal else f"{planned.spec.description}, to see it on a terminal:",
-            [f"python scripts/manage_secrets.py get {planned.spec.name} --show{flag}"],
+            [f"./scripts/manage_secrets.py get {planned.spec.name} --show{flag}"],
         )

@@ -1,0 +1,81 @@
+# Every task a person runs. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+PYTHON = $(VENV)/bin/python
+ENVIRONMENT ?= production
+COMPOSE_FLAGS = $(if $(filter-out production,$(ENVIRONMENT)),--env-file .env.$(ENVIRONMENT))
+PIP_INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+LOCK = $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
+	--no-emit-index-url --no-emit-find-links $(LOCK_FLAGS)
+SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
+
+.PHONY: help install install-dev secrets docker-secrets up down database-password test lint lint-fix catalog lock
+
+help: ## List the tasks
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## Make .venv with the pinned dependencies
+
+secrets: install ## Set up the secrets: a few questions, Enter is a good answer
+	@$(PYTHON) scripts/setup_secrets.py --environment $(ENVIRONMENT)
+
+docker-secrets: install ## Write the secrets as files for Compose
+	@./scripts/generate_docker_secrets.sh --environment $(ENVIRONMENT)
+
+up: install ## Start the stack, after checking that its secrets are in step with the store
+	@./scripts/generate_docker_secrets.sh --environment $(ENVIRONMENT) --check
+	@./scripts/compose.sh $(COMPOSE_FLAGS) up -d
+
+down: ## Stop the stack; its data stays
+	@./scripts/compose.sh $(COMPOSE_FLAGS) down
+
+# psql hashes the password before it sends it, so the server's log never sees it.
+database-password: ## Give the running database the password that is in secrets/
+	@./scripts/compose.sh $(COMPOSE_FLAGS) exec -T postgres sh -euc \
+		'for _ in 1 2; do cat /run/secrets/db_password; echo; done | psql --quiet -U "$$POSTGRES_USER" -d "$$POSTGRES_DB" -c "\\password"'
+	@echo
+	@echo 'The database has the password from secrets/ now.'
+
+test: install-dev ## Run every test that this machine has the parts for
+	@rm -f .coverage .coverage.*
+	@$(PYTHON) -m coverage run -m pytest $(PYTEST_ARGS)
+	@$(PYTHON) -m coverage combine --quiet
+	@$(PYTHON) -m coverage report $(if $(REQUIRE_ALL),--fail-under=95)
+
+lint: install-dev ## Check style, types, shell scripts, and that no secret is in the repository
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/mypy
+	@if command -v shellcheck >/dev/null; then shellcheck $(SHELL_SCRIPTS); \
+	elif [[ -n "$${REQUIRE_ALL:-}" ]]; then echo 'error: shellcheck is missing' >&2; exit 1; \
+	else echo 'shellcheck is not installed: the shell scripts were not checked (apt install shellcheck)'; fi
+	@git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --baseline .secrets.baseline
+
+lint-fix: install-dev ## Mend what ruff can mend
+	@$(VENV)/bin/ruff format --quiet .
+	@$(VENV)/bin/ruff check --quiet --fix .
+
+catalog: install ## Write the files that come from config/catalog.toml
+	@$(PYTHON) scripts/render_catalog.py
+
+lock: install-dev ## Lock the dependencies anew (LOCK_FLAGS=--upgrade for newer ones)
+	@$(LOCK) requirements.in -o requirements.txt
+	@$(LOCK) requirements-secrets.in -o requirements-secrets.txt
+	@$(LOCK) requirements-dev.in -o requirements-dev.txt
+
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: requirements.txt requirements-secrets.txt scripts/make_venv.sh
+	@echo 'Installing the pinned Python packages into $(VENV) (once; it takes about a minute)'
+	@./scripts/make_venv.sh $(VENV)
+	@$(PIP_INSTALL) -r requirements.txt
+	@$(PIP_INSTALL) -r requirements-secrets.txt
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@

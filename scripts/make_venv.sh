@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Makes a virtual environment with the newest Python from 3.11 on that this machine has. Usage: make_venv.sh DIR
+set -Eeuo pipefail
+
+die() {
+    local line
+    printf 'error: %s\n' "$1" >&2
+    for line in "${@:2}"; do printf 'hint: %s\n' "$line" >&2; done
+    exit 1
+}
+
+is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+    local python
+    for python in ${PYTHON3:-} python3 python3.14 python3.13 python3.12 python3.11; do
+        if command -v "$python" >/dev/null && is_new_enough "$python"; then
+            command -v "$python"
+            return
+        fi
+    done
+    die 'Python 3.11 or newer is needed' 'sudo apt-get install python3 python3-venv'
+}
+
+directory=$1
+if [[ -x $directory/bin/python ]] && is_new_enough "$directory/bin/python"; then exit; fi
+python=$(find_python)
+"$python" -c 'import ensurepip, venv' 2>/dev/null ||
+    die "$python cannot make virtual environments" \
+        "sudo apt-get install $("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+"$python" -m venv --clear "$directory"

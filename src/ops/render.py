@@ -1,0 +1,79 @@
+"""The files that come from the catalogue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.settings import SecretsBackend
+
+if TYPE_CHECKING:
+    from src.utils.secrets.catalog import Catalog, SecretSpec
+
+_INPUTS = {"generate": "generated", "ask": "asked", "generate_or_ask": "generated or typed"}
+
+
+def render_all(catalog: Catalog) -> dict[str, str]:
+    """Text by file name, relative to the project."""
+    return {
+        ".env.example": render_env_example(catalog),
+        ".env.production.example": render_settings_example(catalog),
+        "docs/secrets.md": render_table(catalog),
+    }
+
+
+def render_env_example(catalog: Catalog) -> str:
+    """Development: every secret as an empty line to fill in."""
+    lines = [
+        f"# {catalog.application}, development: cp .env.example .env, fill in what is required, python main.py",
+        "# Or let `make secrets` write .env for you (choice 5). An empty line means: not set.",
+        "# Instead of NAME=value, NAME_FILE=path takes the value from a file.",
+        f"SECRETS_BACKEND={SecretsBackend.ENV.value}",
+    ]
+    group = ""
+    for spec in catalog.secrets:
+        if spec.group != group:
+            group = spec.group
+            lines += ["", f"# {group}"]
+        lines += [f"# {spec.description} ({_need(catalog, spec)})", f"{spec.name}={spec.default or ''}"]
+    return "\n".join(lines) + "\n"
+
+
+def render_settings_example(catalog: Catalog) -> str:
+    """Production: the settings that the wizard writes. No secret."""
+    return f"""\
+# {catalog.application}, production: where the secrets are. `make secrets` writes .env.production for you.
+# No secret belongs in here.
+SECRETS_BACKEND={SecretsBackend.FILE.value}
+SECRETS_FILE_PATH=config/secrets.enc
+# The file with the master key, outside of the project's folder.
+SECRETS_MASTER_KEY_FILE=/home/you/.config/{catalog.slug}/master.key
+# Seconds after which a running application looks at the store again.
+# SECRETS_CACHE_TTL=300
+"""
+
+
+def render_table(catalog: Catalog) -> str:
+    """The table of all secrets for the documentation."""
+    lines = [
+        "# The secrets",
+        "",
+        "Written from `config/catalog.toml` by `make catalog`; [catalog.md](catalog.md) explains the catalogue.",
+        "",
+        "| name | what it is for | value | needed | Docker file | rotate after | used by |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for spec in catalog.secrets:
+        value = _INPUTS[spec.input] + (f", {spec.length} characters" if spec.length else "")
+        rotation = f"{spec.rotation_days} days" if spec.rotation_days else "-"
+        lines.append(
+            f"| `{spec.name}` | {spec.description} | {value} | {_need(catalog, spec)} | `{spec.docker_file}` "
+            f"| {rotation} | {', '.join(spec.consumers)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _need(catalog: Catalog, spec: SecretSpec) -> str:
+    if spec.feature is None:
+        return "required"
+    others = [other.name for other in catalog.of_feature(spec.feature) if other is not spec]
+    return f"optional, together with {', '.join(others)}" if others else "optional"

@@ -1,0 +1,100 @@
+"""A person at a real pseudo-terminal: types keys, and sees a screen."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pexpect
+import pyte
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ENTER = "\r"
+DOWN = "\x1b[B"
+CTRL_C = "\x03"
+CTRL_D = "\x04"
+
+
+class Terminal:
+    """A program on a pseudo-terminal, with everything that it ever wrote and what is on the screen now."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        cwd: str,
+        columns: int = 80,
+        rows: int = 24,
+        timeout: float = 60,
+    ) -> None:
+        self._timeout = timeout
+        self._screen = pyte.Screen(columns, rows)
+        self._stream = pyte.Stream(self._screen)
+        self.transcript = ""
+        self.process = pexpect.spawn(
+            command[0],
+            list(command[1:]),
+            env=dict(environ),
+            cwd=cwd,
+            dimensions=(rows, columns),
+            timeout=timeout,
+            encoding="utf-8",
+        )
+
+    @property
+    def lines(self) -> list[str]:
+        """The screen, without the empty lines at its end."""
+        text = "\n".join(line.rstrip() for line in self._screen.display)
+        return text.rstrip().splitlines()
+
+    @property
+    def text(self) -> str:
+        """Everything written so far, without colours and cursor movements."""
+        return re.sub(r"\x1b(\[[0-9;?]*[A-Za-z]|[=>]|\][^\x07]*\x07)", "", self.transcript).replace("\r", "")
+
+    def wait_for(self, pattern: str) -> None:
+        """Read until ``pattern`` is on the screen, or has been written since the last answer."""
+        start, deadline = len(self.transcript), time.monotonic() + self._timeout
+        while not (re.search(pattern, "\n".join(self.lines)) or re.search(pattern, self._plain(start))):
+            if time.monotonic() > deadline or not self._read():
+                screen = "\n".join(self.lines)
+                raise AssertionError(f"{pattern!r} did not appear; the screen is:\n{screen}")
+
+    def answer(self, question: str, keys: str = ENTER) -> None:
+        """Wait for a question, then type."""
+        self.wait_for(question)
+        self.settle()
+        self._screen.reset()
+        self.process.send(keys)
+
+    def settle(self) -> None:
+        """Read what is still coming."""
+        while self._read(0.15):
+            pass
+
+    def finish(self) -> int:
+        """Read to the end; returns the exit code, or minus the signal that ended the program."""
+        while self._read():
+            pass
+        self.process.close()
+        if self.process.exitstatus is not None:
+            return int(self.process.exitstatus)
+        return -int(self.process.signalstatus or 0)
+
+    def _plain(self, start: int) -> str:
+        return re.sub(r"\x1b(\[[0-9;?]*[A-Za-z])", "", self.transcript[start:])
+
+    def _read(self, timeout: float | None = None) -> bool:
+        try:
+            chunk = self.process.read_nonblocking(4096, timeout if timeout is not None else self._timeout)
+        except (pexpect.EOF, pexpect.TIMEOUT):
+            return False
+        self.transcript += chunk
+        self._stream.feed(chunk)
+        if "\x1b[6n" in chunk:  # a terminal tells where its cursor is when it is asked
+            self.process.send(f"\x1b[{self._screen.cursor.y + 1};{self._screen.cursor.x + 1}R")
+        return True
