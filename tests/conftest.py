@@ -1,0 +1,156 @@
+"""What every test has at hand, and what the run says about parts that this machine lacks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PROJECT = Path(__file__).resolve().parent.parent
+REQUIRE_ALL = bool(os.environ.get("REQUIRE_ALL"))
+
+_missing_parts: dict[str, str] = {}
+
+
+def need(part: str, present: bool, how_to_get_it: str) -> None:
+    """Skip the test when a part is missing, and say so at the end; with ``REQUIRE_ALL`` set, fail."""
+    if present:
+        return
+    _missing_parts[part] = how_to_get_it
+    if REQUIRE_ALL:
+        pytest.fail(f"{part} is missing: {how_to_get_it}", pytrace=False)
+    pytest.skip(f"{part} is missing")
+
+
+def need_program(name: str, package: str) -> str:
+    """Path of a program, see :func:`need`."""
+    path = shutil.which(name)
+    need(name, path is not None, f"apt-get install {package}")
+    assert path is not None
+    return path
+
+
+def need_root() -> None:
+    """Some tests act as several users."""
+    need("root", os.geteuid() == 0, "run the tests as root, in a container for example")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what was skipped, and how to get it."""
+    if _missing_parts:
+        terminalreporter.section("not tested, because something is missing on this machine")
+        for part, how in sorted(_missing_parts.items()):
+            terminalreporter.write_line(f"{part}: {how}")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees what happens to be set in the shell that runs it."""
+    for name in list(os.environ):
+        if name.startswith(("SECRETS_", "APP_", "DATABASE_", "REDIS_", "XDG_", "COMPOSE_", "SUDO_")) or name in (
+            "CREDENTIALS_DIRECTORY",
+            "NO_COLOR",
+        ):
+            monkeypatch.delenv(name)
+
+
+class Project:
+    """A project folder of its own, with the real scripts run on it as a person would."""
+
+    def __init__(self, directory: Path, home: Path) -> None:
+        self.directory = directory
+        self.home = home
+        self.key_file = home / ".config/cctv-face-detection/master.key"
+        self.secrets_file = directory / "config/secrets.enc"
+
+    def environ(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The variables that a person's shell has, and those that coverage needs."""
+        kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+        base = {"HOME": str(self.home), "PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        return base | kept | dict(extra or {})
+
+    def script(self, name: str, *arguments: str) -> list[str]:
+        """The command line of one of the scripts, for this project."""
+        return [str(PROJECT / "scripts" / name), *arguments, "--project-directory", str(self.directory)]
+
+    def run(
+        self, name: str, *arguments: str, environ: Mapping[str, str] | None = None, standard_input: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script without a terminal."""
+        return subprocess.run(
+            self.script(name, *arguments),
+            env=self.environ(environ),
+            cwd=self.directory,
+            input=standard_input,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def set_up(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        """Make a first set of secrets without questions."""
+        done = self.run("setup_secrets.py", "--non-interactive", *arguments, **options)  # type: ignore[arg-type]
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def decrypt(self) -> dict[str, object]:
+        """The content of the encrypted file, opened without any of the project's code."""
+        import json
+
+        from cryptography.fernet import Fernet
+
+        content = json.loads(Fernet(self.key_file.read_text().strip()).decrypt(self.secrets_file.read_bytes()))
+        assert isinstance(content, dict)
+        return content
+
+    def values(self) -> dict[str, str]:
+        """The secrets in the encrypted file."""
+        values = self.decrypt()["secrets"]
+        assert isinstance(values, dict)
+        return values
+
+    def state(self) -> dict[str, tuple[int, bytes]]:
+        """Mode and content of every file of this project and its home, but for lock files."""
+        return {
+            str(path): (path.lstat().st_mode & 0o7777, path.read_bytes() if path.is_file() else b"")
+            for root in (self.directory, self.home)
+            for path in sorted(root.rglob("*"))
+            if path.suffix != ".lock" and ".coverage" not in path.name
+        }
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """An empty project with the real catalogue."""
+    directory, home = tmp_path / "a project", tmp_path / "home"
+    (directory / "config").mkdir(parents=True)
+    home.mkdir()
+    shutil.copy(PROJECT / "config/catalog.toml", directory / "config/catalog.toml")
+    return Project(directory, home)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of 256 KiB."""
+    need_root()
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=False)
+    need("tmpfs mounts", mount.returncode == 0, "run the tests where root may mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def python() -> str:
+    """The interpreter of the tests."""
+    return sys.executable

@@ -1,0 +1,384 @@
+"""The encrypted file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from src.utils.secrets.backends.file import NO_FILE, FileBackend
+from src.utils.secrets.changes import Change
+from src.utils.secrets.errors import (
+    DamagedStoreError,
+    DecryptionError,
+    InvalidSecretError,
+    StoreChangedError,
+    StoreError,
+    UnsupportedVersionError,
+)
+from src.utils.secrets.masterkey import MasterKey
+from src.utils.secrets.snapshot import utc_after, utc_now
+
+KEY = Fernet.generate_key().decode()
+CANARY = "canary-value-4711"
+
+
+def backend(path: Path, key: str = KEY, expected_key_id: str | None = None) -> FileBackend:
+    return FileBackend(str(path), MasterKey([key], "a test"), expected_key_id=expected_key_id)
+
+
+def write_token(path: Path, content: object, key: str = KEY) -> None:
+    path.write_bytes(Fernet(key).encrypt(content if isinstance(content, bytes) else json.dumps(content).encode()))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "secrets.enc"
+
+
+def test_three_lines_of_fernet_open_what_was_saved(path: Path) -> None:
+    backend(path).save({"A": Change("1"), "B": Change("2")})
+    content = json.loads(Fernet(KEY).decrypt(path.read_bytes()))
+    assert content["version"] == 1
+    assert content["secrets"] == {"A": "1", "B": "2"}
+    assert content["metadata"]["A"]["updated_at"].endswith("Z")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+
+
+def test_a_flat_map_is_read_and_becomes_the_full_form_when_it_is_saved(path: Path) -> None:
+    write_token(path, {"A": "1"})
+    assert backend(path).load().values == {"A": "1"}
+    backend(path).save({"B": Change("2")})
+    assert json.loads(Fernet(KEY).decrypt(path.read_bytes()))["secrets"] == {"A": "1", "B": "2"}
+
+
+def test_a_line_break_behind_the_token_does_no_harm(path: Path) -> None:
+    write_token(path, {"A": "1"})
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert backend(path).load().values == {"A": "1"}
+
+
+def test_saving_keeps_what_it_does_not_change_and_the_file_before_it(path: Path) -> None:
+    backend(path).save({"A": Change("1"), "UNKNOWN": Change("kept")})
+    before = path.read_bytes()
+    backend(path).save({"A": Change("2")})
+    assert backend(path).load().values == {"A": "2", "UNKNOWN": "kept"}
+    bak = path.with_name("secrets.enc.bak")
+    assert bak.read_bytes() == before
+    assert stat.S_IMODE(bak.stat().st_mode) == 0o400
+
+
+def test_the_checksum_beside_the_file_is_one_that_sha256sum_checks(path: Path) -> None:
+    backend(path).save({"A": Change("1")})
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "secrets.enc.sum"],
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"# {path.stat().st_size} bytes" in path.with_name("secrets.enc.sum").read_text()
+
+
+def test_nothing_else_is_left_in_the_folder(path: Path) -> None:
+    for number in range(3):
+        backend(path).save({"A": Change(str(number))})
+    assert sorted(os.listdir(path.parent)) == ["secrets.enc", "secrets.enc.bak", "secrets.enc.lock", "secrets.enc.sum"]
+
+
+def test_a_killed_writers_leftovers_are_removed(path: Path) -> None:
+    (path.parent / ".secrets.enc.0123456789abcdef.tmp").write_text("half")
+    backend(path).save({"A": Change("1")})
+    assert not list(path.parent.glob(".*.tmp"))
+
+
+def test_removing_a_secret_removes_its_earlier_values_too(path: Path) -> None:
+    backend(path).save({"A": Change(CANARY), "B": Change("2")})
+    backend(path).save({"A": Change("other")})
+    backend(path).save({"A": Change(None)})
+    assert CANARY.encode() not in Fernet(KEY).decrypt(path.read_bytes())
+    assert backend(path).load().values == {"B": "2"}
+
+
+def test_earlier_values_are_accepted_as_long_as_their_change_said(path: Path) -> None:
+    store = backend(path)
+    store.save({name: Change("old") for name in ("GRACE", "KEPT", "PLAIN")})
+    store.save(
+        {
+            "GRACE": Change("new", previous_valid_until=utc_after(3600)),
+            "KEPT": Change("new", previous_valid_until=None),
+            "PLAIN": Change("new"),
+        }
+    )
+    snapshot = store.load()
+    assert snapshot.versions("GRACE", utc_now()) == ["new", "old"]
+    assert snapshot.versions("GRACE", utc_after(3601)) == ["new"]
+    assert snapshot.versions("KEPT", utc_after(10**9)) == ["new", "old"]
+    assert snapshot.versions("PLAIN", utc_now()) == ["new"]
+    assert snapshot.versions("MISSING", utc_now()) == []
+
+
+def test_the_value_before_the_last_change_can_always_be_found_again(path: Path) -> None:
+    store = backend(path)
+    for value in ("1", "2", "3"):
+        store.save({"A": Change(value)})
+    assert [old.value for old in store.load().metadata["A"].previous] == ["2"]
+
+
+def test_saving_the_same_value_changes_no_time(path: Path) -> None:
+    store = backend(path)
+    store.save({"A": Change("1")})
+    again = store.save({"A": Change("1")})
+    assert again.metadata["A"].previous == ()
+
+
+@pytest.mark.parametrize("value", ["", "a\0b", "\ud800"])
+def test_a_value_that_no_store_can_keep_is_refused(value: str, path: Path) -> None:
+    with pytest.raises(InvalidSecretError):
+        backend(path).save({"A": Change(value)})
+    assert not path.exists()
+
+
+def test_a_missing_file_is_an_error_and_not_an_empty_store(path: Path) -> None:
+    with pytest.raises(StoreError, match="does not exist"):
+        backend(path).load()
+
+
+# --- Wrong key, damaged file, newer format: three errors -------------------------------------------------------------
+
+
+def test_a_wrong_key_is_told_from_the_keys_id(path: Path) -> None:
+    backend(path).save({"A": Change(CANARY)})
+    other = Fernet.generate_key().decode()
+    right_id = MasterKey([KEY], "").ids[0]
+    with pytest.raises(DecryptionError, match=r"^Failed to decrypt secrets file") as caught:
+        backend(path, other, right_id).load()
+    assert right_id in str(caught.value)
+    assert MasterKey([other], "").ids[0] in str(caught.value)
+    assert other not in str(caught.value)
+
+
+def test_a_wrong_key_is_told_from_the_checksum(path: Path) -> None:
+    backend(path).save({"A": Change(CANARY)})
+    with pytest.raises(DecryptionError, match="is not the one it was written with"):
+        backend(path, Fernet.generate_key().decode()).load()
+
+
+def test_without_id_and_checksum_both_causes_are_named(path: Path) -> None:
+    write_token(path, {"A": "1"})
+    with pytest.raises(DecryptionError, match="is not its key, or the file is damaged"):
+        backend(path, Fernet.generate_key().decode()).load()
+
+
+def test_a_truncated_file_is_damaged_whether_the_checksum_or_the_keys_id_says_so(path: Path) -> None:
+    backend(path).save({"A": Change("1")})
+    token = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(token[:-20])
+    with pytest.raises(DamagedStoreError, match="not what was last written"):
+        backend(path).load()
+    path.with_name("secrets.enc.sum").unlink()
+    with pytest.raises(DamagedStoreError, match="not what was last written"):
+        backend(path, expected_key_id=MasterKey([KEY], "").ids[0]).load()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"\n", "empty"),
+        (b"\x00\x01\x02\xff" * 100, "not an encrypted secrets file"),
+        (b'{"A": "plain"}', "not an encrypted secrets file"),
+    ],
+)
+def test_what_is_no_token_is_damaged(content: bytes, reason: str, path: Path) -> None:
+    path.write_bytes(content)
+    with pytest.raises(DamagedStoreError, match=reason) as caught:
+        backend(path).load()
+    assert "Failed to decrypt secrets file" in str(caught.value)
+    assert "secrets.enc.bak" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"not json " + CANARY.encode(), "holds no JSON"),
+        (b"\xff\xfe", "holds no JSON"),
+        (b"[" * 100_000, "holds no JSON"),
+        (b'["list"]', "holds no JSON object"),
+        ({"A": 5}, "not text"),
+        ({"version": 1, "secrets": {"A": None}}, "not text"),
+        ({"version": 1, "secrets": []}, "not text"),
+        ({"version": 1, "secrets": {}, "metadata": {"A": 5}}, "metadata"),
+        ({"version": 1, "secrets": {}, "metadata": {"A": {"previous": [{}]}}}, "metadata"),
+        ({"version": 1, "secrets": {}, "metadata": 5}, "metadata"),
+    ],
+)
+def test_a_token_that_opens_to_something_else_is_damaged(content: object, reason: str, path: Path) -> None:
+    write_token(path, content)
+    with pytest.raises(DamagedStoreError, match=reason) as caught:
+        backend(path).load()
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", [2, 99, "2", None])
+def test_a_newer_format_is_said_to_be_newer(version: object, path: Path) -> None:
+    write_token(path, {"version": version, "secrets": {"A": "1"}})
+    with pytest.raises(UnsupportedVersionError, match="format version"):
+        backend(path).load()
+
+
+def test_a_file_over_16_mib_is_refused_unread(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(16 * 1024 * 1024 + 1)
+    with pytest.raises(StoreError, match="larger than 16 MiB"):
+        backend(path).load()
+
+
+def test_more_than_16_mib_is_not_written(path: Path) -> None:
+    backend(path).save({"A": Change("1")})
+    with pytest.raises(StoreError, match="larger than 16 MiB"):
+        backend(path).save({"LARGE": Change("x" * 13 * 1024 * 1024)})
+    assert backend(path).load().values == {"A": "1"}
+
+
+def test_a_folder_or_fifo_in_place_of_the_file_is_refused(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreError, match="not a regular file"):
+        backend(path).load()
+    path.rmdir()
+    os.mkfifo(path)
+    with pytest.raises(StoreError, match="not a regular file"):
+        backend(path).load()
+
+
+def test_a_wrong_key_never_overwrites_the_file(path: Path) -> None:
+    backend(path).save({"A": Change("1")})
+    before = path.read_bytes()
+    with pytest.raises(DecryptionError):
+        backend(path, Fernet.generate_key().decode()).save({"A": Change("2")})
+    assert path.read_bytes() == before
+
+
+# --- Writers ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_made_on_an_older_file_is_refused(path: Path) -> None:
+    store = backend(path)
+    planned_on = store.save({"A": Change("1")}).revision
+    store.save({"A": Change("2")})
+    with pytest.raises(StoreChangedError, match="changed by another run"):
+        store.save({"A": Change("3")}, expected_revision=planned_on)
+    with pytest.raises(StoreChangedError):
+        store.save({"A": Change("3")}, expected_revision=NO_FILE)
+    assert store.load().values == {"A": "2"}
+
+
+def test_the_revision_is_that_of_the_bytes(path: Path) -> None:
+    written = backend(path).save({"A": Change("1")})
+    assert written.revision == hashlib.sha256(path.read_bytes()).hexdigest() == backend(path).load().revision
+
+
+def test_sixteen_writers_lose_no_change(path: Path) -> None:
+    def write(writer: int) -> None:
+        for number in range(10):
+            backend(path).save({f"NAME_{writer}_{number}": Change("x")})
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(backend(path).load().values) == 160
+
+
+def test_a_writer_that_waits_too_long_says_for_what(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.utils.secrets.backends.file.LOCK_TIMEOUT_SECONDS", 0.2)
+    code = "import sys; from filelock import FileLock\nwith FileLock(sys.argv[1]): print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, f"{path}.lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match="Another program has been writing"):
+            backend(path).save({"A": Change("1")})
+        holder.communicate("\n")
+
+
+def test_a_symbolic_link_is_read_through_but_never_written_through(path: Path) -> None:
+    real = path.with_name("real.enc")
+    backend(real).save({"A": Change("1")})
+    path.symlink_to(real)
+    assert backend(path).load().values == {"A": "1"}
+    with pytest.raises(StoreError, match="symbolic link"):
+        backend(path).save({"A": Change("2")})
+    assert path.is_symlink()
+    assert backend(real).load().values == {"A": "1"}
+
+
+def test_a_linked_folder_is_written_into(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "config").symlink_to(tmp_path / "real")
+    backend(tmp_path / "config/secrets.enc").save({"A": Change("1")})
+    assert backend(tmp_path / "real/secrets.enc").load().values == {"A": "1"}
+
+
+# --- Taking a save back ----------------------------------------------------------------------------------------------
+
+
+def test_a_save_can_be_taken_back(path: Path) -> None:
+    store = backend(path)
+    first = store.save({"A": Change("1")})
+    second = store.save({"A": Change("2")})
+    store.revert(written=second.revision, before=first.revision)
+    assert store.load().values == {"A": "1"}
+    assert store.load().revision == first.revision
+
+
+def test_a_first_save_taken_back_leaves_no_file(path: Path) -> None:
+    store = backend(path)
+    first = store.save({"A": Change("1")})
+    store.revert(written=first.revision, before=NO_FILE)
+    assert not path.exists()
+    assert not path.with_name("secrets.enc.sum").exists()
+
+
+def test_a_save_that_somebody_built_on_is_not_taken_back(path: Path) -> None:
+    store = backend(path)
+    first = store.save({"A": Change("1")})
+    second = store.save({"A": Change("2")})
+    store.save({"B": Change("theirs")})
+    store.revert(written=second.revision, before=first.revision)
+    assert store.load().values == {"A": "2", "B": "theirs"}
+
+
+def test_a_checksum_that_cannot_be_put_in_place_takes_the_file_back(path: Path) -> None:
+    store = backend(path)
+    (path.parent / "secrets.enc.sum").mkdir()
+    with pytest.raises(StoreError, match=r"secrets\.enc\.sum is not a regular file"):
+        store.save({"A": Change("1")})
+    assert not path.exists()
+
+
+def test_nothing_shows_a_value(path: Path) -> None:
+    store = backend(path)
+    snapshot = store.save({"A": Change(CANARY)})
+    store.save({"A": Change("other")})
+    later = store.load()
+    shown = repr(
+        [store, snapshot, snapshot.metadata, Change(CANARY), Change(None), later, later.metadata["A"].previous]
+    )
+    assert CANARY not in shown
+    assert KEY not in shown
+    with pytest.raises(TypeError):
+        pickle.dumps(snapshot)
