@@ -1,0 +1,76 @@
+"""The real Docker Engine and Compose, and stand-ins for the images that no registry gives here."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.conftest import need
+
+BUILD_SCRIPT = Path(__file__).parent / "images/build.sh"
+
+
+@functools.cache
+def _compose() -> tuple[str, ...]:
+    if shutil.which("docker") and _works("docker", "compose", "version"):
+        return ("docker", "compose")
+    return ("docker-compose",) if shutil.which("docker-compose") else ()
+
+
+def compose_command() -> tuple[str, ...]:
+    """How Compose v2 is called on this machine."""
+    command = _compose()
+    need("Docker Compose v2", bool(command), "https://docs.docker.com/compose/install/linux/")
+    return command
+
+
+@functools.cache
+def _engine_answers() -> bool:
+    return bool(shutil.which("docker")) and _works("docker", "info")
+
+
+def need_engine() -> None:
+    """Skip without a Docker Engine."""
+    need("a Docker Engine", _engine_answers(), "apt-get install docker.io, and start it; the tests have to reach it")
+    compose_command()
+
+
+@functools.cache
+def standin_images() -> dict[str, str]:
+    """Tags of the stand-in images by the variables of docker-compose.yml, built if they are not there."""
+    need_engine()
+    need("mmdebstrap", bool(shutil.which("mmdebstrap")), "apt-get install mmdebstrap")
+    done = subprocess.run([BUILD_SCRIPT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(line.split("=", 1) for line in done.stdout.splitlines())
+
+
+def command_folder(folder: Path) -> Path:
+    """A folder for PATH in which `docker-compose`, the command of the README, is there whatever this machine has."""
+    command = compose_command()
+    if command == ("docker-compose",) or shutil.which("docker-compose"):
+        return folder
+    folder.mkdir(exist_ok=True)
+    shim = folder / "docker-compose"
+    shim.write_text('#!/bin/sh\nexec docker compose "$@"\n')
+    shim.chmod(0o755)
+    return folder
+
+
+def docker_config() -> str:
+    """Where the docker client finds its plugins, for a process with another home."""
+    return os.environ.get("DOCKER_CONFIG") or str(Path("~/.docker").expanduser())
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    """Run the docker client; returns what it prints."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=300)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout + ("" if check else done.stderr)
+
+
+def _works(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0

@@ -1,0 +1,93 @@
+"""Where a deployment's files are, and which settings count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.ops.deployment import Deployment
+from src.utils.secrets.errors import ConfigurationError
+from src.utils.secrets.settings import SecretsBackend
+from tests.conftest import PROJECT, Project
+
+
+def locate(
+    project: Project, environment: str = "production", environ: dict[str, str] | None = None, **options: str
+) -> Deployment:
+    return Deployment.locate(
+        project_directory=str(project.directory),
+        environment=environment,
+        environ={"HOME": str(project.home)} | (environ or {}),
+        **options,
+    )
+
+
+def test_production_has_the_plain_names(project: Project) -> None:
+    deployment = locate(project)
+    assert deployment.settings_file == str(project.directory / ".env.production")
+    assert deployment.compose_file == str(project.directory / ".env")
+    assert deployment.default_key_file == str(project.home / ".config/cctv-face-detection/master.key")
+    assert deployment.settings(SecretsBackend.FILE).file_path == str(project.directory / "config/secrets.enc")
+    assert (deployment.default_docker_directory, deployment.compose_project_name) == ("secrets", "cctv-face-detection")
+    assert deployment.wizard_command() == "make secrets"
+
+
+def test_another_environment_shares_nothing_with_production(project: Project) -> None:
+    deployment = locate(project, "staging", {"XDG_CONFIG_HOME": "/xdg"})
+    assert deployment.settings_file == deployment.compose_file == str(project.directory / ".env.staging")
+    assert deployment.default_key_file == "/xdg/cctv-face-detection/staging.key"
+    assert deployment.settings(SecretsBackend.FILE).file_path == str(project.directory / "config/secrets.staging.enc")
+    assert deployment.default_docker_directory == "secrets/staging"
+    assert deployment.compose_project_name == "cctv-face-detection-staging"
+    assert "--environment staging" in deployment.wizard_command()
+
+
+@pytest.mark.parametrize("name", ["example", "Staging", "", "../x", "1st", "a" * 22, "a b"])
+def test_a_name_that_could_be_mistaken_is_refused(name: str, project: Project) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be the name of an environment"):
+        locate(project, name)
+
+
+def test_a_missing_folder_or_settings_file_is_named(project: Project) -> None:
+    with pytest.raises(ConfigurationError, match="The project folder /no/such/folder does not exist"):
+        Deployment.locate(project_directory="/no/such/folder")
+    with pytest.raises(ConfigurationError, match=r"The settings file /no/such\.env does not exist"):
+        locate(project, env_file="/no/such.env")
+
+
+def test_settings_come_from_env_production_unless_the_shell_says_otherwise(project: Project) -> None:
+    (project.directory / ".env.production").write_text("SECRETS_BACKEND=file\nSECRETS_FILE_PATH=x.enc\n")
+    assert locate(project).settings().backend is SecretsBackend.FILE
+    assert locate(project, environ={"SECRETS_FILE_PATH": "y.enc"}).settings().file_path.endswith("/y.enc")
+
+
+def test_the_environment_store_reads_env_and_no_other_store_does(project: Project) -> None:
+    (project.directory / ".env").write_text("SECRET_KEY=development\n")
+    assert locate(project).variables()["SECRET_KEY"] == "development"
+    (project.directory / ".env.production").write_text("SECRETS_BACKEND=file\n")
+    assert "SECRET_KEY" not in locate(project).variables()
+
+
+def test_nothing_set_up_is_said_with_the_command_that_does_it(project: Project) -> None:
+    with pytest.raises(ConfigurationError, match="No secrets are set up here") as caught:
+        locate(project).require_set_up()
+    assert caught.value.hint == "make secrets"
+    locate(project, environ={"SECRETS_BACKEND": "env"}).require_set_up()
+
+
+def test_another_settings_file_takes_the_place_of_env_production(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("SECRETS_BACKEND=file\nSECRETS_FILE_PATH=/z.enc\n")
+    assert locate(project, env_file=str(tmp_path / "other")).settings().file_path == "/z.enc"
+
+
+def test_paths_are_shown_as_people_write_them(project: Project) -> None:
+    deployment = locate(project)
+    assert deployment.shown(str(project.directory / "config/x")) == "config/x"
+    assert deployment.shown(str(project.home / "x")) == "~/x"
+    assert deployment.shown("/etc/x") == "/etc/x"
+
+
+def test_a_deployment_does_not_show_the_environment(project: Project) -> None:
+    assert "canary" not in repr(locate(project, environ={"X": "canary"}))
+    assert PROJECT.is_dir()

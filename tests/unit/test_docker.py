@@ -1,0 +1,166 @@
+"""The Docker secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from src.ops.docker import Target, container_owner, find_differences, prune, render_files, write_files
+from src.utils.secrets.backends.environment import EnvironmentBackend
+from src.utils.secrets.catalog import load_catalog
+from src.utils.secrets.errors import SecretNotFoundError, StoreError
+from src.utils.secrets.snapshot import PreviousValue, SecretMetadata, Snapshot, utc_after, utc_now
+from tests.conftest import need_root
+
+CATALOG = load_catalog()
+VALUES = {name: f"value of {name} $'\"#" for name in CATALOG.required_names}
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    return Target(str(tmp_path / "secrets"), os.geteuid(), os.getegid())
+
+
+def write(snapshot: Snapshot, target: Target) -> list[str]:
+    with ExitStack() as undo:
+        written = write_files(render_files(CATALOG, snapshot), target, undo)
+        undo.pop_all()
+    return written
+
+
+def test_each_file_holds_the_bare_value_for_its_owner_only(target: Target) -> None:
+    write(Snapshot(VALUES), target)
+    folder = Path(target.directory)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for spec in CATALOG.secrets:
+        file = folder / spec.docker_file
+        assert file.read_text() == VALUES.get(spec.name, "")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o400
+
+
+def test_earlier_values_that_still_count_go_into_a_file_beside_it(target: Target) -> None:
+    previous = [
+        PreviousValue("valid", utc_now(), utc_after(60)),
+        PreviousValue("kept", utc_now(), None),
+        PreviousValue("expired", utc_now(), utc_now()),
+    ]
+    write(Snapshot(VALUES, {"JWT_SECRET_KEY": SecretMetadata(None, previous)}), target)
+    folder = Path(target.directory)
+    assert [entry["value"] for entry in json.loads((folder / "jwt_secret_key_previous.json").read_text())] == [
+        "valid",
+        "kept",
+    ]
+    assert (folder / "secret_key_previous.json").read_text() == "[]"
+    environ = {"JWT_SECRET_KEY_FILE": str(folder / "jwt_secret_key.txt")}
+    read = EnvironmentBackend(environ).load().versions("JWT_SECRET_KEY", utc_now())
+    assert read == [VALUES["JWT_SECRET_KEY"], "valid", "kept"]
+
+
+def test_missing_required_secrets_are_all_named_and_nothing_is_written(target: Target) -> None:
+    with pytest.raises(SecretNotFoundError, match="SECRET_KEY, JWT_SECRET_KEY"):
+        write(Snapshot({}), target)
+    assert not Path(target.directory).exists()
+
+
+def test_writing_again_writes_only_what_differs(target: Target) -> None:
+    write(Snapshot(VALUES), target)
+    assert write(Snapshot(VALUES), target) == []
+    assert write(Snapshot(VALUES | {"REDIS_PASSWORD": "new"}), target) == ["redis_password.txt"]
+
+
+def test_every_kind_of_difference_is_found(target: Target) -> None:
+    files = render_files(CATALOG, Snapshot(VALUES))
+    assert find_differences(files, target) == [f"{target.directory}: the folder is missing"]
+    write(Snapshot(VALUES), target)
+    assert find_differences(files, target) == []
+    folder = Path(target.directory)
+    (folder / "db_password.txt").unlink()
+    (folder / "secret_key.txt").chmod(0o440)
+    (folder / "webhook_secret.txt").unlink()
+    (folder / "webhook_secret.txt").symlink_to("/etc/hostname")
+    (folder / "redis_password.txt").chmod(0o600)
+    (folder / "redis_password.txt").write_text("other")
+    (folder / "redis_password.txt").chmod(0o400)
+    (folder / "old.txt").touch()
+    assert find_differences(files, target) == [
+        "secret_key.txt: mode 0440 instead of 0400",
+        "webhook_secret.txt: not a regular file",
+        "db_password.txt: missing",
+        "redis_password.txt: not the value in the store",
+        "old.txt: not in the catalogue",
+    ]
+
+
+def test_a_wrong_owner_is_found_and_mended(target: Target) -> None:
+    need_root()
+    other = Target(target.directory, 10001, 10002)
+    write(Snapshot(VALUES), target)
+    files = render_files(CATALOG, Snapshot(VALUES))
+    assert f"owner {target.uid}:{target.gid} instead of 10001:10002" in find_differences(files, other)[0]
+    write(Snapshot(VALUES), other)
+    status = (Path(target.directory) / "db_password.txt").stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (10001, 10002, 0o400)
+
+
+def test_a_failure_in_the_middle_brings_every_file_back(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(Snapshot(VALUES), target)
+    before = {path: path.read_bytes() for path in Path(target.directory).iterdir()}
+    rename, count = os.rename, 0
+
+    def failing(old: str, new: str) -> None:
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise OSError(5, "Input/output error")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(StoreError, match="Input/output error"):
+        write(Snapshot({name: f"new {value}" for name, value in VALUES.items()}), target)
+    assert {path: path.read_bytes() for path in Path(target.directory).iterdir()} == before
+    assert find_differences(render_files(CATALOG, Snapshot(VALUES)), target) == []
+
+
+def test_a_link_in_place_of_a_file_is_not_written_through(target: Target, tmp_path: Path) -> None:
+    Path(target.directory).mkdir()
+    (tmp_path / "victim").write_text("precious")
+    (Path(target.directory) / "db_password.txt").symlink_to(tmp_path / "victim")
+    with pytest.raises(StoreError, match="symbolic link"):
+        write(Snapshot(VALUES), target)
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert os.listdir(target.directory) == ["db_password.txt"]
+
+
+def test_pruning_removes_what_was_written_here_and_names_what_it_leaves(target: Target) -> None:
+    write(Snapshot(VALUES), target)
+    folder = Path(target.directory)
+    for name, mode in (("old.txt", 0o400), ("notes.txt", 0o644), ("old_previous.json", 0o400), ("README.md", 0o400)):
+        (folder / name).touch(mode)
+        (folder / name).chmod(mode)
+    files = render_files(CATALOG, Snapshot(VALUES))
+    assert prune(files, target.directory) == (["old.txt", "old_previous.json"], ["notes.txt"])
+    assert {"notes.txt", "README.md", "db_password.txt"} <= set(os.listdir(folder))
+    assert not {"old.txt", "old_previous.json"} & set(os.listdir(folder))
+
+
+def test_the_engine_decides_who_owns_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "getegid", lambda: 0)
+    assert container_owner({}, "rootful") == (10001, 10001, 10001, 10001)
+    assert container_owner({"APP_UID": "5", "APP_GID": "6"}, "rootful") == (5, 6, 5, 6)
+    assert container_owner({}, "userns:100000:200000") == (10001, 10001, 110001, 210001)
+    assert container_owner({}, "rootless") == (0, 0, 0, 0)
+    for text in ("0", "-1", "x", str(2**31)):
+        with pytest.raises(StoreError, match="APP_UID"):
+            container_owner({"APP_UID": text}, "rootful")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1001)
+    assert container_owner({"APP_UID": "5"}, "rootful") == (1000, 1001, 1000, 1001)
+    assert container_owner({}, "rootless") == (0, 0, 1000, 1001)
+    with pytest.raises(StoreError, match="userns-remap"):
+        container_owner({}, "userns:100000:100000")

@@ -1,0 +1,103 @@
+"""How commands end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+from src.ops.terminal.click_command import run_click
+from src.ops.terminal.report import run_command
+from src.ops.terminal.screen import Screen
+from src.utils.secrets.errors import SecretsError
+from tests.conftest import PROJECT
+
+
+def raising(error: BaseException) -> object:
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "lines"),
+    [
+        (SecretsError("what happened", hint="one\ntwo"), 1, ["error: what happened", "hint: one", "hint: two"]),
+        (
+            PermissionError(13, "Permission denied", "/x"),
+            1,
+            ["error: /x: Permission denied", "hint: Check that place with ls -l"],
+        ),
+        (KeyboardInterrupt(), 130, ["", "Interrupted. Nothing was changed."]),
+        (EOFError(), 130, ["", "Interrupted. Nothing was changed."]),
+    ],
+)
+def test_every_end_has_its_code_and_its_lines(
+    error: BaseException, code: int, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(raising(error)) == code  # type: ignore[arg-type]
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_an_unexpected_error_shows_its_kind_and_place_and_not_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(RuntimeError("canary-4711"))) == 1  # type: ignore[arg-type]
+    shown = capsys.readouterr().err
+    assert "Unexpected RuntimeError at test_report.py:" in shown
+    assert "canary" not in shown
+    assert "Traceback" not in shown
+
+
+def test_a_commands_own_exit_code_is_kept() -> None:
+    assert run_command(lambda: 5) == 5
+    assert run_command(lambda: None) == 0
+
+
+@click.command()
+@click.option("--number", type=int)
+def example(number: int | None) -> None:
+    """Do something."""
+    if number == 1:
+        raise click.Abort
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "start"),
+    [
+        (["--number", "x"], 2, "error: Invalid value for '--number'"),
+        (["--nubmer", "1"], 2, "error: No such option '--nubmer'"),
+        (["--number", "1"], 130, "\nInterrupted"),
+        (["--help"], 0, ""),
+        ([], 0, ""),
+    ],
+)
+def test_wrong_usage_is_two_and_says_how_to_get_help(
+    arguments: list[str], code: int, start: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["example", *arguments])
+    assert run_click(example) == code
+    shown = capsys.readouterr().err
+    assert shown.startswith(start)
+    assert code != 2 or "--help" in shown
+
+
+def test_a_reader_that_goes_away_causes_no_traceback() -> None:
+    code = "from src.ops.terminal.report import run_command\nimport sys\n"
+    code += "sys.exit(run_command(lambda: [print('x' * 1000, flush=True) for _ in range(1000)] and 0))"
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"{sys.executable}" -c "$0" | head -1', code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PROJECT,
+        env=dict(os.environ),
+    )
+    assert done.stderr == ""
+
+
+def test_a_secret_is_not_shown_where_nobody_sees_it() -> None:
+    with pytest.raises(AssertionError):
+        Screen().show_once("label", "canary")
