@@ -115,6 +115,8 @@ class MemoryAccounts:
 
     async def verify(self, username: str, password: str) -> bool:
         """See :class:`Accounts`."""
+        if not self._hashes:
+            await self.prepare()
         return await self._passwords.matches(self._hashes.get(username), password)
 
     async def note_login(self, username: str, address: str) -> None:

@@ -7,6 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError, RedisError
 
@@ -48,6 +50,9 @@ def open_redis(manager: SecretsManager, settings: AppSettings) -> redis.asyncio.
         credential_provider=_CurrentPassword(manager),
         socket_timeout=TIMEOUT_SECONDS,
         socket_connect_timeout=TIMEOUT_SECONDS,
+        # The library's own default waits for seconds between tries; a request cannot. One more try, at once, is for a
+        # connection that Redis has closed meanwhile.
+        retry=Retry(NoBackoff(), 1),
     )
 
 

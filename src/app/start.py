@@ -40,7 +40,10 @@ def start(project_directory: str) -> int:
     # uvicorn stops at SIGTERM and SIGINT, and then raises the signal again for whoever handled it before.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server.run()
+    try:
+        server.run()
+    except SystemExit:  # the port is taken, for example: uvicorn has logged why
+        return 1
     return 0 if server.started else 1
 
 

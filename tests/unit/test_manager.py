@@ -187,7 +187,12 @@ def test_a_failing_store_is_asked_ever_less_often(
 def test_sixty_four_threads_at_a_cold_start_cause_one_load(store: FileBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
     load = FileBackend.load
-    monkeypatch.setattr(FileBackend, "load", lambda backend: loads.append(1) or load(backend))
+
+    def counted(backend: FileBackend) -> object:
+        loads.append(1)
+        return load(backend)
+
+    monkeypatch.setattr(FileBackend, "load", counted)
     reader = open_manager(store)
     barrier = threading.Barrier(64)
     answers = []
