@@ -1,0 +1,438 @@
+"""From a fresh clone to three healthy containers, with the README's commands, as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from cryptography.fernet import Fernet
+from dotenv import dotenv_values
+
+from src.utils.secrets.catalog import load_catalog
+from tests.conftest import PROJECT, need_program, need_root
+from tests.servers.ports import free_port
+from tests.terminal import Terminal
+
+from .engine import command_folder, docker, docker_config, need_engine, standin_images
+
+CATALOG = load_catalog()
+LENGTHS = {
+    "SECRET_KEY": 64,
+    "JWT_SECRET_KEY": 64,
+    "ENCRYPTION_KEY": 32,
+    "WEBHOOK_SECRET": 43,
+    "DATABASE_PASSWORD": 43,
+    "REDIS_PASSWORD": 43,
+    "ADMIN_USERNAME": 5,
+    "ADMIN_PASSWORD": 24,
+}
+QUESTIONS = [
+    "Where shall the secrets",
+    "Name of the first",
+    "Password of the first",
+    "SMS",
+    "e-mail",
+    "master key go",
+    "Write this",
+]
+
+
+@dataclass
+class Checkout:
+    """A fresh clone that belongs to somebody, and that person's shell."""
+
+    directory: Path
+    home: Path
+    uid: int
+    environ: dict[str, str]
+    transcript: str = ""
+
+    def command(self, *command: str) -> list[str]:
+        """``command`` as that person runs it."""
+        if self.uid == os.geteuid():
+            return list(command)
+        group = Path("/var/run/docker.sock").stat().st_gid if Path("/var/run/docker.sock").exists() else self.uid
+        return ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", f"--groups={self.uid},{group}", "--", *command]
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in the clone."""
+        done = subprocess.run(
+            self.command(*command),
+            cwd=self.directory,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def compose(self, *arguments: str, check: bool = True) -> str:
+        """Run docker-compose in the clone; returns what it prints."""
+        done = self.run("docker-compose", *arguments, check=check)
+        return done.stdout + ("" if check else done.stderr)
+
+    @property
+    def key_file(self) -> Path:
+        return self.home / ".config/cctv-face-detection/master.key"
+
+    def values(self) -> dict[str, str]:
+        """The secrets, opened with three lines of plain cryptography."""
+        fernet = Fernet(self.key_file.read_bytes().strip())
+        text = fernet.decrypt((self.directory / "config/secrets.enc").read_bytes())
+        values = json.loads(text)["secrets"]
+        assert isinstance(values, dict)
+        return values
+
+
+def copy_checkout(target: Path) -> None:
+    """What git would give to somebody who clones the project now."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (PROJECT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, target / name)
+
+
+@pytest.fixture(scope="module", params=[0, 1000], ids=["root", "uid 1000"])
+def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A clone in which `make secrets` was typed, and only Enter pressed."""
+    need_root()
+    need_program("make", "make")
+    uid: int = request.param
+    base = tmp_path_factory.mktemp("clone")
+    directory, home = base / "cctv face detection", base / "home"
+    directory.mkdir()
+    home.mkdir()
+    copy_checkout(directory)
+    path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    kept = ("PIP_", "SSL_", "REQUESTS_", "HTTPS_", "HTTP_", "NO_PROXY", "https_", "http_", "no_proxy")
+    environ = {name: value for name, value in os.environ.items() if name.startswith(kept)}
+    extra_path = os.environ["PATH"].split(":")[0] if (PROJECT / ".cache/bin").exists() else ""
+    environ |= {
+        "HOME": str(home),
+        "PATH": f"{extra_path}:{path}" if extra_path else path,
+        "TERM": "xterm",
+        "LANG": "C.UTF-8",
+    }
+    for folder in (base, *base.parents[:2]):
+        folder.chmod(0o755)
+    for entry in (directory, home, *directory.rglob("*")):
+        os.chown(entry, uid, uid)
+    checkout = Checkout(directory, home, uid, environ)
+    terminal = Terminal(checkout.command("make", "secrets"), environ=environ, cwd=str(directory), timeout=300)
+    for question in QUESTIONS:
+        terminal.answer(question)
+    code = terminal.finish()
+    assert code == 0, terminal.text
+    checkout.transcript = terminal.text
+    return checkout
+
+
+def test_make_secrets_on_a_fresh_clone_needs_only_enter(checkout: Checkout) -> None:
+    values = checkout.values()
+    assert {name: len(value) for name, value in values.items()} == LENGTHS
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", value) for value in values.values())
+
+    def mode(path: Path) -> int:
+        assert path.stat().st_uid == checkout.uid
+        return stat.S_IMODE(path.stat().st_mode)
+
+    assert mode(checkout.directory / "config/secrets.enc") == 0o400
+    assert mode(checkout.directory / ".env.production") == 0o600
+    assert mode(checkout.key_file) == 0o400
+    assert mode(checkout.key_file.parent) == 0o700
+    shown = [name for name, value in values.items() if len(value) > 8 and value in checkout.transcript]
+    assert shown == ["ADMIN_PASSWORD"]
+    assert checkout.transcript.count(values["ADMIN_PASSWORD"]) == 1
+    assert checkout.key_file.read_text().strip() not in checkout.transcript
+
+
+def test_make_alone_lists_the_tasks_and_what_git_sees_holds_no_secret(checkout: Checkout) -> None:
+    assert "make secrets" in checkout.run("make").stdout
+    checkout.run("git", "init", "--quiet")
+    checkout.run("git", "add", "--all")
+    tracked = checkout.run("git", "ls-files").stdout.split()
+    assert ".env.production" not in tracked
+    assert not [name for name in tracked if name.startswith(("secrets/", ".venv/")) or name.endswith((".enc", ".key"))]
+    shutil.rmtree(checkout.directory / ".git")
+
+
+# --- The stack -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stack(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """The three commands' result: three containers, healthy."""
+    need_engine()
+    images = standin_images()
+    name = f"stack-test-{os.getpid()}-{checkout.uid}"
+    # What differs here from a deployer's machine: other images, a free port, names of its own, and a build that
+    # shares this machine's network.
+    settings = images | {
+        "APP_IMAGE": f"{name}:latest",
+        "APP_PORT": str(free_port()),
+        "BUILD_NETWORK": "host",
+        "COMPOSE_PROJECT_NAME": name,
+    }
+    env = checkout.directory / ".env"
+    env.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    os.chown(env, checkout.uid, checkout.uid)
+    shim = command_folder(tmp_path_factory.mktemp("bin"))
+    shim.chmod(0o755)
+    checkout.environ["PATH"] = f"{shim}:{checkout.environ['PATH']}"
+    checkout.environ["DOCKER_BUILDKIT"] = "0"
+    config = checkout.home / ".docker"
+    shutil.copytree(Path(docker_config()) / "cli-plugins", config / "cli-plugins", dirs_exist_ok=True)
+    for entry in (config, *config.rglob("*")):
+        os.chown(entry, checkout.uid, checkout.uid)
+    try:
+        start = time.monotonic()
+        checkout.run("./scripts/generate_docker_secrets.sh")
+        checkout.run("docker-compose", "up", "-d")
+        wait_until_healthy(checkout)
+        print(f"{time.monotonic() - start:.0f} s from secrets to three healthy containers")  # noqa: T201
+        yield checkout
+    finally:
+        checkout.compose("down", "--volumes", "--timeout", "5", check=False)
+        docker("image", "rm", settings["APP_IMAGE"], check=False)
+
+
+def containers(checkout: Checkout) -> dict[str, Any]:
+    """What `docker inspect` says of each service's container."""
+    ids = checkout.compose("ps", "--all", "--quiet").split()
+    return {
+        item["Config"]["Labels"]["com.docker.compose.service"]: item for item in json.loads(docker("inspect", *ids))
+    }
+
+
+def wait_until_healthy(checkout: Checkout, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        states = {name: item["State"].get("Health", {}).get("Status") for name, item in containers(checkout).items()}
+        if states == dict.fromkeys(("app", "postgres", "redis"), "healthy"):
+            return
+        assert time.monotonic() < deadline, f"{states}\n{checkout.compose('logs', check=False)}"
+        time.sleep(0.5)
+
+
+def client(checkout: Checkout) -> httpx.Client:
+    port = dotenv_values(checkout.directory / ".env")["APP_PORT"]
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+
+
+def log_in(checkout: Checkout, password: str) -> httpx.Response:
+    with client(checkout) as http:
+        return http.post("/login", json={"username": "admin", "password": password})
+
+
+def test_the_admin_password_logs_in(stack: Checkout) -> None:
+    assert log_in(stack, stack.values()["ADMIN_PASSWORD"]).status_code == 200
+    assert log_in(stack, "wrong").status_code == 401
+    with client(stack) as http:
+        assert http.get("/ready").json()["status"] == "ready"
+
+
+def forms(value: str) -> list[bytes]:
+    encoded = base64.b64encode(value.encode()).rstrip(b"=")
+    return list({value.encode(), encoded, quote(value, safe="").encode(), value.encode().hex().encode()})
+
+
+def find_leaks(stack: Checkout, text: bytes) -> list[str]:
+    secrets = stack.values() | {"the master key": stack.key_file.read_text().strip()}
+    return [name for name, value in secrets.items() if len(value) > 8 and any(form in text for form in forms(value))]
+
+
+def test_the_leak_hunt_finds_a_planted_leak(stack: Checkout) -> None:
+    assert find_leaks(stack, b"..." + stack.values()["REDIS_PASSWORD"].encode() + b"...") == ["REDIS_PASSWORD"]
+
+
+def test_no_secret_is_in_inspect_history_config_logs_or_image(stack: Checkout) -> None:
+    log_in(stack, stack.values()["ADMIN_PASSWORD"])
+    image = dotenv_values(stack.directory / ".env")["APP_IMAGE"] or ""
+    seen = {
+        "docker inspect": json.dumps(containers(stack)),
+        "docker image inspect": docker("image", "inspect", image),
+        "docker history": docker("history", "--no-trunc", image),
+        "docker-compose config": stack.compose("config"),
+        "docker-compose config, resolved": stack.compose("config", "--format", "json"),
+        "logs": stack.compose("logs"),
+    }
+    for where, text in seen.items():
+        assert text.strip(), where
+        assert find_leaks(stack, text.encode()) == [], where
+    layers = subprocess.run(["docker", "save", image], capture_output=True, check=True).stdout
+    assert b"src/app/server.py" in layers
+    assert find_leaks(stack, layers) == []
+
+
+def test_no_secret_is_in_the_arguments_of_any_process_or_the_environment_of_the_containers(stack: Checkout) -> None:
+    arguments = b"".join(read(path) for path in Path("/proc").glob("[0-9]*/cmdline"))
+    assert b"postgres" in arguments
+    assert find_leaks(stack, arguments) == []
+    environs = [read(Path(f"/proc/{item['State']['Pid']}/environ")) for item in containers(stack).values()]
+    assert any(b"SECRET_KEY_FILE=" in environ for environ in environs)
+    assert find_leaks(stack, b"".join(environs)) == []
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # the process has ended
+        return b""
+
+
+def test_the_app_has_no_rights_that_it_does_not_need(stack: Checkout) -> None:
+    app = containers(stack)["app"]
+    status = Path(f"/proc/{app['State']['Pid']}/status").read_text()
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert set(fields["Uid"].split()) == {str(stack.uid or 10001)}
+    assert int(fields["CapEff"], 16) == int(fields["CapPrm"], 16) == int(fields["CapBnd"], 16) == 0
+    assert fields["NoNewPrivs"].strip() == "1"
+    assert app["HostConfig"]["ReadonlyRootfs"] is True
+    for name in ("postgres", "redis"):
+        assert not containers(stack)[name]["HostConfig"]["PortBindings"]
+    tools = stack.compose("exec", "-T", "app", "sh", "-c", "command -v gcc cc curl wget pip; true")
+    assert tools.strip() in ("", "/usr/local/bin/pip")
+
+
+def test_each_container_sees_only_its_own_secrets(stack: Checkout) -> None:
+    for service in ("app", "postgres", "redis"):
+        expected = {spec.mount_name for spec in CATALOG.secrets if service in spec.consumers}
+        if service == "app":
+            expected |= {spec.previous_file for spec in CATALOG.secrets if spec.previous_file}
+        assert set(stack.compose("exec", "-T", service, "ls", "/run/secrets").split()) == expected
+
+
+def test_the_files_are_in_step_and_stopping_is_quick_and_clean(stack: Checkout) -> None:
+    assert "in step" in stack.run("./scripts/generate_docker_secrets.sh", "--check").stdout
+    start = time.monotonic()
+    stack.compose("stop")
+    assert time.monotonic() - start < 15
+    codes = {name: item["State"]["ExitCode"] for name, item in containers(stack).items()}
+    assert codes == {"app": 0, "postgres": 0, "redis": 0}
+    stack.compose("start")
+    wait_until_healthy(stack)
+
+
+def test_a_volume_that_keeps_its_old_password_is_explained_and_mended_without_losing_data(stack: Checkout) -> None:
+    old = stack.values()["DATABASE_PASSWORD"]
+    new = stack.home / "new password"
+    new.write_text('it\'s \\ "new" $HOME #1')
+    new.chmod(0o644)
+    stack.compose(
+        "exec", "-T", "postgres", "psql", "-q", "-U", "cctv", "-c", "CREATE TABLE precious AS SELECT 42 AS answer"
+    )
+    stack.run(
+        ".venv/bin/python", "scripts/setup_secrets.py", "--non-interactive", "--set-file", f"DATABASE_PASSWORD={new}"
+    )
+    assert stack.values()["DATABASE_PASSWORD"] == new.read_text() != old
+    refused = stack.run("make", "up", check=False)
+    assert refused.returncode == 2
+    assert "is not in step with the store" in refused.stderr
+    stack.run("./scripts/generate_docker_secrets.sh")
+    stack.compose("up", "-d", "--force-recreate")
+    deadline = time.monotonic() + 60
+    while "keeps the password it was first made with" not in stack.compose("logs", "app"):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    with client(stack) as http:
+        assert http.get("/ready").status_code == 503
+    stack.run("make", "database-password")
+    wait_until_healthy(stack)
+    assert log_in(stack, stack.values()["ADMIN_PASSWORD"]).status_code == 200
+    answer = stack.compose("exec", "-T", "postgres", "psql", "-qAt", "-U", "cctv", "-c", "SELECT answer FROM precious")
+    assert answer.strip() == "42"
+    assert find_leaks(stack, stack.compose("logs").encode()) == []
+
+
+def test_another_environment_runs_beside_it_with_volumes_of_its_own(stack: Checkout) -> None:
+    production = set(docker("volume", "ls", "--quiet").split())
+    python, script = ".venv/bin/python", "scripts/setup_secrets.py"
+    stack.run(python, script, "--non-interactive", "--environment", "staging")
+    images = {name: value for name, value in dotenv_values(stack.directory / ".env").items() if name.endswith("IMAGE")}
+    with (stack.directory / ".env.staging").open("a") as file:
+        file.writelines(f"{name}={value}\n" for name, value in images.items())
+        file.write(f"APP_PORT={free_port()}\n")
+    stack.run("./scripts/generate_docker_secrets.sh", "--environment", "staging")
+    flags = ("--env-file", ".env.staging")
+    try:
+        stack.compose(*flags, "up", "-d", "--no-build")
+        made = set(docker("volume", "ls", "--quiet").split()) - production
+        assert made == {"cctv-face-detection-staging_postgres_data", "cctv-face-detection-staging_redis_data"}
+        mounts = json.loads(docker("inspect", *stack.compose(*flags, "ps", "-aq", "app").split()))[0]["Mounts"]
+        secrets = [mount["Source"] for mount in mounts if mount["Destination"].startswith("/run/secrets/")]
+        assert secrets
+        assert all("/secrets/staging/" in source for source in secrets)
+    finally:
+        stack.compose(*flags, "down", "--volumes", "--timeout", "5", check=False)
+    wait_until_healthy(stack)
+
+
+# --- Swarm -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def swarm(stack: Checkout) -> Iterator[Checkout]:
+    """This engine as a Swarm of one."""
+    was_active = docker("info", "--format", "{{.Swarm.LocalNodeState}}").strip() == "active"
+    if not was_active:
+        docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", f"127.0.0.1:{free_port()}")
+    before = set(docker("secret", "ls", "--quiet").split())
+    try:
+        yield stack
+    finally:
+        made = set(docker("secret", "ls", "--quiet").split()) - before
+        if made:
+            docker("secret", "rm", *made)
+        if not was_active:
+            docker("swarm", "leave", "--force")
+
+
+def test_swarm_secrets_are_made_with_a_version_and_the_stack_file_takes_them(swarm: Checkout) -> None:
+    for version in ("1", "2"):
+        done = swarm.run("./scripts/generate_docker_secrets.sh", "--swarm")
+        assert f"SECRETS_VERSION={version} docker stack deploy -c docker-stack.yml" in done.stdout
+        names = set(re.findall(rf"name: (cctv-face-detection_\w+_v{version})$", done.stdout, re.MULTILINE))
+        assert len(names) == len(CATALOG.secrets) + 3
+        assert names <= set(docker("secret", "ls", "--format", "{{.Name}}").split())
+        assert find_leaks(swarm, done.stdout.encode()) == []
+        expected = swarm.run("docker-compose", "-f", "docker-stack.yml", "config", "--format", "json", check=False)
+        assert "SECRETS_VERSION" in expected.stderr or expected.returncode == 0
+    environ = swarm.environ | {"SECRETS_VERSION": "2"}
+    config = subprocess.run(
+        ["docker-compose", "-f", "docker-stack.yml", "config", "--format", "json"],
+        cwd=swarm.directory,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    declared = {entry["name"] for entry in json.loads(config.stdout)["secrets"].values()}
+    assert declared == names
+
+
+def test_without_a_swarm_it_says_how_to_make_one(stack: Checkout) -> None:
+    done = stack.run("./scripts/generate_docker_secrets.sh", "--swarm", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: docker secret ls failed")
+    assert "docker swarm init" in done.stderr
