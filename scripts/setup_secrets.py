@@ -104,7 +104,9 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
     choices, imported = read_choices(options, deployment, sys.stdin)
     backend = options.backend
     if backend is None:
-        backend = deployment.settings().backend if deployment.is_set_up else SecretsBackend.FILE
+        backend = (
+            deployment.settings().backend if deployment.variables().get("SECRETS_BACKEND") else SecretsBackend.FILE
+        )
     check_backend(backend, deployment)
     store = inspect_store(deployment, backend, options.master_key_file)
     plan = plan_setup(deployment, store, choices)

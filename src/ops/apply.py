@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from src.utils.secrets.atomicfile import make_private_directory, replace_file, write_error
+from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries, replace_file, write_error
 from src.utils.secrets.backends.file import NO_FILE, FileBackend
 from src.utils.secrets.errors import StoreError
 from src.utils.secrets.manager import open_backend
@@ -73,6 +73,7 @@ def apply_to_file(deployment: Deployment, plan: Plan, target: FileTarget) -> Rep
     with deferred_interrupts() as check, ExitStack() as undo:
         written = []
         check()
+        remove_stale_temporaries(filter(None, (target.path, f"{target.path}.sum", target.key_file)))
         if target.key_is_new:
             assert target.key_file is not None
             _write_key_file(target.key_file, target.master_key, undo)

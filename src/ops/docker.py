@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.atomicfile import (
+    StagedFile,
     make_private_directory,
     remove_stale_temporaries,
-    replace_file,
     stage_file,
     sync_directory,
     write_error,
@@ -25,7 +25,7 @@ from src.utils.secrets.settings import read_descriptor
 from src.utils.secrets.snapshot import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from contextlib import ExitStack
 
     from src.utils.secrets.catalog import Catalog, SecretSpec
@@ -108,7 +108,7 @@ def find_extra(files: list[SecretFile], directory: str) -> list[str]:
     )
 
 
-def write_files(files: list[SecretFile], target: Target, undo: ExitStack) -> list[str]:
+def write_files(files: list[SecretFile], target: Target, undo: ExitStack) -> list[StagedFile]:
     """Write what differs.
 
     Every new file is complete on the disk before the first one takes its place.
@@ -119,26 +119,24 @@ def write_files(files: list[SecretFile], target: Target, undo: ExitStack) -> lis
         undo: Gets what brings the folder back to what it was, should this or a later step fail.
 
     Returns:
-        Names of the files written.
+        The files written, each to be finished when every other step has worked, too.
 
     Raises:
         StoreError: A file could not be written.
     """
     for directory in reversed(make_private_directory(target.directory)):
         undo.callback(os.rmdir, directory)
+    remove_stale_temporaries(os.path.join(target.directory, file.name) for file in files)
     changed = [file for file in files if _fault(file, target)]
     staged = []
     for file in changed:
         path = os.path.join(target.directory, file.name)
-        remove_stale_temporaries(path)
         staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=(target.uid, target.gid)))
-        undo.callback(staged[-1].discard)
+        undo.callback(staged[-1].rollback)
     for new in staged:
-        restore = _remember(new.path)
-        new.commit(sync=False)
-        undo.callback(restore)
+        new.commit()
     sync_directory(target.directory)
-    return [file.name for file in changed]
+    return staged
 
 
 def prune(files: list[SecretFile], directory: str) -> tuple[list[str], list[str]]:
@@ -204,14 +202,6 @@ def _read(path: str) -> bytes:
         raise StoreError(
             f"{path} cannot be read: {error.strerror}", hint=f"Run this as its owner, or as root: ls -l {path}"
         ) from None
-
-
-def _remember(path: str) -> Callable[[], None]:
-    """What brings the file back that is at ``path`` now."""
-    if not os.path.lexists(path):
-        return lambda: os.unlink(path)
-    content, status = _read(path), os.lstat(path)
-    return lambda: replace_file(path, content, mode=stat.S_IMODE(status.st_mode), owner=(status.st_uid, status.st_gid))
 
 
 def container_owner(environ: Mapping[str, str], engine: str) -> tuple[int, int, int, int]:

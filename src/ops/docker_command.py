@@ -53,6 +53,8 @@ def _run(options: argparse.Namespace) -> int:
         written = write_files(files, target, undo)
         check_interrupt()
         _record(deployment, directory, app_uid, app_gid)
+        for file in written:
+            file.finish()
         undo.pop_all()
         removed, kept = prune(files, path) if options.prune else ([], [])
     shown = deployment.shown(path)

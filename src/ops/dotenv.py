@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dotenv.parser import Binding, parse_stream
 
-from src.utils.secrets.atomicfile import replace_file
+from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
 from src.utils.secrets.settings import read_value_file
 
@@ -84,6 +84,7 @@ def write_dotenv(
         InvalidSecretError: A value cannot be written so that it reads back the same.
         StoreError: The file cannot be written.
     """
+    remove_stale_temporaries([path])
     text = _read_text(path)
     updated = update_text(text, changes, path) if text or not heading else update_text(heading, changes, path)
     mode = NEW_FILE_MODE

@@ -29,8 +29,10 @@ def target(tmp_path: Path) -> Target:
 def write(snapshot: Snapshot, target: Target) -> list[str]:
     with ExitStack() as undo:
         written = write_files(render_files(CATALOG, snapshot), target, undo)
+        for file in written:
+            file.finish()
         undo.pop_all()
-    return written
+    return [Path(file.path).name for file in written]
 
 
 def test_each_file_holds_the_bare_value_for_its_owner_only(target: Target) -> None:

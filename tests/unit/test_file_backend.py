@@ -97,9 +97,13 @@ def test_nothing_else_is_left_in_the_folder(path: Path) -> None:
 
 
 def test_a_killed_writers_leftovers_are_removed(path: Path) -> None:
-    (path.parent / ".secrets.enc.0123456789abcdef.tmp").write_text("half")
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    (path.parent / f".secrets.enc.{killed.pid}-0123456789abcdef.tmp").write_text("half")
+    at_work = path.parent / f".secrets.enc.{os.getpid()}-0123456789abcdef.tmp"
+    at_work.write_text("half")
     backend(path).save({"A": Change("1")})
-    assert not list(path.parent.glob(".*.tmp"))
+    assert list(path.parent.glob(".*.tmp")) == [at_work]
 
 
 def test_removing_a_secret_removes_its_earlier_values_too(path: Path) -> None:

@@ -9,13 +9,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 
 from .errors import StoreError
 from .settings import read_descriptor
 
-TEMPORARY_SUFFIX = ".tmp"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Named after the process that writes it, so that what a killed one leaves behind can be told from work under way.
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{16}\.tmp")
 
 _HINTS = {
     errno.ENOSPC: "Free some space on that disk (df -h {directory}) and run this again",
@@ -31,23 +37,27 @@ _HINTS = {
 class StagedFile:
     """A file's new content, complete and synced beside it, waiting to take its place.
 
+    ``commit`` puts it there and keeps the old file under a second name; then either ``rollback`` brings the old file
+    back, the very same one, or ``finish`` lets go of it.
+
     Args:
         path: The file.
         temporary: Where the new content is.
     """
 
-    __slots__ = ("path", "temporary")
+    __slots__ = ("_is_committed", "_old", "path", "temporary")
 
     def __init__(self, path: str, temporary: str) -> None:
         self.path = path
         self.temporary = temporary
+        self._old: str | None = None
+        self._is_committed = False
 
-    def commit(self, *, must_not_exist: bool = False, sync: bool = True) -> None:
+    def commit(self, *, must_not_exist: bool = False) -> None:
         """Put the new content in place.
 
         Args:
             must_not_exist: Refuse when there is a file already, even one made at the same moment.
-            sync: Wait until the name is on the disk.
 
         Raises:
             StoreError: It could not be put there. What was there before is still there.
@@ -56,22 +66,43 @@ class StagedFile:
             if must_not_exist:
                 os.link(self.temporary, self.path)
             else:
+                self._keep_old()
                 os.rename(self.temporary, self.path)
+            self._is_committed = True
         except FileExistsError:
+            self.rollback()
             raise StoreError(
                 f"{self.path} exists already", hint="Another run made it meanwhile; run this again"
             ) from None
         except OSError as error:
+            self.rollback()
             raise write_error(self.path, error) from None
-        finally:
-            self.discard()
-        if sync:
-            sync_directory(os.path.dirname(self.path))
 
-    def discard(self) -> None:
-        """Remove the new content, if it is still waiting."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.temporary)
+    def rollback(self) -> None:
+        """Bring back what was there before."""
+        if self._is_committed:
+            if self._old is not None:
+                os.rename(self._old, self.path)
+            else:
+                _unlink(self.path)
+            self._is_committed = False
+        self.finish()
+
+    def finish(self, *, backup_path: str | None = None) -> None:
+        """Let go of the old file, or keep it as ``backup_path``, and of new content that was not put in place."""
+        if self._old is not None and backup_path is not None:
+            os.rename(self._old, backup_path)
+        elif self._old is not None:
+            _unlink(self._old)
+        self._old = None
+        _unlink(self.temporary)
+
+    def _keep_old(self) -> None:
+        if not os.path.lexists(self.path):
+            return
+        old = _temporary_name(self.path)
+        os.link(self.path, old, follow_symlinks=False)
+        self._old = old
 
 
 def stage_file(
@@ -90,7 +121,6 @@ def stage_file(
         StoreError: It could not be written.
     """
     path = os.path.abspath(path)
-    directory, name = os.path.split(path)
     if os.path.islink(path):
         raise StoreError(
             f"{path} is a symbolic link and is not written through",
@@ -98,14 +128,14 @@ def stage_file(
         )
     if os.path.lexists(path) and not os.path.isfile(path):
         raise StoreError(f"{path} is not a regular file", hint=f"Move it away: ls -ld {path}")
-    staged = StagedFile(path, os.path.join(directory, f".{name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"))
+    staged = StagedFile(path, _temporary_name(path))
     try:
         _write_new_file(staged.temporary, data, mode, owner, sync)
     except OSError as error:
-        staged.discard()
+        staged.finish()
         raise write_error(path, error) from None
     except BaseException:
-        staged.discard()
+        staged.finish()
         raise
     return staged
 
@@ -114,7 +144,14 @@ def replace_file(
     path: str, data: bytes, *, mode: int, owner: tuple[int, int] | None = None, must_not_exist: bool = False
 ) -> None:
     """Put ``data`` at ``path``, all or nothing. See :func:`stage_file` and :meth:`StagedFile.commit`."""
-    stage_file(path, data, mode=mode, owner=owner).commit(must_not_exist=must_not_exist)
+    staged = stage_file(path, data, mode=mode, owner=owner)
+    staged.commit(must_not_exist=must_not_exist)
+    try:
+        sync_directory(os.path.dirname(staged.path))
+    except OSError as error:
+        staged.rollback()
+        raise write_error(path, error) from None
+    staged.finish()
 
 
 def write_error(path: str, error: OSError) -> StoreError:
@@ -124,14 +161,17 @@ def write_error(path: str, error: OSError) -> StoreError:
     return StoreError(f"Cannot write {path}: {error.strerror or type(error).__name__}", hint=hint)
 
 
-def remove_stale_temporaries(path: str) -> None:
-    """Remove what a killed writer of ``path`` may have left beside it. Only while no other writer can be at work."""
-    directory, name = os.path.split(os.path.abspath(path))
-    prefix = f".{name}."
-    for entry in os.listdir(directory):
-        if entry.startswith(prefix) and entry.endswith(TEMPORARY_SUFFIX):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(directory, entry))
+def remove_stale_temporaries(paths: Iterable[str]) -> None:
+    """Remove what killed writers of these files have left beside them; what a running one is at work on stays."""
+    names: dict[str, set[str]] = {}
+    for path in paths:
+        directory, name = os.path.split(os.path.abspath(path))
+        names.setdefault(directory, set()).add(name)
+    for directory, written in names.items():
+        for entry in os.listdir(directory) if os.path.isdir(directory) else ():
+            match = _TEMPORARY.fullmatch(entry)
+            if match and match["name"] in written and not _is_running(int(match["process"])):
+                _unlink(os.path.join(directory, entry))
 
 
 def make_private_directory(path: str) -> list[str]:
@@ -169,21 +209,24 @@ def sync_directory(directory: str) -> None:
         os.close(descriptor)
 
 
-def keep_as(path: str, backup_path: str) -> None:
-    """Keep the file at ``path`` under a second name too, in place of what had that name.
+def _temporary_name(path: str) -> str:
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.{os.getpid()}-{secrets.token_hex(8)}.tmp")
 
-    Raises:
-        OSError: The file system refuses.
-    """
-    directory, name = os.path.split(os.path.abspath(backup_path))
-    temporary = os.path.join(directory, f".{name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
-    os.link(path, temporary, follow_symlinks=False)
+
+def _is_running(process: int) -> bool:
     try:
-        os.rename(temporary, backup_path)
-    finally:
-        # rename(2) does nothing, and keeps both names, when they are links to one file already.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _write_new_file(path: str, data: bytes, mode: int, owner: tuple[int, int] | None, sync: bool) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from ..errors import DamagedStoreError, DecryptionError, StoreChangedError, StoreError, UnsupportedVersionError
 from ..masterkey import load_master_key
@@ -118,8 +118,7 @@ class FileBackend:
 
         try:
             with FileLock(f"{self.path}.lock", timeout=LOCK_TIMEOUT_SECONDS, mode=0o600):
-                for path in (self.path, f"{self.path}.bak", f"{self.path}.sum"):
-                    remove_stale_temporaries(path)
+                remove_stale_temporaries((self.path, f"{self.path}.sum"))
                 yield
         except Timeout:
             raise StoreError(
@@ -131,26 +130,19 @@ class FileBackend:
 
     def _replace(self, token: bytes) -> None:
         """Put the file and its checksum in place, and keep the file that was there as ``.bak``."""
-        from ..atomicfile import keep_as, stage_file
+        from ..atomicfile import stage_file, sync_directory
 
-        backup = f"{self.path}.bak"
-        staged = stage_file(self.path, token, mode=FILE_MODE)
-        try:
+        with ExitStack() as undo:
+            file = stage_file(self.path, token, mode=FILE_MODE)
+            undo.callback(file.rollback)
             checksum = stage_file(f"{self.path}.sum", _sum_line(self.path, token), mode=0o600)
-            existed = os.path.exists(self.path)
-            if existed:
-                keep_as(self.path, backup)
-            staged.commit()
-        finally:
-            staged.discard()
-        try:
+            undo.callback(checksum.rollback)
+            file.commit()
             checksum.commit()
-        except StoreError:
-            if existed:
-                os.rename(backup, self.path)
-            else:
-                os.unlink(self.path)
-            raise
+            sync_directory(os.path.dirname(file.path))
+            file.finish(backup_path=f"{self.path}.bak")
+            checksum.finish()
+            undo.pop_all()
 
     def describe(self) -> str:
         """The file's path."""
