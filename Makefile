@@ -53,7 +53,7 @@ lint: install-dev ## Check style, types, shell scripts, and that no secret is in
 	@if command -v shellcheck >/dev/null; then shellcheck $(SHELL_SCRIPTS); \
 	elif [[ -n "$${REQUIRE_ALL:-}" ]]; then echo 'error: shellcheck is missing' >&2; exit 1; \
 	else echo 'shellcheck is not installed: the shell scripts were not checked (apt install shellcheck)'; fi
-	@git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --baseline .secrets.baseline
+	@./scripts/scan_secrets.sh
 
 lint-fix: install-dev ## Mend what ruff can mend
 	@$(VENV)/bin/ruff format --quiet .
