@@ -69,6 +69,8 @@ def command_line(project: Project, command: Command) -> list[str]:
 
 def trace(project: Project, command: Command, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the command under strace."""
+    # Much faster, but strace delivers no injected signal with it.
+    filtered = [] if "signal=" in " ".join(options) else ["--seccomp-bpf"]
     environ = project.environ({"PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": "1"})
     environ = {name: value for name, value in environ.items() if not name.startswith("COVERAGE_")}
     return subprocess.run(
@@ -76,7 +78,7 @@ def trace(project: Project, command: Command, *options: str) -> subprocess.Compl
             "strace",
             "-qq",
             "-f",
-            "--seccomp-bpf",
+            *filtered,
             "-e",
             f"trace={','.join(SYSCALLS)}",
             *options,
