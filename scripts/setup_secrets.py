@@ -15,7 +15,7 @@ use_project_interpreter("click", "cryptography", "dotenv", "filelock", "question
 import click
 
 from src.ops.deployment import Deployment
-from src.ops.setup import Options, apply_setup, check_backend, inspect_store, plan_setup, read_choices
+from src.ops.setup import Options, check_backend, inspect_store, plan_setup, read_choices
 from src.ops.terminal.click_command import deployment_options, run_click
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.settings import SecretsBackend
@@ -98,7 +98,7 @@ def _run_wizard(deployment: Deployment, options: Options) -> None:
 
 
 def _run_unattended(deployment: Deployment, options: Options) -> None:
-    from src.ops.wizard import show_import, show_plan, show_result
+    from src.ops.wizard import show_import, show_plan, write_and_show
 
     screen = Screen()
     choices, imported = read_choices(options, deployment, sys.stdin)
@@ -116,8 +116,7 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
     if options.dry_run:
         screen.say("Dry run: nothing was written.")
         return
-    report = apply_setup(deployment, store, plan)
-    show_result(screen, deployment, store, plan, report)
+    write_and_show(screen, deployment, store, plan)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ class FileTarget:
         master_key: The key.
         key_file: File that holds the key and that ``.env.production`` names; ``None``: the key comes from elsewhere.
         key_is_new: Whether ``key_file`` has to be written.
+        forget_key_file: Whether a key file that ``.env.production`` names is not the one of this key.
         revision: What the file was when the plan was made.
         start_over: Whether a file that does not open is put aside for a new one.
     """
@@ -46,6 +47,7 @@ class FileTarget:
     master_key: MasterKey
     key_file: str | None
     key_is_new: bool
+    forget_key_file: bool
     revision: str
     start_over: bool = False
 
@@ -174,6 +176,8 @@ def _file_settings(deployment: Deployment, target: FileTarget) -> dict[str, str 
     }
     if target.key_file is not None:
         lines["SECRETS_MASTER_KEY_FILE"] = os.path.abspath(target.key_file)
+    elif target.forget_key_file:
+        lines["SECRETS_MASTER_KEY_FILE"] = None
     return lines
 
 

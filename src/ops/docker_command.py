@@ -53,17 +53,17 @@ def _run(options: argparse.Namespace) -> int:
         written = write_files(files, target, undo)
         check_interrupt()
         _record(deployment, directory, app_uid, app_gid)
+        undo.pop_all()
         for file in written:
             file.finish()
-        undo.pop_all()
         removed, kept = prune(files, path) if options.prune else ([], [])
-    shown = deployment.shown(path)
-    _say(f"{shown}: {len(files)} files, {len(written)} written, {len(files) - len(written)} unchanged")
-    _say(f"{deployment.shown(deployment.compose_file)}: APP_UID={app_uid} APP_GID={app_gid}")
-    for name in removed:
-        _say(f"{shown}/{name}: removed")
-    for name in kept:
-        _say(f"{shown}/{name}: left alone, it is not a file that was written here")
+        shown = deployment.shown(path)
+        _say(f"{shown}: {len(files)} files, {len(written)} written, {len(files) - len(written)} unchanged")
+        _say(f"{deployment.shown(deployment.compose_file)}: APP_UID={app_uid} APP_GID={app_gid}")
+        for name in removed:
+            _say(f"{shown}/{name}: removed")
+        for name in kept:
+            _say(f"{shown}/{name}: left alone, it is not a file that was written here")
     return DONE
 
 

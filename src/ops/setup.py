@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from src.utils.secrets.backends.file import NO_FILE, FileBackend, read_encrypted_file
 from src.utils.secrets.changes import check_value
-from src.utils.secrets.errors import ConfigurationError, MasterKeyError
+from src.utils.secrets.errors import ConfigurationError, InvalidSecretError, MasterKeyError
 from src.utils.secrets.manager import open_backend
 from src.utils.secrets.masterkey import generate_master_key, load_master_key, read_master_key_file
 from src.utils.secrets.settings import (
@@ -23,11 +23,13 @@ from src.utils.secrets.snapshot import Snapshot
 from .apply import FileTarget, Report, apply_to_dotenv, apply_to_file, check_dotenv_values
 from .importer import parse_import
 from .plan import Choices, Plan, make_plan
+from .strength import weakness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
+    from src.utils.secrets.catalog import SecretSpec
     from src.utils.secrets.masterkey import MasterKey
 
     from .deployment import Deployment
@@ -105,15 +107,29 @@ def read_choices(options: Options, deployment: Deployment, standard_input: TextI
         imported = parse_import(*_read_import(options.import_source, standard_input), deployment.catalog)
         choices.imported.update(imported.values)
     for name, path in options.set_files.items():
-        if deployment.catalog.find(name) is None:
+        spec = deployment.catalog.find(name)
+        if spec is None:
             raise ConfigurationError(
                 f"{name} is not in {deployment.catalog.path}",
                 hint=f"Known names: {', '.join(deployment.catalog.names)}",
             )
         value = read_value_file(path, f"--set-file {name}")
         check_value(name, value)
+        fault = weakness_of(spec, value, deployment)
+        if fault:
+            raise InvalidSecretError(
+                f"{name} in {path} is weak. {fault}",
+                hint="Choose another, or leave it out: then a strong one is generated",
+            )
         choices.typed[name] = value
     return choices, imported
+
+
+def weakness_of(spec: SecretSpec, value: str, deployment: Deployment) -> str | None:
+    """What is wrong with a value that a person chose, where the catalogue lets people choose one of their own."""
+    if spec.input != "generate_or_ask":
+        return None
+    return weakness(value, [deployment.catalog.application, deployment.catalog.slug])
 
 
 def inspect_store(deployment: Deployment, backend: SecretsBackend, master_key_file: str | None) -> Store:
@@ -132,14 +148,17 @@ def inspect_store(deployment: Deployment, backend: SecretsBackend, master_key_fi
     return Store(backend, Snapshot(known), exists=bool(known))
 
 
-def start_over(deployment: Deployment, master_key_file: str | None) -> Store:
+def start_over(deployment: Deployment) -> Store:
     """An empty encrypted file, in place of one that does not open.
 
-    The key file in use is left alone: it may yet turn out to open something. A new one is made beside it.
+    The key file in use is left alone: it may yet turn out to open something. A new one is made beside it. A key that
+    the environment gives stays the key.
     """
-    if master_key_file is None:
-        master_key_file = _unused_path(deployment.default_key_file)
-    key = choose_key(deployment, master_key_file)
+    is_given = any(deployment.environ.get(name) for name in MASTER_KEY_FAMILY)
+    if is_given or credentials_directory_key(deployment.environ):
+        key = choose_key(deployment, None)
+    else:
+        key = choose_key(deployment, _unused_path(deployment.default_key_file))
     return Store(SecretsBackend.FILE, Snapshot({}, revision=NO_FILE), exists=False, key=key, start_over=True)
 
 
@@ -172,6 +191,7 @@ def make_target(deployment: Deployment, store: Store) -> FileTarget:
         master_key=store.key.key,
         key_file=store.key.file,
         key_is_new=store.key.is_new and store.key.file is not None,
+        forget_key_file=store.key.is_new and store.key.file is None,
         revision=store.snapshot.revision,
         start_over=store.start_over,
     )

@@ -17,7 +17,7 @@ def weakness(password: str, known_words: Sequence[str] = ()) -> str | None:
 
     Args:
         password: What was typed.
-        known_words: What an attacker would try first: the application's name, the user's.
+        known_words: What an attacker would try first, such as the application's name.
     """
     if len(password) < SHORTEST_PASSWORD:
         return f"It has {len(password)} characters; use at least {SHORTEST_PASSWORD}."

@@ -11,6 +11,7 @@ from src.utils.secrets.errors import InvalidSecretError, SecretsError
 from src.utils.secrets.masterkey import generate_master_key
 from src.utils.secrets.settings import SecretsBackend
 
+from .interrupts import deferred_interrupts
 from .plan import Origin
 from .setup import (
     KeyChoice,
@@ -22,8 +23,8 @@ from .setup import (
     inspect_store,
     plan_setup,
     start_over,
+    weakness_of,
 )
-from .strength import weakness
 from .terminal.prompts import Choice, ask_secret, ask_text, confirm, select
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ class Wizard:
         if not plan.written and store.exists:
             self.screen.say("Every secret is there already.")
         self._confirm(store)
-        report = apply_setup(self.deployment, store, plan)
-        show_result(self.screen, self.deployment, store, plan, report)
+        write_and_show(self.screen, self.deployment, store, plan)
 
     def _show_start(self) -> None:
         environment = "" if self.deployment.is_production else f" ({self.deployment.environment})"
@@ -161,7 +161,7 @@ class Wizard:
         self.screen.warn("The application loses what only the old secrets can open: encrypted data, logins, databases.")
         word = "start over"
         ask_text(f"Type '{word}' to go on:", check=lambda answer: None if answer == word else f"Type: {word}")
-        return start_over(self.deployment, None)
+        return start_over(self.deployment)
 
     def _ask_for_first_values(self, store: Store) -> None:
         for spec in self.catalog.secrets:
@@ -199,9 +199,7 @@ class Wizard:
                 check_value(spec.name, value.strip() if spec.default else value)
             except InvalidSecretError:
                 return "A value is needed."
-            if spec.input == "generate_or_ask":
-                return weakness(value, [self.catalog.application, self.catalog.slug, *self.choices.typed.values()])
-            return None
+            return weakness_of(spec, value, self.deployment)
 
         return check
 
@@ -291,6 +289,18 @@ class Wizard:
             )
 
 
+def write_and_show(screen: Screen, deployment: Deployment, store: Store, plan: Plan) -> None:
+    """Write the plan and say what was done; Ctrl-C undoes it or comes too late, and then the person sees the rest.
+
+    Raises:
+        SecretsError: It failed; what was there before is there again.
+        KeyboardInterrupt: Ctrl-C came in time; the same.
+    """
+    with deferred_interrupts():
+        report = apply_setup(deployment, store, plan)
+        show_result(screen, deployment, store, plan, report)
+
+
 def show_import(screen: Screen, imported: Imported) -> None:
     """What an import brought, by name."""
     screen.say(f"Imported: {', '.join(imported.values) or 'nothing'}")
@@ -322,6 +332,8 @@ def show_plan(
         if ignored:
             screen.warn(f"Imported, but another value is kept (--replace takes the imported one): {', '.join(ignored)}")
     for planned in plan.written:
+        if planned.origin is Origin.IMPORTED and weakness_of(planned.spec, planned.value or "", deployment):
+            screen.warn(f"{planned.spec.name}: the imported value is weak; change it soon")
         if planned.replaces and planned.spec.change_note:
             screen.warn(f"{planned.spec.name}: {planned.spec.change_note}")
 

@@ -190,6 +190,17 @@ def test_an_unknown_name_or_environment_is_refused(project: Project) -> None:
     error_of(project.run("setup_secrets.py", "--non-interactive", "--environment", "Example"))
 
 
+def test_a_weak_password_is_refused_from_a_file_and_told_when_imported(project: Project) -> None:
+    (project.directory / "weak").write_text("password1234")
+    before = project.state()
+    done = project.run("setup_secrets.py", "--non-interactive", "--set-file", "ADMIN_PASSWORD=weak")
+    assert "ADMIN_PASSWORD in weak is weak" in error_of(done)
+    assert "password1234" not in done.stderr
+    assert project.state() == before
+    imported = project.set_up("--import", "-", standard_input="ADMIN_PASSWORD=password1234\n")
+    assert "ADMIN_PASSWORD: the imported value is weak" in imported.stdout
+
+
 def test_lines_that_people_added_to_the_settings_stay(project: Project) -> None:
     settings = project.directory / ".env.production"
     settings.write_text("# mine\nDATABASE_HOST=db.example\n")

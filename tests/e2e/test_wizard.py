@@ -316,6 +316,36 @@ def test_starting_over_keeps_the_old_file_and_the_old_key(project: Project, dama
     assert len(project.run("manage_secrets.py", "get", "SECRET_KEY").stdout) == 64
 
 
+def test_starting_over_with_a_key_that_is_only_shown_forgets_the_old_key_file(project: Project) -> None:
+    project.set_up()
+    _garbage(project)
+    terminal = wizard(project)
+    terminal.answer(FIRST_RUN[0])
+    terminal.answer("The secrets file is left as it is", "3" + ENTER)
+    terminal.answer("Type 'start over'", "start over" + ENTER)
+    for question in FIRST_RUN[1:5]:
+        terminal.answer(question)
+    terminal.answer(FIRST_RUN[5], "3" + ENTER)
+    terminal.answer("Have you stored it", "y")
+    terminal.answer(FIRST_RUN[6])
+    assert terminal.finish() == 0
+    assert "SECRETS_MASTER_KEY_FILE" not in (project.directory / ".env.production").read_text()
+
+
+def test_starting_over_keeps_to_a_key_that_the_shell_gives(project: Project) -> None:
+    project.set_up()
+    key = Fernet.generate_key().decode()
+    terminal = wizard(project, environ={"SECRETS_MASTER_KEY": key})
+    terminal.answer(FIRST_RUN[0])
+    terminal.answer("The secrets file is left as it is", "3" + ENTER)
+    terminal.answer("Type 'start over'", "start over" + ENTER)
+    for question in (*FIRST_RUN[1:5], FIRST_RUN[6]):
+        terminal.answer(question)
+    assert terminal.finish() == 0
+    assert Fernet(key).decrypt(project.secrets_file.read_bytes())
+    assert key not in terminal.text
+
+
 def test_another_key_file_can_be_named(project: Project) -> None:
     project.set_up()
     values = project.values()

@@ -119,3 +119,23 @@ def test_a_file_can_be_given_to_another_user(tmp_path: Path) -> None:
     replace_file(str(tmp_path / "f"), b"x", mode=0o400, owner=(10001, 10002))
     status = (tmp_path / "f").stat()
     assert (status.st_uid, status.st_gid) == (10001, 10002)
+
+
+def test_what_cannot_be_cleaned_up_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_file(str(tmp_path / "f"), b"old", mode=0o600)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refuse)
+        replace_file(str(tmp_path / "f"), b"new", mode=0o600)
+    assert (tmp_path / "f").read_bytes() == b"new"
+
+
+def test_a_finished_file_is_not_rolled_back(tmp_path: Path) -> None:
+    staged = stage_file(str(tmp_path / "f"), b"new", mode=0o600)
+    staged.commit()
+    staged.finish()
+    staged.rollback()
+    assert (tmp_path / "f").read_bytes() == b"new"

@@ -374,6 +374,11 @@ def test_a_checksum_that_cannot_be_put_in_place_takes_the_file_back(path: Path) 
     assert not path.exists()
 
 
+def test_an_empty_value_that_another_program_wrote_means_not_set(path: Path) -> None:
+    write_token(path, {"A": ""})
+    assert backend(path).load().versions("A", utc_now()) == []
+
+
 def test_nothing_shows_a_value(path: Path) -> None:
     store = backend(path)
     snapshot = store.save({"A": Change(CANARY)})

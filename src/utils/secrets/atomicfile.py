@@ -85,17 +85,23 @@ class StagedFile:
                 os.rename(self._old, self.path)
             else:
                 _unlink(self.path)
-            self._is_committed = False
         self.finish()
 
     def finish(self, *, backup_path: str | None = None) -> None:
-        """Let go of the old file, or keep it as ``backup_path``, and of new content that was not put in place."""
+        """Let go of the old file, or keep it as ``backup_path``, and of new content that was not put in place.
+
+        Raises:
+            OSError: The old file cannot become ``backup_path``; ``rollback`` is still possible.
+        """
         if self._old is not None and backup_path is not None:
             os.rename(self._old, backup_path)
-        elif self._old is not None:
-            _unlink(self._old)
+            self._old = None
+        self._is_committed = False
+        for leftover in filter(None, (self._old, self.temporary)):
+            # What cannot be removed now does no harm: the next writer removes it.
+            with contextlib.suppress(OSError):
+                os.unlink(leftover)
         self._old = None
-        _unlink(self.temporary)
 
     def _keep_old(self) -> None:
         if not os.path.lexists(self.path):

@@ -55,7 +55,8 @@ class SecretsManager:
         Raises:
             SecretsError: The store cannot be read. It never turns into ``default``.
         """
-        return self._current().values.get(name, default)
+        # An empty value means "not set" everywhere: nothing is ever signed with it.
+        return self._current().values.get(name) or default
 
     def require_secret(self, name: str) -> str:
         """The value of ``name``.

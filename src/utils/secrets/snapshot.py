@@ -72,11 +72,12 @@ class Snapshot:
 
     def versions(self, name: str, now: str) -> list[str]:
         """The current value of ``name``, then the earlier ones still accepted at ``now``."""
-        if name not in self.values:
+        current = self.values.get(name)
+        if not current:
             return []
         metadata = self.metadata.get(name)
         earlier = metadata.previous if metadata else ()
-        return [self.values[name], *(entry.value for entry in earlier if entry.is_valid(now))]
+        return [current, *(entry.value for entry in earlier if entry.is_valid(now))]
 
     def __repr__(self) -> str:
         return f"<Snapshot of {len(self.values)} secrets>"

@@ -141,8 +141,8 @@ class FileBackend:
             checksum.commit()
             sync_directory(os.path.dirname(file.path))
             file.finish(backup_path=f"{self.path}.bak")
-            checksum.finish()
             undo.pop_all()
+            checksum.finish()
 
     def describe(self) -> str:
         """The file's path."""
