@@ -75,8 +75,9 @@ def _check(files: list[SecretFile], target: Target, deployment: Deployment) -> i
     count = f"{len(differences)} difference{'s' if len(differences) > 1 else ''}"
     for difference in differences:
         _say(difference)
+    flag = "" if deployment.is_production else f" --environment {deployment.environment}"
     return report_error(
-        f"{deployment.shown(target.directory)} is not in step with the store: {count}", f"./scripts/{PROGRAM}"
+        f"{deployment.shown(target.directory)} is not in step with the store: {count}", f"./scripts/{PROGRAM}{flag}"
     )
 
 

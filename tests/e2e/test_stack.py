@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,12 +115,19 @@ def copy_checkout(target: Path) -> None:
 
 
 @pytest.fixture(scope="module", params=[0, 1000], ids=["root", "uid 1000"])
-def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def checkout(request: pytest.FixtureRequest) -> Iterator[Checkout]:
     """A clone in which `make secrets` was typed, and only Enter pressed."""
     need_root()
     need_program("make", "make")
-    uid: int = request.param
-    base = tmp_path_factory.mktemp("clone")
+    base = Path(tempfile.mkdtemp(prefix="clone-"))  # not in pytest's own folder, which only root may enter
+    try:
+        yield make_checkout(base, request.param)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def make_checkout(base: Path, uid: int) -> Checkout:
+    """Clone the project for this user, and let that user set up the secrets."""
     directory, home = base / "cctv face detection", base / "home"
     directory.mkdir()
     home.mkdir()
@@ -134,8 +142,7 @@ def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         "TERM": "xterm",
         "LANG": "C.UTF-8",
     }
-    for folder in (base, *base.parents[:2]):
-        folder.chmod(0o755)
+    base.chmod(0o755)
     for entry in (directory, home, *directory.rglob("*")):
         os.chown(entry, uid, uid)
     checkout = Checkout(directory, home, uid, environ)
@@ -181,7 +188,7 @@ def test_make_alone_lists_the_tasks_and_what_git_sees_holds_no_secret(checkout: 
 
 
 @pytest.fixture(scope="module")
-def stack(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+def stack(checkout: Checkout) -> Iterator[Checkout]:
     """The three commands' result: three containers, healthy."""
     need_engine()
     images = standin_images()
@@ -197,8 +204,7 @@ def stack(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Itera
     env = checkout.directory / ".env"
     env.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     os.chown(env, checkout.uid, checkout.uid)
-    shim = command_folder(tmp_path_factory.mktemp("bin"))
-    shim.chmod(0o755)
+    shim = command_folder(checkout.home / "bin")
     checkout.environ["PATH"] = f"{shim}:{checkout.environ['PATH']}"
     checkout.environ["DOCKER_BUILDKIT"] = "0"
     config = checkout.home / ".docker"
@@ -416,8 +422,6 @@ def test_swarm_secrets_are_made_with_a_version_and_the_stack_file_takes_them(swa
         assert len(names) == len(CATALOG.secrets) + 3
         assert names <= set(docker("secret", "ls", "--format", "{{.Name}}").split())
         assert find_leaks(swarm, done.stdout.encode()) == []
-        expected = swarm.run("docker-compose", "-f", "docker-stack.yml", "config", "--format", "json", check=False)
-        assert "SECRETS_VERSION" in expected.stderr or expected.returncode == 0
     environ = swarm.environ | {"SECRETS_VERSION": "2"}
     config = subprocess.run(
         ["docker-compose", "-f", "docker-stack.yml", "config", "--format", "json"],
