@@ -40,6 +40,8 @@ database-password: ## Give the running database the password that is in secrets/
 	@echo
 	@echo 'The database has the password from secrets/ now.'
 
+# Programs that the tests start elsewhere write their figures here too.
+test: export COVERAGE_FILE := $(CURDIR)/.coverage
 test: install-dev ## Run every test that this machine has the parts for
 	@rm -f .coverage .coverage.*
 	@$(PYTHON) -m coverage run -m pytest $(PYTEST_ARGS)
