@@ -66,6 +66,7 @@ catalog: install ## Write the files that come from config/catalog.toml
 
 lock: install-dev ## Lock the dependencies anew (LOCK_FLAGS=--upgrade for newer ones)
 	@$(LOCK) requirements.in -o requirements.txt
+	@$(LOCK) requirements-cloud.in -o requirements-cloud.txt
 	@$(LOCK) requirements-secrets.in -o requirements-secrets.txt
 	@$(LOCK) requirements-dev.in -o requirements-dev.txt
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parent.parent
 REQUIRE_ALL = bool(os.environ.get("REQUIRE_ALL"))
 
+CLEARED_PREFIXES = (
+    *("SECRETS_", "APP_", "DATABASE_", "REDIS_", "XDG_", "COMPOSE_", "SUDO_"),
+    *("AWS_", "AZURE_", "IDENTITY_", "VAULT_"),
+)
+
 _missing_parts: dict[str, str] = {}
 
 
@@ -55,7 +60,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees what happens to be set in the shell that runs it."""
     for name in list(os.environ):
-        if name.startswith(("SECRETS_", "APP_", "DATABASE_", "REDIS_", "XDG_", "COMPOSE_", "SUDO_")) or name in (
+        if name.startswith(CLEARED_PREFIXES) or name in (
             "CREDENTIALS_DIRECTORY",
             "NO_COLOR",
         ):

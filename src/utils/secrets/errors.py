@@ -5,6 +5,10 @@ No message, hint or ``repr`` ever holds a secret's value.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class SecretsError(Exception):
     """Base of every error raised by this package.
@@ -57,3 +61,31 @@ class UnsupportedVersionError(StoreError):
 
 class StoreChangedError(StoreError):
     """Somebody else changed the store between reading and writing."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store does not answer now: unreachable, sealed, throttled. It may later."""
+
+
+class StoreDeniedError(StoreError):
+    """The store refuses: no credentials, wrong ones, or ones that may not do this."""
+
+
+class StoreEmptyError(StoreError):
+    """The store answers, but holds nothing of this deployment yet."""
+
+
+class StoreDeletedError(StoreError):
+    """What the store held was deleted, and can still be brought back.
+
+    Args:
+        names: The secrets that were deleted; empty when the whole collection was.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", names: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.names = tuple(names)
+
+
+class PartlyWrittenError(StoreError):
+    """Of several secrets that were to be written one by one, some are stored and others are not."""

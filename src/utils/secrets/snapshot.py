@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # importing typing costs more than everything else here
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
 
 class PreviousValue:
@@ -44,6 +45,27 @@ class SecretMetadata:
     def __init__(self, updated_at: str | None = None, previous: Sequence[PreviousValue] = ()) -> None:
         self.updated_at = updated_at
         self.previous = tuple(previous)
+
+    def to_document(self) -> dict[str, Any]:
+        """The form in which stores keep it as JSON."""
+        previous = [
+            {"value": old.value, "replaced_at": old.replaced_at, "valid_until": old.valid_until}
+            for old in self.previous
+        ]
+        return {"updated_at": self.updated_at, "previous": previous}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> SecretMetadata:
+        """The opposite of :meth:`to_document`.
+
+        Raises:
+            AttributeError, KeyError, TypeError: It is not of that form.
+        """
+        previous = [
+            PreviousValue(str(old["value"]), str(old["replaced_at"]), old["valid_until"])
+            for old in document.get("previous", [])
+        ]
+        return cls(document.get("updated_at"), previous)
 
     def __repr__(self) -> str:
         return f"<SecretMetadata updated {self.updated_at or 'at an unknown time'}, {len(self.previous)} previous>"

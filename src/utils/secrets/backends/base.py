@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from ..changes import Change
     from ..snapshot import Snapshot
@@ -25,21 +25,53 @@ class Backend(Protocol):
         """Everything in the store.
 
         Raises:
+            StoreEmptyError: It answers, but nothing of this deployment is there yet.
+            StoreDeletedError: What was there has been deleted, and can be brought back.
             SecretsError: It cannot be read. Never an empty snapshot in place of an error.
         """
 
-    def save(self, changes: Mapping[str, Change], *, expected_revision: str | None = None) -> Snapshot:
+    def save(
+        self,
+        changes: Mapping[str, Change],
+        *,
+        expected_revision: str | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> Snapshot:
         """Write ``changes``, leave every other secret as it is, read back, and return what is stored now.
 
         Args:
             changes: The new values by name.
             expected_revision: ``revision`` of the snapshot that the changes were planned on; ``None`` merges into
                 whatever is there.
+            progress: Called with the name of each secret once it is stored.
 
         Raises:
+            PartlyWrittenError: Only for a store without a common write: some secrets are stored, others not.
             StoreChangedError: The store is not at ``expected_revision`` any more. Nothing was written.
             SecretsError: It cannot be written. The store is as it was.
         """
 
     def describe(self) -> str:
         """Where this store keeps the secrets, for people: a path or an address."""
+
+
+class RemoteBackend(Backend, Protocol):
+    """A store on a server, which the set-up connects to first."""
+
+    def check_access(self, names: Iterable[str]) -> str:
+        """Ask the server whether ``names`` can be written, as far as it tells beforehand.
+
+        Returns:
+            Where they would be written, for people: account, region, address, path.
+
+        Raises:
+            StoreDeletedError: Some were deleted and stand in the way.
+            SecretsError: The server cannot be reached, or refuses.
+        """
+
+    def restore(self, names: Iterable[str]) -> None:
+        """Bring back what was deleted.
+
+        Args:
+            names: The ``names`` of the :class:`StoreDeletedError`.
+        """

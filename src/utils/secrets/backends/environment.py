@@ -16,6 +16,8 @@ from ..snapshot import PreviousValue, SecretMetadata, Snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..changes import Change
 
 
@@ -35,7 +37,13 @@ class EnvironmentBackend:
         """A live view of the variables; nothing is read before it is asked for."""
         return Snapshot(_Values(self._environ), _Previous(self._environ))
 
-    def save(self, changes: Mapping[str, Change], *, expected_revision: str | None = None) -> Snapshot:  # noqa: ARG002
+    def save(
+        self,
+        changes: Mapping[str, Change],  # noqa: ARG002
+        *,
+        expected_revision: str | None = None,  # noqa: ARG002
+        progress: Callable[[str], None] | None = None,  # noqa: ARG002
+    ) -> Snapshot:
         """Always refused: a process cannot change the environment it will be started with."""
         raise ConfigurationError(
             "Environment variables cannot be written from here",

@@ -14,14 +14,21 @@ import os
 import stat
 from contextlib import ExitStack, contextmanager
 
-from ..errors import DamagedStoreError, DecryptionError, StoreChangedError, StoreError, UnsupportedVersionError
+from ..errors import (
+    DamagedStoreError,
+    DecryptionError,
+    StoreChangedError,
+    StoreEmptyError,
+    StoreError,
+    UnsupportedVersionError,
+)
 from ..masterkey import load_master_key
 from ..settings import Settings, read_descriptor
-from ..snapshot import PreviousValue, SecretMetadata, Snapshot
+from ..snapshot import SecretMetadata, Snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from ..changes import Change
@@ -56,13 +63,19 @@ class FileBackend:
         """Read, decrypt and check the file."""
         token = read_encrypted_file(self.path)
         if token is None:
-            raise StoreError(
+            raise StoreEmptyError(
                 f"The secrets file {self.path} does not exist",
                 hint="Run `make secrets` to make one, or set SECRETS_FILE_PATH to where it is",
             )
         return self._open(token)
 
-    def save(self, changes: Mapping[str, Change], *, expected_revision: str | None = None) -> Snapshot:
+    def save(
+        self,
+        changes: Mapping[str, Change],
+        *,
+        expected_revision: str | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> Snapshot:
         """Replace the file by one with ``changes`` in it, under a lock, after reading the new bytes back."""
         from ..changes import apply_changes
 
@@ -75,6 +88,8 @@ class FileBackend:
                 )
             current = self._open(token) if token is not None else Snapshot({}, revision=NO_FILE)
             values, metadata = apply_changes(current, changes)
+            if token is not None and (values, metadata) == (current.values, current.metadata):
+                return current
             fresh = self._master_key.fernet().encrypt(_encode(values, metadata))
             if len(fresh) > MAX_FILE_BYTES:
                 raise StoreError(
@@ -87,7 +102,10 @@ class FileBackend:
                     f"What would be written to {self.path} reads back differently", hint="Nothing was written"
                 )
             self._replace(fresh)
-            return written
+        for name in changes:
+            if progress:
+                progress(name)
+        return written
 
     def revert(self, *, written: str, before: str) -> None:
         """Take a save back, unless somebody has saved since.
@@ -205,7 +223,9 @@ class FileBackend:
             )
         values = self._checked_values(content.get("secrets"))
         try:
-            metadata = {name: _decode_metadata(entry) for name, entry in content.get("metadata", {}).items()}
+            metadata = {
+                name: SecretMetadata.from_document(entry) for name, entry in content.get("metadata", {}).items()
+            }
         except (AttributeError, KeyError, TypeError):
             raise self._damaged("its metadata is not of the known form") from None
         return Snapshot(values, metadata, revision)
@@ -288,24 +308,9 @@ def _encode(values: Mapping[str, str], metadata: Mapping[str, SecretMetadata]) -
     content = {
         "version": FORMAT_VERSION,
         "secrets": dict(values),
-        "metadata": {name: _encode_metadata(entry) for name, entry in metadata.items()},
+        "metadata": {name: entry.to_document() for name, entry in metadata.items()},
     }
     return json.dumps(content, ensure_ascii=False).encode()
-
-
-def _encode_metadata(entry: SecretMetadata) -> dict[str, Any]:
-    previous = [
-        {"value": old.value, "replaced_at": old.replaced_at, "valid_until": old.valid_until} for old in entry.previous
-    ]
-    return {"updated_at": entry.updated_at, "previous": previous}
-
-
-def _decode_metadata(entry: Mapping[str, Any]) -> SecretMetadata:
-    previous = [
-        PreviousValue(str(old["value"]), str(old["replaced_at"]), old["valid_until"])
-        for old in entry.get("previous", [])
-    ]
-    return SecretMetadata(entry.get("updated_at"), previous)
 
 
 def _shown_version(content: Mapping[str, Any]) -> str:

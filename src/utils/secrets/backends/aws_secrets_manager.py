@@ -1,0 +1,255 @@
+"""AWS Secrets Manager: one secret, a flat JSON object that the console and other programs can read and edit.
+
+Everything is read with one ``GetSecretValue``. A write is a compare-and-set: the new version gets a staging label of
+its own, is read back, and then ``AWSCURRENT`` moves to it from exactly the version that was changed, which the service
+refuses if another writer was faster.
+https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_UpdateSecretVersionStage.html
+"""
+
+from __future__ import annotations
+
+import json
+
+from ..errors import ConfigurationError, SecretsError, StoreEmptyError, StoreError
+from ..failures import AWS, class_names, root_cause, store_error
+from ..flatmap import read_flat_map, save_flat_map
+from ..settings import Settings
+from ..snapshot import Snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from ..changes import Change
+
+DEFAULT_SECRET_ID = "cctv-face-detection"
+CURRENT = "AWSCURRENT"
+MAX_SECRET_BYTES = 65536  # https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 10
+REQUEST_ATTEMPTS = 3
+NO_SECRET = "no secret"
+NO_VALUE = "no value"
+
+
+class AwsBackend:
+    """Secrets in AWS Secrets Manager.
+
+    Args:
+        make_client: Makes the SDK's client of a service.
+        secret_id: Name or ARN of the secret.
+        region: Where it is.
+    """
+
+    live = False
+
+    def __init__(self, make_client: Callable[[str], Any], secret_id: str, region: str) -> None:
+        self._make_client = make_client
+        self._client = make_client("secretsmanager")
+        self.secret_id = secret_id
+        self.region = region
+
+    def load(self) -> Snapshot:
+        """Read everything, in one request."""
+        content, revision = self._read(VersionStage=CURRENT)
+        return read_flat_map(content, revision, self.describe())
+
+    def save(
+        self,
+        changes: Mapping[str, Change],
+        *,
+        expected_revision: str | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> Snapshot:
+        """Write ``changes`` as a new version, again if another writer was faster."""
+        return save_flat_map(self, changes, expected_revision, progress)
+
+    def check_access(self, names: Iterable[str]) -> str:  # noqa: ARG002 - they are all in one secret
+        """Ask AWS who is asking; what may be written shows only when it is tried."""
+        try:
+            account = self._call(self._make_client("sts").get_caller_identity)["Account"]
+        except SecretsError:
+            # Some networks let only Secrets Manager through; whether that works, reading it shows.
+            account = "unknown"
+        return f"account {account}, region {self.region}, secret {self.secret_id}"
+
+    def restore(self, names: Iterable[str]) -> None:  # noqa: ARG002
+        """Take the deletion of the secret back."""
+        self._call(self._client.restore_secret, SecretId=self.secret_id)
+
+    def describe(self) -> str:
+        """Region and secret."""
+        return f"AWS Secrets Manager, secret {self.secret_id} in {self.region}"
+
+    def _read(self, **which: str) -> tuple[dict[str, Any], str]:
+        answer = self._call(self._client.get_secret_value, SecretId=self.secret_id, **which)
+        if "SecretString" not in answer:
+            raise StoreError(
+                f"{self.describe()} is binary, not text",
+                hint="Name another secret: SECRETS_AWS_SECRET_ID",
+            )
+        try:
+            content = json.loads(answer["SecretString"])
+        except (ValueError, RecursionError):
+            content = None
+        read_flat_map(content, "", self.describe())
+        return content, answer["VersionId"]
+
+    def read_if_any(self) -> tuple[dict[str, Any], str]:
+        """What is there, and its version."""
+        try:
+            return self._read(VersionStage=CURRENT)
+        except StoreEmptyError:
+            return {}, NO_SECRET
+
+    def _encode(self, content: Mapping[str, Any]) -> str:
+        text = json.dumps(content, ensure_ascii=False)
+        size = len(text.encode())
+        if size > MAX_SECRET_BYTES:
+            raise StoreError(
+                f"The secrets would take {size} bytes in {self.describe()}; {MAX_SECRET_BYTES} is the most it holds",
+                hint="Keep large data elsewhere and only its key here. Nothing was written",
+            )
+        return text
+
+    def write(self, content: Mapping[str, Any], replaces: str) -> str | None:
+        """Make ``content`` the current version; returns its id, or ``None`` when another writer was faster."""
+        from uuid import uuid4
+
+        text = self._encode(content)
+        version = str(uuid4())
+        if replaces == NO_SECRET:
+            try:
+                self._call(
+                    self._client.create_secret, Name=self.secret_id, ClientRequestToken=version, SecretString=text
+                )
+            except _CodeError as error:
+                if error.code != "ResourceExistsException":
+                    raise
+                replaces = self._current_version() or NO_VALUE
+                if replaces != NO_VALUE:
+                    return None
+            else:
+                return version
+        label = f"pending-{version}"
+        self._call(
+            self._client.put_secret_value,
+            SecretId=self.secret_id,
+            ClientRequestToken=version,
+            SecretString=text,
+            VersionStages=[label],
+        )
+        try:
+            return version if self._commit(version, text, replaces) else None
+        finally:
+            self._remove_label(label, version)
+
+    def _commit(self, version: str, text: str, replaces: str) -> bool:
+        stored = self._call(self._client.get_secret_value, SecretId=self.secret_id, VersionId=version)
+        if stored.get("SecretString") != text:
+            raise StoreError(
+                f"What was written to {self.describe()} reads back differently", hint="Nothing was changed"
+            )
+        removal = {} if replaces == NO_VALUE else {"RemoveFromVersionId": replaces}
+        try:
+            self._call(
+                self._client.update_secret_version_stage,
+                SecretId=self.secret_id,
+                VersionStage=CURRENT,
+                MoveToVersionId=version,
+                **removal,
+            )
+        except _CodeError as error:
+            if error.code not in ("InvalidParameterException", "InvalidRequestException"):
+                raise
+            # Lost, unless this was the repetition of a request whose answer had got lost.
+            return self._current_version() == version
+        return True
+
+    def _current_version(self) -> str | None:
+        answer = self._call(self._client.describe_secret, SecretId=self.secret_id)
+        stages: Mapping[str, list[str]] = answer.get("VersionIdsToStages", {})
+        return next((version for version, labels in stages.items() if CURRENT in labels), None)
+
+    def _remove_label(self, label: str, version: str) -> None:
+        # A version without a label is removed by the service in time; one that keeps it only takes up room.
+        try:
+            self._call(
+                self._client.update_secret_version_stage,
+                SecretId=self.secret_id,
+                VersionStage=label,
+                RemoveFromVersionId=version,
+            )
+        except SecretsError as error:
+            import logging
+
+            logging.getLogger(__name__).warning("The staging label %s stays behind: %s", label, error)
+
+    def _call(self, method: Callable[..., Any], **parameters: Any) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        action = f"{'sts' if method.__name__ == 'get_caller_identity' else 'secretsmanager'}:{_camel(method.__name__)}"
+        try:
+            return method(**parameters)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "an unknown error")
+            raise self._error([_refined(code, error)], action) from None
+        except BotoCoreError as error:
+            raise self._error(class_names(error), action, root_cause(error)) from None
+
+    def _error(self, codes: list[str], action: str, reason: str = "") -> SecretsError:
+        where = f"{self.secret_id} in {self.region}"
+        error = store_error(AWS, codes, where=where, action=action, reason=reason)
+        return _CodeError(str(error), hint=error.hint, code=codes[0]) if type(error) is StoreError else error
+
+
+class _CodeError(StoreError):
+    """A failure that may be an answer to a question; ``code`` says which."""
+
+    def __init__(self, message: str, *, hint: str, code: str) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+def open_backend(settings: Settings) -> AwsBackend:
+    """The store for these settings."""
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    environ = settings.environ
+    secret_id = environ.get("SECRETS_AWS_SECRET_ID") or DEFAULT_SECRET_ID
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
+    )
+    try:
+        session = Session(profile=environ.get("AWS_PROFILE") or None)
+        region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or session.get_config_variable("region")
+        if not region:
+            raise ConfigurationError(
+                "AWS_REGION not set",
+                hint="Set the region that the secret is in, for example: export AWS_REGION=eu-central-1",
+            )
+        endpoints = {"secretsmanager": environ.get("AWS_ENDPOINT_URL_SECRETS_MANAGER")}
+
+        def make_client(service: str) -> Any:
+            url = endpoints.get(service) or environ.get("AWS_ENDPOINT_URL") or None
+            return session.create_client(service, region_name=region, endpoint_url=url, config=config)
+
+        return AwsBackend(make_client, secret_id, region)
+    except (BotoCoreError, ValueError) as error:
+        raise store_error(AWS, class_names(error), where=secret_id, action="connecting") from None
+
+
+def _refined(code: str, error: Any) -> str:
+    # The service has no code of its own for it: https://docs.aws.amazon.com/secretsmanager/latest/apireference/
+    if code == "InvalidRequestException" and "deletion" in str(error.response["Error"].get("Message", "")):
+        return "ScheduledForDeletion"
+    return str(code)
+
+
+def _camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))

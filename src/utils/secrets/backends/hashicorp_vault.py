@@ -1,0 +1,395 @@
+"""HashiCorp Vault (and OpenBao): one flat map in a key-value engine, version 2 or 1.
+
+A load is one request, after one that asks the mount for its version. With version 2 a write is a check-and-set on the
+version that was changed. Version 1 has no such thing: what another writer does between this program's reading and
+writing is lost.
+https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from time import monotonic
+
+from ..errors import (
+    ConfigurationError,
+    SecretsError,
+    StoreChangedError,
+    StoreDeniedError,
+    StoreEmptyError,
+    StoreError,
+)
+from ..failures import VAULT, class_names, root_cause, store_error
+from ..flatmap import read_flat_map, save_flat_map
+from ..settings import Settings, read_value_file, read_variable
+from ..snapshot import Snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from hvac import Client
+
+    from ..changes import Change
+
+DEFAULT_MOUNT_POINT = "secret"
+DEFAULT_PATH = "cctv"
+TIMEOUT_SECONDS = (5, 10)  # to connect, to answer
+REQUEST_RETRIES = 2
+NO_SECRET = "0"
+"""The check-and-set number that means: only if nothing is there."""
+
+
+class Login:
+    """Where the token comes from: a fixed one, a file, or an AppRole.
+
+    Args:
+        environ: ``VAULT_TOKEN``, ``VAULT_ROLE_ID``, ``VAULT_SECRET_ID``, each also as ``..._FILE``.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._renew_at = float("inf")
+        self._lifetime_known = False
+
+    def token(self, client: Client) -> str:
+        """A token, read or issued anew."""
+        token = read_variable(self._environ, "VAULT_TOKEN")
+        if token:
+            return token.strip()
+        role_id = read_variable(self._environ, "VAULT_ROLE_ID")
+        if role_id:
+            return self._log_in(client, role_id.strip())
+        path = os.path.join(self._environ.get("HOME") or os.path.expanduser("~"), ".vault-token")
+        if os.path.exists(path):
+            return read_value_file(path, "the Vault login").strip()
+        raise StoreDeniedError(
+            "Vault authentication failed: no token was found; tried VAULT_TOKEN, VAULT_TOKEN_FILE, VAULT_ROLE_ID and "
+            "~/.vault-token",
+            hint="Sign in: vault login\nOr set VAULT_TOKEN_FILE, or VAULT_ROLE_ID and VAULT_SECRET_ID_FILE",
+        )
+
+    def renew(self, client: Client) -> None:
+        """Renew the token when half of its life is over. A token that cannot be renewed is used until it ends."""
+        from hvac.exceptions import VaultError
+
+        if not self._lifetime_known:
+            self._lifetime_known = True
+            try:
+                found = client.auth.token.lookup_self()["data"]
+            except VaultError:
+                return
+            self._plan_renewal(found.get("ttl", 0), renewable=bool(found.get("renewable")))
+        if monotonic() < self._renew_at:
+            return
+        try:
+            issued = client.auth.token.renew_self()["auth"]
+        except VaultError:
+            self._renew_at = float("inf")
+            return
+        self._plan_renewal(issued["lease_duration"], renewable=issued["renewable"])
+
+    def forget(self) -> None:
+        """The token is not accepted any more."""
+        self._lifetime_known = False
+        self._renew_at = float("inf")
+
+    def _log_in(self, client: Client, role_id: str) -> str:
+        from hvac.exceptions import VaultError
+
+        secret_id = read_variable(self._environ, "VAULT_SECRET_ID")
+        try:
+            issued = client.auth.approle.login(role_id, (secret_id or "").strip() or None, use_token=False)["auth"]
+        except VaultError as error:
+            if type(error).__name__ not in ("InvalidRequest", "Forbidden"):
+                raise
+            reason = ", ".join(map(str, error.errors or [])) or "refused"
+            raise store_error(VAULT, ["BadAppRole"], where=client.url, action="login", reason=reason) from None
+        self._lifetime_known = True
+        self._plan_renewal(issued["lease_duration"], renewable=issued["renewable"])
+        return str(issued["client_token"])
+
+    def _plan_renewal(self, seconds: float, *, renewable: bool) -> None:
+        self._renew_at = monotonic() + seconds / 2 if renewable and seconds else float("inf")
+
+
+class VaultBackend:
+    """Secrets in a key-value engine of Vault.
+
+    Args:
+        client: The SDK's client, without a token yet.
+        login: Gives the token.
+        mount_point: The engine.
+        path: The secret in it.
+    """
+
+    live = False
+
+    def __init__(self, client: Client, login: Login, mount_point: str, path: str) -> None:
+        self._client = client
+        self._login = login
+        self._mount_point = mount_point
+        self._path = path
+        self._engine_version: int | None = None
+
+    def load(self) -> Snapshot:
+        """Read everything, in one request."""
+        content, revision = self._read()
+        return read_flat_map(content, revision, self.describe())
+
+    def save(
+        self,
+        changes: Mapping[str, Change],
+        *,
+        expected_revision: str | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> Snapshot:
+        """Write ``changes`` as a new version, again if another writer was faster."""
+        return save_flat_map(self, changes, expected_revision, progress)
+
+    def check_access(self, names: Iterable[str]) -> str:  # noqa: ARG002 - they are all in one secret
+        """Ask Vault what the token may do with the secret."""
+        version = self._version()
+        path = f"{self._mount_point}/{'data/' if version == 2 else ''}{self._path}"  # noqa: PLR2004
+        answer = self._call("read of its own capabilities", self._client.sys.get_capabilities, paths=[path])
+        allowed = set(answer.get("data", answer).get(path, []))
+        if not allowed & {"root", "update"} or not allowed & {"root", "create"}:
+            raise store_error(VAULT, ["Forbidden"], where=self._where(), action="writing")
+        return f"{self._client.url}, {self._mount_point}/{self._path} (key-value engine version {version})"
+
+    def restore(self, names: Iterable[str]) -> None:  # noqa: ARG002
+        """Undelete the newest version."""
+        metadata = self._call(
+            "reading the versions",
+            self._client.secrets.kv.v2.read_secret_metadata,
+            path=self._path,
+            mount_point=self._mount_point,
+        )
+        self._call(
+            "undeleting",
+            self._client.secrets.kv.v2.undelete_secret_versions,
+            path=self._path,
+            versions=[metadata["data"]["current_version"]],
+            mount_point=self._mount_point,
+        )
+
+    def describe(self) -> str:
+        """Address and path."""
+        return f"HashiCorp Vault, {self._where()}"
+
+    def _where(self) -> str:
+        return f"{self._mount_point}/{self._path} at {self._client.url}"
+
+    def _read(self, version: int | None = None) -> tuple[dict[str, Any], str]:
+        if self._version() == 1:
+            answer = self._call(
+                "reading", self._client.secrets.kv.v1.read_secret, path=self._path, mount_point=self._mount_point
+            )
+            return answer["data"], _digest(answer["data"])
+        answer = self._call(
+            "reading",
+            self._client.secrets.kv.v2.read_secret_version,
+            path=self._path,
+            version=version,
+            mount_point=self._mount_point,
+            raise_on_deleted_version=False,
+        )
+        content, metadata = answer["data"]["data"], answer["data"]["metadata"]
+        if content is None:
+            code = "DestroyedVersion" if metadata.get("destroyed") else "DeletedVersion"
+            raise store_error(VAULT, [code], where=self._where())
+        return content, str(metadata["version"])
+
+    def read_if_any(self) -> tuple[dict[str, Any], str]:
+        """What is there, and its version."""
+        try:
+            return self._read()
+        except StoreEmptyError:
+            return {}, NO_SECRET
+
+    def write(self, content: dict[str, Any], replaces: str) -> str | None:
+        """Write a new version in place of ``replaces``; returns its number, or ``None`` when another was faster."""
+        if self._version() == 1:
+            return self._write_unchecked(content)
+        try:
+            answer = self._call(
+                "writing",
+                self._client.secrets.kv.v2.create_or_update_secret,
+                path=self._path,
+                secret=content,
+                cas=int(replaces),
+                mount_point=self._mount_point,
+            )
+        except _CheckAndSetError:
+            return None
+        version = answer["data"]["version"]
+        if self._read(version=version)[0] != content:
+            raise StoreError(
+                f"What was written to {self.describe()} reads back differently",
+                hint="Put the version before back: vault kv rollback -version=N -mount=MOUNT PATH",
+            )
+        return str(version)
+
+    def _write_unchecked(self, content: dict[str, Any]) -> str:
+        self._call(
+            "writing",
+            self._client.secrets.kv.v1.create_or_update_secret,
+            path=self._path,
+            secret=content,
+            mount_point=self._mount_point,
+        )
+        if self._read()[0] != content:
+            raise StoreChangedError(
+                f"{self.describe()} was changed by another writer at the same moment",
+                hint="A key-value engine of version 1 cannot prevent that: look at what is there now, and use "
+                "version 2: vault kv enable-versioning MOUNT",
+            )
+        return _digest(content)
+
+    def _version(self) -> int:
+        """Version of the engine. A version 2 write to a version 1 engine would succeed and leave rubbish."""
+        if self._engine_version is None:
+            try:
+                answer = self._call(
+                    "looking the engine up", self._client.read, f"sys/internal/ui/mounts/{self._mount_point}"
+                )
+            except StoreDeniedError as error:
+                if str(error).startswith("Vault authentication failed"):
+                    raise
+                raise store_error(VAULT, ["NoMount"], where=f"{self._mount_point}/ on {self._client.url}") from None
+            kind = answer["data"].get("type") if answer else None
+            if kind not in ("kv", "generic"):
+                where = f"{self._mount_point}/ on {self._client.url}"
+                raise store_error(VAULT, ["NotKeyValue"], where=where, reason=f"its type is {kind}")
+            self._engine_version = int((answer["data"].get("options") or {}).get("version", 1))
+        return self._engine_version
+
+    def _call(self, action: str, method: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
+        """Make a request; with a token that has ended, once more with a fresh one."""
+        try:
+            return self._request(action, method, *arguments, **parameters)
+        except _TokenEndedError:
+            self._client.token = None
+            self._login.forget()
+        try:
+            return self._request(action, method, *arguments, **parameters)
+        except _TokenEndedError as error:
+            raise StoreDeniedError(str(error), hint=error.hint) from None
+
+    def _request(self, action: str, method: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
+        from hvac.exceptions import VaultError
+        from requests.exceptions import RequestException
+
+        try:
+            if not self._client.token:
+                self._client.token = self._login.token(self._client)
+            else:
+                self._login.renew(self._client)
+            return method(*arguments, **parameters)
+        except VaultError as error:
+            raise self._refusal(error, action) from None
+        except RequestException as error:
+            where = self._client.url
+            raise store_error(VAULT, class_names(error), where=where, action=action, reason=root_cause(error)) from None
+
+    def _refusal(self, error: Any, action: str) -> SecretsError:
+        codes = class_names(error)
+        said = " ".join(map(str, error.errors or [])).lower()
+        if codes[0] == "InvalidRequest" and "check-and-set" in said:
+            return _CheckAndSetError("lost a race")
+        if codes[0] == "Forbidden" and not self._token_works():
+            refusal = store_error(VAULT, ["BadToken"], where=self._client.url)
+            return _TokenEndedError(str(refusal), hint=refusal.hint)
+        if "sealed" in said:
+            codes.insert(0, "Sealed")
+        where = self._client.url if "sealed" in said else self._where()
+        return store_error(VAULT, codes, where=where, action=action, reason=said)
+
+    def _token_works(self) -> bool:
+        """Whether the server knows the token: it says the same of a wrong one and of one that may not do something."""
+        from hvac.exceptions import VaultError
+
+        try:
+            self._client.auth.token.lookup_self()
+        except VaultError:
+            return False
+        return True
+
+
+class _CheckAndSetError(SecretsError):
+    """Another writer was faster."""
+
+
+class _TokenEndedError(StoreDeniedError):
+    """The token is not accepted, a fresh one may be."""
+
+
+def open_backend(settings: Settings) -> VaultBackend:
+    """The store for these settings."""
+    from hvac import Client
+
+    environ = settings.environ
+    address = environ.get("VAULT_ADDR")
+    if not address:
+        raise ConfigurationError(
+            "VAULT_ADDR not set", hint="Give the server's address: export VAULT_ADDR=https://vault.example.com:8200"
+        )
+    # An empty token keeps the SDK from looking for one by itself.
+    client = Client(
+        url=address.rstrip("/"),
+        token="",
+        namespace=environ.get("VAULT_NAMESPACE") or None,
+        session=_session(environ.get("VAULT_CACERT") or environ.get("VAULT_CAPATH")),
+        timeout=TIMEOUT_SECONDS,
+        allow_redirects=False,
+    )
+    return VaultBackend(
+        client,
+        Login(environ),
+        (environ.get("VAULT_MOUNT_POINT") or DEFAULT_MOUNT_POINT).strip("/"),
+        (environ.get("VAULT_SECRET_PATH") or DEFAULT_PATH).strip("/"),
+    )
+
+
+def _session(ca: str | None) -> Any:
+    from requests import Session
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    session = Session()
+    if ca:
+        if not os.path.exists(ca):
+            raise ConfigurationError(f"VAULT_CACERT names {ca}, which does not exist", hint=f"Check it: ls -l {ca}")
+        session.verify = ca
+    # 412: a performance standby that is not up to date yet. Writes are repeated only by whoever checks and sets.
+    retry = Retry(
+        total=REQUEST_RETRIES,
+        backoff_factor=0.2,
+        status_forcelist=(412, 429, 502, 504),
+        allowed_methods=("GET",),
+        raise_on_status=False,
+        raise_on_redirect=False,
+        redirect=False,
+        respect_retry_after_header=False,
+    )
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    session.hooks["response"].append(_refuse_redirect)
+    return session
+
+
+def _refuse_redirect(response: Any, *_: object, **__: object) -> None:
+    """A token is never sent to an address that the server names."""
+    if response.is_redirect:
+        from urllib.parse import urlsplit
+
+        asked, named = urlsplit(response.url), urlsplit(response.headers["Location"])
+        where, elsewhere = f"{asked.scheme}://{asked.netloc}", f"{named.scheme}://{named.netloc}"
+        raise store_error(VAULT, ["Redirect"], where=where, reason=elsewhere)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

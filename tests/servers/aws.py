@@ -1,0 +1,61 @@
+"""AWS Secrets Manager: moto's server, over HTTP."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.session import Session
+
+from .ports import free_port
+from .process import running
+
+REGION = "eu-central-1"
+
+
+@dataclass(frozen=True)
+class Aws:
+    """A running server.
+
+    Attributes:
+        url: Its address.
+    """
+
+    url: str
+
+    def environ(self, secret_id: str = "cctv-face-detection") -> dict[str, str]:
+        """What a person sets to use it; the credentials are for botocore, which reads the process's environment."""
+        return {
+            "SECRETS_BACKEND": "aws_secrets_manager",
+            "SECRETS_AWS_SECRET_ID": secret_id,
+            "AWS_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.url,
+            **CREDENTIALS,
+        }
+
+    def client(self, service: str = "secretsmanager") -> Any:
+        """The SDK's client, to look at the server without the project's code."""
+        session = Session()
+        session.set_credentials("testing", "testing")
+        return session.create_client(service, region_name=REGION, endpoint_url=self.url)
+
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+
+
+@contextmanager
+def running_aws() -> Iterator[Aws]:
+    """Start a server."""
+    port = free_port()
+    with running([os.path.join(os.path.dirname(sys.executable), "moto_server"), "-p", str(port)], port):
+        yield Aws(f"http://127.0.0.1:{port}")

@@ -1,0 +1,84 @@
+"""A server between a client and the real one: counts requests, and answers in its place when told to."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+Answer = tuple[int, dict[str, str], bytes]
+"""Status, headers and body."""
+
+
+@dataclass
+class Faulty:
+    """A running server.
+
+    Attributes:
+        url: Its address.
+        requests: Method, path and headers of every request.
+        fault: Gives the answer to a request, or ``None`` to pass it on. Gets method, path and headers.
+    """
+
+    url: str = ""
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    fault: Callable[[str, str, dict[str, str]], Answer | None] | None = None
+
+
+@contextmanager
+def running_faulty(upstream: str) -> Iterator[Faulty]:
+    """Start a server in front of ``upstream``."""
+    faulty = Faulty()
+    host = urlsplit(upstream).netloc
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = dict(self.headers.items())
+            faulty.requests.append((self.command, self.path, headers))
+            answer = faulty.fault(self.command, self.path, headers) if faulty.fault else None
+            status, received, data = answer or self._pass_on(body, headers)
+            self.send_response(status)
+            for name, text in received.items():
+                if name.lower() not in ("transfer-encoding", "content-length", "connection"):
+                    self.send_header(name, text)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def _pass_on(self, body: bytes, headers: dict[str, str]) -> Answer:
+            connection = http.client.HTTPConnection(host, timeout=30)
+            try:
+                connection.request(self.command, self.path, body, headers)
+                answer = connection.getresponse()
+                return answer.status, dict(answer.getheaders()), answer.read()
+            finally:
+                connection.close()
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = do_LIST = answer  # noqa: N815
+
+    server = _Server(("127.0.0.1", 0), Handler)
+    faulty.url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield faulty
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no fault of the server."""

@@ -1,0 +1,28 @@
+"""A server as a child process."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .ports import wait_for_port
+
+
+@contextmanager
+def running(
+    command: Sequence[str], port: int, *, environ: Mapping[str, str] | None = None, log: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start ``command``, wait until it listens on ``port``, and stop it at the end."""
+    output = log.open("ab") if log else subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ) as server:
+        try:
+            wait_for_port(port, 60)
+            yield server
+        finally:
+            server.terminate()
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
