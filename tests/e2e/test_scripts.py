@@ -59,11 +59,13 @@ def test_wrong_usage_exits_2(arguments: list[str], project: Project) -> None:
     error_of(project.run("setup_secrets.py", "--non-interactive", *arguments), 2)
 
 
-@pytest.mark.parametrize("backend", ["aws", "vault", "azure"])
-def test_a_store_that_is_not_there_yet_is_one_clear_error(backend: str, project: Project) -> None:
+@pytest.mark.parametrize(
+    ("backend", "setting"), [("aws", "AWS_REGION"), ("vault", "VAULT_ADDR"), ("azure", "AZURE_KEYVAULT_URL")]
+)
+def test_a_cloud_store_without_its_address_is_one_clear_error(backend: str, setting: str, project: Project) -> None:
     before = project.state()
     done = project.run("setup_secrets.py", "--non-interactive", "--backend", backend)
-    assert "is not supported by this version" in error_of(done)
+    assert f"{setting} not set" in error_of(done)
     assert project.state() == before
 
 

@@ -147,15 +147,6 @@ def test_typed_values_are_judged_asked_twice_and_kept_exactly(project: Project) 
     assert "TWILIO_TOKEN value" not in terminal.text
 
 
-def test_the_other_stores_say_that_they_are_not_there_yet_and_the_menu_stays(project: Project) -> None:
-    terminal = wizard(project)
-    for number in "234":
-        terminal.answer(FIRST_RUN[0], number + ENTER)
-        terminal.wait_for("is not supported by this version yet")
-    terminal.answer(FIRST_RUN[0], CTRL_C)
-    assert terminal.finish() == 130
-
-
 def test_choice_five_writes_a_private_dotenv_file_for_development(project: Project) -> None:
     terminal = wizard(project)
     terminal.answer(FIRST_RUN[0], "5" + ENTER)

@@ -60,6 +60,7 @@ class KeyVault:
         identity_url: Where a managed identity gets its token.
         ca: File with the certificate that signed the vault's.
         delay: Seconds added to each answer.
+        managed: Names of the secrets that are the keys of certificates.
         requests: Method and path of every request that came with a token.
         fault: Gives the failure to answer a request with, or ``None``.
     """
@@ -72,6 +73,7 @@ class KeyVault:
     fault: Callable[[str, str], FailureError | None] | None = None
     secrets: dict[str, list[Version]] = field(default_factory=dict)
     deleted: dict[str, list[Version]] = field(default_factory=dict)
+    managed: set[str] = field(default_factory=set)
     tokens: set[str] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -91,6 +93,7 @@ class KeyVault:
         """Make the vault empty."""
         self.secrets.clear()
         self.deleted.clear()
+        self.managed.clear()
         self.requests.clear()
         self.fault, self.delay = None, 0
 
@@ -178,7 +181,8 @@ class KeyVault:
         )
 
     def _item(self, name: str, version: Version) -> dict[str, Any]:
-        return {"id": f"{self.url}/secrets/{name}", "attributes": version.attributes, "tags": version.tags}
+        item = {"id": f"{self.url}/secrets/{name}", "attributes": version.attributes, "tags": version.tags}
+        return item | ({"managed": True} if name in self.managed else {})
 
     def _bundle(self, name: str, version: Version) -> dict[str, Any]:
         return self._item(name, version) | {

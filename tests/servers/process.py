@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,8 +16,10 @@ def running(
     command: Sequence[str], port: int, *, environ: Mapping[str, str] | None = None, log: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start ``command``, wait until it listens on ``port``, and stop it at the end."""
-    output = log.open("ab") if log else subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ) as server:
+    with (
+        (log or Path(os.devnull)).open("ab") as output,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ) as server,
+    ):
         try:
             wait_for_port(port, 60)
             yield server

@@ -238,9 +238,19 @@ def test_versions_give_the_current_value_first(store: FileBackend) -> None:
     assert open_manager(store).versions("A") == ["2", "1"]
 
 
-@pytest.mark.parametrize("backend", [SecretsBackend.AWS, SecretsBackend.VAULT, SecretsBackend.AZURE])
-def test_a_store_that_is_not_supported_yet_says_so(backend: SecretsBackend) -> None:
-    with pytest.raises(ConfigurationError, match=f"{backend.title} is not supported by this version"):
+@pytest.mark.parametrize(
+    ("backend", "setting"),
+    [
+        (SecretsBackend.AWS, "AWS_REGION"),
+        (SecretsBackend.VAULT, "VAULT_ADDR"),
+        (SecretsBackend.AZURE, "AZURE_KEYVAULT_URL"),
+    ],
+)
+def test_a_store_without_its_address_names_the_setting(
+    backend: SecretsBackend, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    with pytest.raises(ConfigurationError, match=f"{setting} not set"):
         SecretsManager(backend=backend).get_secret("A")
 
 

@@ -191,24 +191,18 @@ def open_backend(settings: Settings) -> Backend:
     """The store that the settings choose. Imports that store's file and no other.
 
     Raises:
-        ConfigurationError: This version cannot open it.
+        ConfigurationError: A setting that it needs is missing or wrong, or its package is not installed.
     """
     import importlib
 
-    module_name = f"{__package__}.backends.{settings.backend.value}"
     try:
-        module = importlib.import_module(module_name)
+        module = importlib.import_module(f"{__package__}.backends.{settings.backend.value}")
+        store: Backend = module.open_backend(settings)
     except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise ConfigurationError(
-                f"{settings.backend.title} needs the Python package {error.name!r}, which is not installed",
-                hint="Install what this store needs: make install",
-            ) from None
         raise ConfigurationError(
-            f"{settings.backend.title} is not supported by this version yet",
-            hint="Use SECRETS_BACKEND=file or SECRETS_BACKEND=environment",
+            f"{settings.backend.title} needs the Python package {error.name!r}, which is not installed",
+            hint="Install what this store needs: make install",
         ) from None
-    store: Backend = module.open_backend(settings)
     return store
 
 

@@ -246,7 +246,7 @@ def open_backend(settings: Settings) -> AwsBackend:
 
 def _refined(code: str, error: Any) -> str:
     # The service has no code of its own for it: https://docs.aws.amazon.com/secretsmanager/latest/apireference/
-    if code == "InvalidRequestException" and "deletion" in str(error.response["Error"].get("Message", "")):
+    if code == "InvalidRequestException" and "delet" in str(error.response["Error"].get("Message", "")):
         return "ScheduledForDeletion"
     return str(code)
 

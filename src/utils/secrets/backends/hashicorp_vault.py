@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from time import monotonic
 
 from ..errors import (
@@ -137,6 +138,7 @@ class VaultBackend:
 
     def load(self) -> Snapshot:
         """Read everything, in one request."""
+        self._renew_token()
         content, revision = self._read()
         return read_flat_map(content, revision, self.describe())
 
@@ -252,6 +254,7 @@ class VaultBackend:
     def _version(self) -> int:
         """Version of the engine. A version 2 write to a version 1 engine would succeed and leave rubbish."""
         if self._engine_version is None:
+            where = f"{self._mount_point}/ on {self._client.url}"
             try:
                 answer = self._call(
                     "looking the engine up", self._client.read, f"sys/internal/ui/mounts/{self._mount_point}"
@@ -259,13 +262,23 @@ class VaultBackend:
             except StoreDeniedError as error:
                 if str(error).startswith("Vault authentication failed"):
                     raise
-                raise store_error(VAULT, ["NoMount"], where=f"{self._mount_point}/ on {self._client.url}") from None
-            kind = answer["data"].get("type") if answer else None
+                raise store_error(VAULT, ["NoMount"], where=where) from None
+            if answer is None:
+                raise store_error(VAULT, ["NoMount"], where=where)
+            kind = answer["data"].get("type")
             if kind not in ("kv", "generic"):
-                where = f"{self._mount_point}/ on {self._client.url}"
                 raise store_error(VAULT, ["NotKeyValue"], where=where, reason=f"its type is {kind}")
             self._engine_version = int((answer["data"].get("options") or {}).get("version", 1))
         return self._engine_version
+
+    def _renew_token(self) -> None:
+        """Keep a token that was used before from ending. What goes wrong with that, the request itself will report."""
+        from requests.exceptions import RequestException
+
+        if not self._client.token:
+            return
+        with suppress(RequestException):
+            self._login.renew(self._client)
 
     def _call(self, action: str, method: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
         """Make a request; with a token that has ended, once more with a fresh one."""
@@ -286,8 +299,6 @@ class VaultBackend:
         try:
             if not self._client.token:
                 self._client.token = self._login.token(self._client)
-            else:
-                self._login.renew(self._client)
             return method(*arguments, **parameters)
         except VaultError as error:
             raise self._refusal(error, action) from None
@@ -303,6 +314,8 @@ class VaultBackend:
         if codes[0] == "Forbidden" and not self._token_works():
             refusal = store_error(VAULT, ["BadToken"], where=self._client.url)
             return _TokenEndedError(str(refusal), hint=refusal.hint)
+        if codes[0] == "InvalidPath" and _is_destroyed(error.json):
+            codes.insert(0, "DestroyedVersion")
         if "sealed" in said:
             codes.insert(0, "Sealed")
         where = self._client.url if "sealed" in said else self._where()
@@ -389,6 +402,13 @@ def _refuse_redirect(response: Any, *_: object, **__: object) -> None:
         asked, named = urlsplit(response.url), urlsplit(response.headers["Location"])
         where, elsewhere = f"{asked.scheme}://{asked.netloc}", f"{named.scheme}://{named.netloc}"
         raise store_error(VAULT, ["Redirect"], where=where, reason=elsewhere)
+
+
+def _is_destroyed(answer: Any) -> bool:
+    try:
+        return bool(answer["data"]["metadata"]["destroyed"])
+    except (KeyError, TypeError):
+        return False
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -1,0 +1,243 @@
+"""What only AWS Secrets Manager does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from src.utils.secrets.backends.aws_secrets_manager import AwsBackend
+from src.utils.secrets.changes import Change
+from src.utils.secrets.errors import (
+    DamagedStoreError,
+    SecretsError,
+    StoreChangedError,
+    StoreDeletedError,
+    StoreDeniedError,
+    StoreEmptyError,
+    StoreError,
+    StoreUnavailableError,
+)
+from tests.servers.faulty import Answer, Faulty, running_faulty
+
+from .stores import AwsStore
+
+pytestmark = pytest.mark.parametrize("store", ["aws"], indirect=True)
+
+
+@pytest.fixture
+def faulty(store: AwsStore) -> Iterator[Faulty]:
+    """The store, reached through a server that can be told to fail."""
+    with running_faulty(store.server.url) as server:
+        store.environ["AWS_ENDPOINT_URL"] = server.url
+        yield server
+
+
+def refusal(code: str, message: str = "refused", status: int = 400) -> Answer:
+    body = json.dumps({"__type": code, "message": message}).encode()
+    return status, {"Content-Type": "application/x-amz-json-1.1", "x-amzn-errortype": code}, body
+
+
+def operations(server: Faulty) -> list[str]:
+    return [headers["X-Amz-Target"].removeprefix("secretsmanager.") for _, _, headers in server.requests]
+
+
+def stages(store: AwsStore) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = store.server.client().describe_secret(SecretId=store.secret_id)["VersionIdsToStages"]
+    return found
+
+
+def aws(store: AwsStore) -> AwsBackend:
+    backend = store.open()
+    assert isinstance(backend, AwsBackend)
+    return backend
+
+
+def test_everything_is_loaded_with_one_request(store: AwsStore, faulty: Faulty) -> None:
+    store.put({f"SECRET_{number}": "value" for number in range(200)})
+    assert len(store.open().load().values) == 200
+    assert operations(faulty) == ["GetSecretValue"]
+
+
+def test_a_writer_who_was_overtaken_changes_nothing(store: AwsStore) -> None:
+    store.open().save({"A": Change("1")})
+    slow = aws(store)
+    content, revision = slow.read_if_any()
+    store.open().save({"A": Change("2")})
+    assert slow.write(content | {"A": "3"}, revision) is None
+    assert store.raw() == {"A": "2"}
+    assert all(not label.startswith("pending") for labels in stages(store).values() for label in labels)
+
+
+def test_two_who_create_it_at_once_both_get_in(store: AwsStore) -> None:
+    slow = aws(store)
+    content, revision = slow.read_if_any()
+    store.open().save({"A": Change("1")})
+    assert slow.write(content | {"B": "2"}, revision) is None
+    slow.save({"B": Change("2")})
+    assert store.raw() == {"A": "1", "B": "2"}
+    with pytest.raises(StoreChangedError):
+        slow.save({"C": Change("3")}, expected_revision=revision)
+
+
+def test_a_commit_whose_answer_got_lost_is_not_taken_for_a_lost_race(store: AwsStore, faulty: Faulty) -> None:
+    store.open().save({"A": Change("1")})
+    dropped: list[bool] = []
+
+    def drop_the_first_commit(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        if headers["X-Amz-Target"].endswith("UpdateSecretVersionStage") and not dropped:
+            dropped.append(True)
+            client = store.server.client()
+            versions = client.list_secret_version_ids(SecretId=store.secret_id)["Versions"]
+            pending = next(v for v in versions if any(s.startswith("pending") for s in v["VersionStages"]))
+            current = next(v for v in versions if "AWSCURRENT" in v["VersionStages"])
+            client.update_secret_version_stage(
+                SecretId=store.secret_id,
+                VersionStage="AWSCURRENT",
+                MoveToVersionId=pending["VersionId"],
+                RemoveFromVersionId=current["VersionId"],
+            )
+            return refusal("InternalServiceError", status=500)
+        return None
+
+    faulty.fault = drop_the_first_commit
+    store.open().save({"A": Change("2")})
+    assert store.raw() == {"A": "2"}
+    assert operations(faulty).count("PutSecretValue") == 1
+
+
+def test_a_secret_without_a_value_gets_its_first_one(store: AwsStore, faulty: Faulty) -> None:
+    no_value = refusal("ResourceNotFoundException", "can't find the specified secret value for staging label")
+    exists = refusal("ResourceExistsException", "The operation failed because the secret already exists.")
+    commits: list[Any] = []
+
+    def secret_without_value(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        operation = headers["X-Amz-Target"].removeprefix("secretsmanager.")
+        if operation == "GetSecretValue" and not commits:
+            commits.append(operation)
+            return no_value
+        return exists if operation == "CreateSecret" else None
+
+    store.server.client().create_secret(Name=store.secret_id)
+    faulty.fault = secret_without_value
+    store.open().save({"A": Change("1")})
+    assert store.raw() == {"A": "1"}
+
+
+def test_a_secret_scheduled_for_deletion_can_be_restored(store: AwsStore) -> None:
+    store.put({"A": "1"})
+    store.server.client().delete_secret(SecretId=store.secret_id, RecoveryWindowInDays=7)
+    backend = aws(store)
+    with pytest.raises(StoreDeletedError, match="scheduled for deletion"):
+        backend.load()
+    with pytest.raises(StoreDeletedError):
+        backend.save({"A": Change("2")})
+    backend.restore([])
+    assert backend.load().values == {"A": "1"}
+
+
+def test_binary_and_other_content_is_explained(store: AwsStore) -> None:
+    client = store.server.client()
+    client.create_secret(Name=store.secret_id, SecretBinary=b"\0\1")
+    with pytest.raises(StoreError, match="is binary"):
+        store.open().load()
+    for text in ("not JSON at all", "[1, 2]", '"text"', "{" * 100_000):
+        client.put_secret_value(SecretId=store.secret_id, SecretString=text)
+        with pytest.raises(DamagedStoreError, match="does not hold a JSON object"):
+            store.open().load()
+
+
+def test_damaged_metadata_is_explained(store: AwsStore) -> None:
+    for metadata in ("no JSON", "[]", '{"A": 1}', '{"A": {"previous": [{}]}}'):
+        store.put({"A": "1", "_METADATA": metadata})
+        with pytest.raises(DamagedStoreError, match=r"_METADATA in .* is not of the known form"):
+            store.open().load()
+
+
+def test_values_that_are_not_text_are_read_as_json_and_kept_as_they_are(store: AwsStore) -> None:
+    text = json.dumps({"PORT": 5432, "DEBUG": True, "NESTED": {"a": [1]}, "NOTHING": None, "TEXT": "t"})
+    store.server.client().create_secret(Name=store.secret_id, SecretString=text)
+    assert dict(store.open().load().values) == {
+        "PORT": "5432",
+        "DEBUG": "true",
+        "NESTED": '{"a": [1]}',
+        "TEXT": "t",
+    }
+    store.open().save({"TEXT": Change("u")})
+    assert store.raw() == {"PORT": 5432, "DEBUG": True, "NESTED": {"a": [1]}, "NOTHING": None, "TEXT": "u"}
+
+
+def test_the_reserved_name_cannot_be_a_secret(store: AwsStore) -> None:
+    with pytest.raises(SecretsError, match="_METADATA is reserved"):
+        store.open().save({"_METADATA": Change("x")})
+
+
+def test_more_than_64_kib_are_refused_and_nothing_is_written(store: AwsStore) -> None:
+    store.open().save({"A": Change("1")})
+    before = stages(store)
+    with pytest.raises(StoreError, match="65536 is the most it holds"):
+        store.open().save({"LARGE": Change("x" * 65536)})
+    assert stages(store) == before
+
+
+def test_throttling_is_waited_out_and_if_it_lasts_explained(store: AwsStore, faulty: Faulty) -> None:
+    store.put({"A": "1"})
+    answers = [refusal("ThrottlingException", "Rate exceeded")] * 2
+    faulty.fault = lambda *_: answers.pop() if answers else None
+    assert store.open().load().values == {"A": "1"}
+    faulty.fault = lambda *_: refusal("ThrottlingException", "Rate exceeded")
+    with pytest.raises(StoreUnavailableError, match="throttling"):
+        store.open().load()
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "text"),
+    [
+        ("AccessDeniedException", StoreDeniedError, "AWS denies secretsmanager:GetSecretValue on"),
+        ("ExpiredTokenException", StoreDeniedError, "have expired"),
+        ("UnrecognizedClientException", StoreDeniedError, "does not know these credentials"),
+        ("DecryptionFailure", StoreDeniedError, "cannot use the KMS key"),
+        ("InternalServiceError", StoreUnavailableError, "a fault of its own"),
+        ("ResourceNotFoundException", StoreEmptyError, "Secret not found in AWS Secrets Manager"),
+        ("SomethingNew", StoreError, "failed with SomethingNew"),
+    ],
+)
+def test_every_refusal_is_explained(
+    code: str, error: type[SecretsError], text: str, store: AwsStore, faulty: Faulty
+) -> None:
+    faulty.fault = lambda *_: refusal(code, "a message with canary-value in it")
+    with pytest.raises(error, match=text) as raised:
+        store.open().load()
+    assert raised.value.hint
+    assert "canary" not in str(raised.value)
+
+
+def test_a_failure_before_the_commit_leaves_the_old_version(store: AwsStore, faulty: Faulty) -> None:
+    store.open().save({"A": Change("1")})
+    for operation in ("PutSecretValue", "UpdateSecretVersionStage"):
+        faulty.fault = lambda *request, operation=operation: (
+            refusal("AccessDeniedException") if request[2]["X-Amz-Target"].endswith(operation) else None
+        )
+        with pytest.raises(StoreDeniedError, match=operation):
+            store.open().save({"A": Change("2")})
+        assert store.raw() == {"A": "1"}
+
+
+def test_it_says_whose_account_it_is(store: AwsStore) -> None:
+    assert aws(store).check_access([]) == f"account 123456789012, region eu-central-1, secret {store.secret_id}"
+
+
+def test_the_region_and_keys_may_come_from_the_sdk_s_own_files(
+    store: AwsStore, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text("[profile cctv]\nregion = eu-central-1\n")
+    (tmp_path / "credentials").write_text("[cctv]\naws_access_key_id = testing\naws_secret_access_key = testing\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    for name in ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+        store.environ.pop(name)
+    store.open(AWS_PROFILE="cctv").save({"A": Change("1")})
+    assert store.raw() == {"A": "1"}

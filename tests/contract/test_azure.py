@@ -1,0 +1,267 @@
+"""What only Azure Key Vault does."""
+
+from __future__ import annotations
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.utils.secrets.backends.azure_keyvault import AzureBackend, decode_name, encode_name
+from src.utils.secrets.changes import Change
+from src.utils.secrets.errors import (
+    ConfigurationError,
+    InvalidSecretError,
+    PartlyWrittenError,
+    SecretsError,
+    StoreDeletedError,
+    StoreDeniedError,
+    StoreError,
+    StoreUnavailableError,
+)
+from tests.servers.keyvault import FailureError
+
+from .stores import AzureStore
+
+azure_store = pytest.mark.parametrize("store", ["azure"], indirect=True)
+
+
+def azure(store: AzureStore) -> AzureBackend:
+    backend = store.open()
+    assert isinstance(backend, AzureBackend)
+    return backend
+
+
+@azure_store
+def test_eleven_secrets_are_read_in_parallel(store: AzureStore) -> None:
+    store.put({f"SECRET_{number}": str(number) for number in range(11)})
+    store.open().load()  # the client's import
+    store.server.requests.clear()
+    backend = store.open()
+    store.server.delay = 0.05
+    start = time.monotonic()
+    assert len(backend.load().values) == 11
+    seconds = time.monotonic() - start
+    assert len(store.server.requests) == 12
+    assert seconds < 6 * 0.05
+
+
+@azure_store
+def test_more_secrets_than_a_page_holds_are_all_read(store: AzureStore) -> None:
+    store.put({f"SECRET_{number}": str(number) for number in range(60)})
+    assert len(store.open().load().values) == 60
+
+
+@azure_store
+def test_earlier_values_cost_a_request_only_where_there_are_any(store: AzureStore) -> None:
+    store.open().save({"A": Change("1"), "B": Change("2")})
+    store.open().save({"A": Change("3", previous_valid_until=None)})
+    store.server.requests.clear()
+    assert store.open().load().versions("A", "2030") == ["3", "1"]
+    assert len(store.server.requests) == 1 + 2 + 1
+
+
+@azure_store
+def test_the_case_of_a_name_does_not_matter(store: AzureStore) -> None:
+    store.server.put("Api-Key", "1")
+    assert store.open().load().values == {"API_KEY": "1"}
+    store.open().save({"API_KEY": Change("2")})
+    assert list(store.server.secrets) == ["api-key"]
+
+
+@azure_store
+def test_secrets_of_others_and_their_tags_are_left_alone(store: AzureStore) -> None:
+    store.server.put("somebody-elses", "theirs")
+    store.server.put("ours", "1")
+    store.server.secrets["ours"][-1].tags["team"] = "cctv"
+    store.open().save({"OURS": Change("2")})
+    assert len(store.server.secrets["somebody-elses"]) == 1
+    assert store.server.secrets["ours"][-1].tags["team"] == "cctv"
+
+
+@azure_store
+def test_a_disabled_secret_is_an_error_only_for_who_asks_for_it(store: AzureStore) -> None:
+    store.put({"A": "1"})
+    store.server.put("off", "2", enabled=False)
+    values = store.open().load().values
+    assert values["A"] == "1"
+    with pytest.raises(StoreDeniedError, match="OFF is disabled in Azure Key Vault"):
+        values.get("OFF")
+    with pytest.raises(StoreDeniedError, match="OFF is disabled in Azure Key Vault"):
+        values["OFF"]
+    with pytest.raises(KeyError):
+        values["MISSING"]
+    store.open().save({"OFF": Change("3")})
+    assert store.open().load().values["OFF"] == "3"
+
+
+@azure_store
+def test_a_secret_that_one_may_not_read_is_an_error_only_for_who_asks_for_it(store: AzureStore) -> None:
+    store.put({"A": "1", "THEIRS": "2"})
+    denied = FailureError(403, "Forbidden", "Caller is not authorized", "ForbiddenByRbac")
+    store.server.fault = lambda method, path: denied if "/theirs" in path else None
+    values = store.open().load().values
+    assert values["A"] == "1"
+    with pytest.raises(StoreDeniedError, match="Azure Key Vault denies reading THEIRS"):
+        values.get("THEIRS")
+
+
+@azure_store
+def test_an_expired_secret_is_used_with_a_warning(store: AzureStore, caplog: pytest.LogCaptureFixture) -> None:
+    store.server.put("old", "1", exp=int(time.time()) - 86400)
+    store.server.put("young", "2", nbf=int(time.time()) + 86400)
+    with caplog.at_level(logging.WARNING):
+        assert store.open().load().values == {"OLD": "1", "YOUNG": "2"}
+    assert "OLD has expired on" in caplog.text
+    assert "YOUNG is not to be used before" in caplog.text
+
+
+@azure_store
+def test_keys_of_certificates_are_not_read(store: AzureStore) -> None:
+    store.put({"A": "1"})
+    store.server.put("certificate", "pem")
+    store.server.managed.add("certificate")
+    assert store.open().load().values == {"A": "1"}
+
+
+@azure_store
+def test_a_deleted_name_can_be_recovered_or_purged(store: AzureStore) -> None:
+    store.open().save({"A": Change("1"), "B": Change("2"), "C": Change("3")})
+    store.open().save({"A": Change(None), "B": Change(None)})
+    backend = azure(store)
+    with pytest.raises(StoreDeletedError, match="Deleted in Azure Key Vault, but not gone") as writing:
+        backend.save({"C": Change("4"), "A": Change("5")})
+    with pytest.raises(StoreDeletedError) as checking:
+        backend.check_access(["A"])
+    assert writing.value.names == checking.value.names == ("A",)
+    assert store.raw() == {"C": "3"}
+    backend.restore(["A"])
+    backend.purge(["B"])
+    backend.save({"A": Change("5"), "B": Change("6")})
+    assert store.raw() == {"A": "5", "B": "6", "C": "3"}
+
+
+@azure_store
+def test_a_conflict_is_explained_to_who_may_not_list_deleted_secrets(store: AzureStore) -> None:
+    store.open().save({"A": Change("1"), "B": Change("2")})
+    store.open().save({"A": Change(None)})
+    denied = FailureError(403, "Forbidden", "Caller is not authorized", "ForbiddenByRbac")
+    store.server.fault = lambda method, path: denied if path == "/deletedsecrets" else None
+    with pytest.raises(StoreDeletedError) as error:
+        store.open().save({"A": Change("3")})
+    assert error.value.names == ("A",)
+
+
+@azure_store
+def test_throttling_is_waited_out_if_short_and_explained_if_long(store: AzureStore) -> None:
+    store.put({"A": "1"})
+    short = [FailureError(429, "Throttled", "Too many requests", **{"Retry-After": "1"}) for _ in range(2)]
+    store.server.fault = lambda method, path: short.pop() if short else None
+    assert store.open().load().values == {"A": "1"}
+    store.server.fault = lambda method, path: FailureError(429, "Throttled", "no", **{"Retry-After": "3600"})
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match=r"throttling.*it asks to wait 3600 s"):
+        store.open().load()
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "inner", "error", "text"),
+    [
+        (403, "Forbidden", "ForbiddenByFirewall", StoreDeniedError, "The firewall of the key vault"),
+        (403, "Forbidden", "ForbiddenByPolicy", StoreDeniedError, "denies listing secrets"),
+        (403, "Forbidden", None, StoreDeniedError, "denies listing secrets"),
+        (500, "InternalError", None, StoreUnavailableError, "a fault of its own"),
+        (418, "Teapot", None, StoreError, "failed with Teapot"),
+    ],
+)
+@azure_store
+def test_every_refusal_is_explained(
+    status: int, code: str, inner: str | None, error: type[SecretsError], text: str, store: AzureStore
+) -> None:
+    store.server.fault = lambda method, path: FailureError(status, code, "message with canary-value", inner)
+    with pytest.raises(error, match=text) as raised:
+        store.open().load()
+    assert raised.value.hint
+    assert "canary" not in str(raised.value)
+
+
+@azure_store
+def test_a_write_that_fails_in_between_says_what_is_written_and_again_completes(store: AzureStore) -> None:
+    changes = {name: Change(name.lower()) for name in ("A", "B", "C")}
+    store.put({"OTHER": "1"})
+    broken = FailureError(500, "InternalError", "down")
+    store.server.fault = lambda method, path: broken if (method, path) == ("PUT", "/secrets/B") else None
+    with pytest.raises(PartlyWrittenError, match="written: A; not written: B, C") as error:
+        store.open().save(changes)
+    assert "run the same command again" in error.value.hint
+    store.server.fault = None
+    store.open().save(changes)
+    assert store.raw() == {"OTHER": "1", "A": "a", "B": "b", "C": "c"}
+    assert len(store.server.secrets["a"]) == 1
+
+
+@azure_store
+def test_each_secret_is_whole_whoever_wins(store: AzureStore) -> None:
+    values = {f"{writer}" * 1000 for writer in range(8)}
+    backends = [store.open() for _ in values]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda pair: pair[0].save({"A": Change(pair[1])}), zip(backends, values, strict=True)))
+    assert store.raw()["A"] in values
+
+
+@azure_store
+def test_what_the_service_does_not_hold_is_refused_before_anything_is_written(store: AzureStore) -> None:
+    with pytest.raises(StoreError, match="LARGE is 25601 bytes long; 25600 is the most"):
+        store.open().save({"A": Change("1"), "LARGE": Change("x" * 25601)})
+    with pytest.raises(InvalidSecretError, match="too long a name"):
+        store.open().save({"A": Change("1"), "N" * 128: Change("1")})
+    for number in range(11):
+        store.open().save({"KEPT": Change(str(number), previous_valid_until=None)})
+    with pytest.raises(StoreError, match="more than 10 earlier values"):
+        store.open().save({"A": Change("1"), "KEPT": Change("11", previous_valid_until=None)})
+    assert store.raw() == {"KEPT": "10"}
+
+
+@azure_store
+def test_without_any_credential_it_fails_within_seconds_and_says_what_was_tried(
+    store: AzureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
+        monkeypatch.delenv(name)
+    # Of the chain, what asks programs and files of this machine; the metadata address is not on it.
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "dev")
+    start = time.monotonic()
+    with pytest.raises(StoreDeniedError, match=r"Azure authentication failed.*tried: .*AzureCliCredential"):
+        store.open().load()
+    assert time.monotonic() - start < 10
+
+
+@azure_store
+@pytest.mark.parametrize("url", ["http://x.vault.azure.net", "x.vault.azure.net", "https://x/secrets/y"])
+def test_an_address_of_another_form_is_refused(url: str, store: AzureStore) -> None:
+    with pytest.raises(ConfigurationError, match="is not the address of a key vault"):
+        store.open(AZURE_KEYVAULT_URL=url)
+
+
+@azure_store
+def test_a_server_that_is_no_key_vault_gets_no_token(store: AzureStore) -> None:
+    store.put({"A": "1"})
+    with pytest.raises(ConfigurationError, match="is no key vault of that name"):
+        store.open(AZURE_KEYVAULT_VERIFY_CHALLENGE="").load()
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30))
+def test_any_name_has_an_encoding_that_reads_back(name: str) -> None:
+    encoded = encode_name(name)
+    assert set(encoded) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+    assert decode_name(encoded) == name
+    assert decode_name(encoded.lower()) == name
+
+
+def test_a_foreign_name_that_looks_encoded_is_read_as_it_is() -> None:
+    assert decode_name("hex--zz") == "HEX__ZZ"
+    assert decode_name(encode_name("HEX__61")) == "HEX__61"
