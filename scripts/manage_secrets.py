@@ -39,6 +39,7 @@ def get(name: str, show: bool, deployment: Deployment) -> None:
     if sys.stdout.isatty() and not show:
         raise click.UsageError("The value would stand on the screen; add --show if that is what you want")
     deployment.require_set_up()
+    deployment.export_sdk_settings()
     value = SecretsManager(settings=deployment.settings()).require_secret(name)
     sys.stdout.write(value + "\n" if sys.stdout.isatty() else value)
 

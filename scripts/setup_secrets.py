@@ -15,7 +15,7 @@ use_project_interpreter("click", "cryptography", "dotenv", "filelock", "question
 import click
 
 from src.ops.deployment import Deployment
-from src.ops.setup import Options, check_backend, inspect_store, plan_setup, read_choices
+from src.ops.setup import Options, inspect_store, plan_setup, read_choices, take_over
 from src.ops.terminal.click_command import deployment_options, run_click
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.settings import SecretsBackend
@@ -107,11 +107,14 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
         backend = (
             deployment.settings().backend if deployment.variables().get("SECRETS_BACKEND") else SecretsBackend.FILE
         )
-    check_backend(backend, deployment)
+    origin, values = take_over(deployment, backend)
+    choices.imported = values | choices.imported
     store = inspect_store(deployment, backend, options.master_key_file)
     plan = plan_setup(deployment, store, choices)
     if imported:
         show_import(screen, imported)
+    if values:
+        screen.say(f"Taken over from {origin}: {', '.join(values)}")
     show_plan(screen, deployment, store, plan, imported)
     if options.dry_run:
         screen.say("Dry run: nothing was written.")

@@ -19,7 +19,7 @@ from .dotenv import quote, write_dotenv
 from .interrupts import deferred_interrupts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from src.utils.secrets.masterkey import MasterKey
 
@@ -52,6 +52,55 @@ class FileTarget:
     start_over: bool = False
 
 
+# What a later run, the other scripts and the application need to find a store on a server. None of it is secret.
+CONNECTION_SETTINGS = {
+    SecretsBackend.AWS: (
+        *("AWS_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_CA_BUNDLE"),
+        "SECRETS_AWS_SECRET_ID",
+    ),
+    SecretsBackend.VAULT: (
+        *("VAULT_ADDR", "VAULT_NAMESPACE", "VAULT_CACERT", "VAULT_MOUNT_POINT", "VAULT_SECRET_PATH"),
+        *("VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_SECRET_ID_FILE"),
+    ),
+    SecretsBackend.AZURE: (
+        *("AZURE_KEYVAULT_URL", "AZURE_KEYVAULT_VERIFY_CHALLENGE", "AZURE_AUTHORITY_HOST", "REQUESTS_CA_BUNDLE"),
+        *("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_CERTIFICATE_PATH"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What somebody typed to sign in to a store, to be kept in a file.
+
+    Attributes:
+        setting: The setting that it is for; ``..._FILE`` names the file.
+        path: The file.
+        value: The credential.
+    """
+
+    setting: str
+    path: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RemoteTarget:
+    """A store on a server.
+
+    Attributes:
+        backend: Its kind.
+        place: Where the secrets are written, for people.
+        revision: What the store was when the plan was made.
+        credentials: What was typed to sign in and is to be kept.
+    """
+
+    backend: SecretsBackend
+    place: str
+    revision: str
+    credentials: Sequence[Credential] = ()
+
+
 @dataclass(frozen=True)
 class Report:
     """What was done.
@@ -59,10 +108,12 @@ class Report:
     Attributes:
         written_files: The files that are there now.
         lost_file: Where a file that did not open was put aside.
+        place: Where on a server the secrets are now.
     """
 
     written_files: list[str] = field(default_factory=list)
     lost_file: str | None = None
+    place: str = ""
 
 
 def apply_to_file(deployment: Deployment, plan: Plan, target: FileTarget) -> Report:
@@ -113,10 +164,46 @@ def apply_to_dotenv(deployment: Deployment, plan: Plan) -> Report:
         check()
         _write_settings(path, lines, heading, undo)
         check()
-        _compare(plan, open_backend(deployment.settings(SecretsBackend.ENV)).load().values, path)
+        _compare(plan, deployment.open_store(SecretsBackend.ENV).load().values, path)
         check()
         undo.pop_all()
     return Report([path])
+
+
+def apply_to_remote(
+    deployment: Deployment, plan: Plan, target: RemoteTarget, progress: Callable[[str], None] | None = None
+) -> Report:
+    """Write the settings, then the secrets to the server, and read everything back.
+
+    The server comes last, since what is written there cannot be taken back everywhere; from then on an interrupt
+    comes too late.
+
+    Args:
+        deployment: What is set up.
+        plan: What to write.
+        target: Where to.
+        progress: Called with the name of each secret once it is stored.
+
+    Raises:
+        PartlyWrittenError: Some secrets are stored and others not; the files are as they were.
+        SecretsError: It failed; everything is as it was.
+        KeyboardInterrupt: Ctrl-C came before the server was written to; everything is as it was.
+    """
+    with deferred_interrupts() as check, ExitStack() as undo:
+        check()
+        for credential in target.credentials:
+            _write_credential(credential, undo)
+        _write_settings(
+            deployment.settings_file, _remote_settings(deployment, target), _settings_heading(deployment), undo
+        )
+        check()
+        backend = deployment.open_store(target.backend)
+        if plan.written:
+            backend.save(plan.changes(), expected_revision=target.revision, progress=progress)
+        _compare(plan, deployment.open_store(target.backend).load().values, target.place)
+        undo.pop_all()
+    files = [credential.path for credential in target.credentials]
+    return Report([*files, deployment.settings_file], place=target.place)
 
 
 def check_dotenv_values(plan: Plan) -> None:
@@ -179,6 +266,23 @@ def _file_settings(deployment: Deployment, target: FileTarget) -> dict[str, str 
     elif target.forget_key_file:
         lines["SECRETS_MASTER_KEY_FILE"] = None
     return lines
+
+
+def _write_credential(credential: Credential, undo: ExitStack) -> None:
+    path = credential.path
+    _make_directories(os.path.dirname(path), undo)
+    before = _read_file(path)
+    replace_file(path, f"{credential.value}\n".encode(), mode=KEY_FILE_MODE)
+    undo.callback(_restore, path, before, KEY_FILE_MODE, _read_file(path))
+
+
+def _remote_settings(deployment: Deployment, target: RemoteTarget) -> dict[str, str | None]:
+    variables = deployment.variables()
+    lines: dict[str, str | None] = {"SECRETS_BACKEND": target.backend.value}
+    for name in CONNECTION_SETTINGS[target.backend]:
+        if variables.get(name) or name in deployment.answers:
+            lines[name] = variables.get(name) or None
+    return lines | {f"{credential.setting}_FILE": credential.path for credential in target.credentials}
 
 
 def _settings_heading(deployment: Deployment) -> str:

@@ -7,8 +7,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from src.utils.secrets.backends.aws_secrets_manager import DEFAULT_SECRET_ID
+from src.utils.secrets.backends.hashicorp_vault import DEFAULT_PATH as DEFAULT_PATH_IN_VAULT
 from src.utils.secrets.catalog import DEFAULT_PATH, Catalog, load_catalog
 from src.utils.secrets.errors import ConfigurationError
+from src.utils.secrets.manager import open_backend
 from src.utils.secrets.settings import SecretsBackend, Settings, merge_dotenv
 
 from .dotenv import read_dotenv
@@ -16,7 +19,10 @@ from .dotenv import read_dotenv
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from src.utils.secrets.backends.base import Backend
+
 PRODUCTION = "production"
+SDK_PREFIXES = ("AWS_", "AZURE_", "REQUESTS_CA_BUNDLE")
 _ENVIRONMENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,20}")
 
 
@@ -30,6 +36,7 @@ class Deployment:
         catalog: Its secrets.
         settings_file: Its dotenv file of settings (``.env.production``), ``--env-file`` where that was given.
         environ: The variables of the process.
+        answers: Settings that a person gave just now; they outrank everything.
     """
 
     project_directory: str
@@ -37,6 +44,7 @@ class Deployment:
     catalog: Catalog
     settings_file: str
     environ: Mapping[str, str] = field(repr=False)
+    answers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def locate(
@@ -92,9 +100,16 @@ class Deployment:
     @property
     def default_key_file(self) -> str:
         """Where the wizard puts the master key."""
+        return os.path.join(self._private_directory, f"{'master' if self.is_production else self.environment}.key")
+
+    def default_credential_file(self, name: str) -> str:
+        """Where the wizard puts a credential for a store on a server."""
+        return os.path.join(self._private_directory, name if self.is_production else f"{self.environment}.{name}")
+
+    @property
+    def _private_directory(self) -> str:
         base = self.environ.get("XDG_CONFIG_HOME") or os.path.join(self._home(), ".config")
-        name = "master" if self.is_production else self.environment
-        return os.path.join(base, self.catalog.slug, f"{name}.key")
+        return os.path.join(base, self.catalog.slug)
 
     @property
     def default_docker_directory(self) -> str:
@@ -111,12 +126,30 @@ class Deployment:
         merged = merge_dotenv(self.environ, read_dotenv(self.settings_file))
         if self._backend_name(merged) in (SecretsBackend.ENV.value, *SecretsBackend.ENV.aliases):
             merged = merge_dotenv(merged, read_dotenv(self.compose_file))
-        merged.setdefault("SECRETS_FILE_PATH", self.default_secrets_file)
-        return merged
+        return self._defaults() | merged | dict(self.answers)
+
+    def is_default(self, name: str) -> bool:
+        """Whether a setting has the value that nobody set."""
+        return self.variables().get(name) == self._defaults().get(name)
 
     def settings(self, backend: SecretsBackend | None = None) -> Settings:
         """The settings, as the run-time library understands them."""
         return Settings(self.variables(), project_directory=self.project_directory, backend=backend)
+
+    def open_store(self, backend: SecretsBackend | None = None) -> Backend:
+        """The store, opened with this deployment's settings.
+
+        Raises:
+            SecretsError: A setting is missing or wrong.
+        """
+        self.export_sdk_settings()
+        return open_backend(self.settings(backend))
+
+    def export_sdk_settings(self) -> None:
+        """Give the SDKs, which read the process's environment, what the dotenv file and the person say."""
+        for name, value in self.variables().items():
+            if name.startswith(SDK_PREFIXES) and (name in self.answers or not os.environ.get(name)):
+                os.environ[name] = value
 
     @property
     def is_set_up(self) -> bool:
@@ -153,6 +186,14 @@ class Deployment:
 
     def _home(self) -> str:
         return self.environ.get("HOME") or os.path.expanduser("~")
+
+    def _defaults(self) -> dict[str, str]:
+        suffix = "" if self.is_production else f"-{self.environment}"
+        return {
+            "SECRETS_FILE_PATH": self.default_secrets_file,
+            "SECRETS_AWS_SECRET_ID": DEFAULT_SECRET_ID + suffix,
+            "VAULT_SECRET_PATH": DEFAULT_PATH_IN_VAULT + suffix,
+        }
 
     @staticmethod
     def _backend_name(variables: Mapping[str, str]) -> str:

@@ -8,7 +8,6 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from src.utils.secrets.manager import open_backend
 from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
 
 from .deployment import PRODUCTION, Deployment
@@ -43,7 +42,7 @@ def _run(options: argparse.Namespace) -> int:
     path = os.path.join(deployment.project_directory, os.path.expanduser(directory))
     ids = {name: value for name, value in compose_settings.items() if value} | dict(os.environ)
     app_uid, app_gid, uid, gid = container_owner(ids, options.engine)
-    files = render_files(deployment.catalog, open_backend(deployment.settings()).load())
+    files = render_files(deployment.catalog, deployment.open_store().load())
     target = Target(path, uid, gid)
     if options.check:
         return _check(files, target, deployment)

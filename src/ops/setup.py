@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from src.utils.secrets.backends.file import NO_FILE, FileBackend, read_encrypted_file
 from src.utils.secrets.changes import check_value
-from src.utils.secrets.errors import ConfigurationError, InvalidSecretError, MasterKeyError
-from src.utils.secrets.manager import open_backend
+from src.utils.secrets.errors import ConfigurationError, InvalidSecretError, MasterKeyError, StoreEmptyError
 from src.utils.secrets.masterkey import generate_master_key, load_master_key, read_master_key_file
 from src.utils.secrets.settings import (
     MASTER_KEY_FAMILY,
     SecretsBackend,
-    Settings,
     credentials_directory_key,
     read_value_file,
 )
 from src.utils.secrets.snapshot import Snapshot
 
-from .apply import FileTarget, Report, apply_to_dotenv, apply_to_file, check_dotenv_values
+from .apply import (
+    FileTarget,
+    RemoteTarget,
+    Report,
+    apply_to_dotenv,
+    apply_to_file,
+    apply_to_remote,
+    check_dotenv_values,
+)
 from .importer import parse_import
 from .plan import Choices, Plan, make_plan
 from .strength import weakness
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TextIO
 
+    from src.utils.secrets.backends.base import RemoteBackend
     from src.utils.secrets.catalog import SecretSpec
     from src.utils.secrets.masterkey import MasterKey
 
+    from .apply import Credential
     from .deployment import Deployment
     from .importer import Imported
 
@@ -86,6 +94,8 @@ class Store:
         exists: Whether it holds anything of ours.
         key: For the encrypted file: its key.
         start_over: For the encrypted file: whether the file that is there does not open and is put aside.
+        place: For a store on a server: where the secrets are written, for people.
+        credentials: For a store on a server: what was typed to sign in and is to be kept.
     """
 
     backend: SecretsBackend
@@ -93,6 +103,8 @@ class Store:
     exists: bool
     key: KeyChoice | None = None
     start_over: bool = False
+    place: str = ""
+    credentials: Sequence[Credential] = ()
 
 
 def read_choices(options: Options, deployment: Deployment, standard_input: TextIO) -> tuple[Choices, Imported | None]:
@@ -140,10 +152,9 @@ def inspect_store(deployment: Deployment, backend: SecretsBackend, master_key_fi
     """
     if backend is SecretsBackend.FILE:
         return _inspect_file(deployment, master_key_file)
-    settings = deployment.settings(backend)
-    snapshot = open_backend(settings).load()
     if backend is not SecretsBackend.ENV:
-        return Store(backend, snapshot, exists=bool(snapshot.values))
+        return _inspect_remote(deployment, backend)
+    snapshot = deployment.open_store(backend).load()
     known = {name: value for name in deployment.catalog.names if (value := snapshot.values.get(name)) is not None}
     return Store(backend, Snapshot(known), exists=bool(known))
 
@@ -209,11 +220,16 @@ def plan_setup(deployment: Deployment, store: Store, choices: Choices) -> Plan:
     return plan
 
 
-def apply_setup(deployment: Deployment, store: Store, plan: Plan) -> Report:
+def apply_setup(
+    deployment: Deployment, store: Store, plan: Plan, progress: Callable[[str], None] | None = None
+) -> Report:
     """Write the plan to the store. See :mod:`.apply`."""
     if store.backend is SecretsBackend.FILE:
         return apply_to_file(deployment, plan, make_target(deployment, store))
-    return apply_to_dotenv(deployment, plan)
+    if store.backend is SecretsBackend.ENV:
+        return apply_to_dotenv(deployment, plan)
+    target = RemoteTarget(store.backend, store.place, store.snapshot.revision, store.credentials)
+    return apply_to_remote(deployment, plan, target, progress)
 
 
 def check_key_path(path: str, deployment: Deployment) -> str | None:
@@ -227,15 +243,39 @@ def check_key_path(path: str, deployment: Deployment) -> str | None:
     return None
 
 
-def check_backend(backend: SecretsBackend, deployment: Deployment) -> None:
-    """Refuse a store that this version cannot set up.
+def take_over(deployment: Deployment, backend: SecretsBackend) -> tuple[str, dict[str, str]]:
+    """What the store in use holds, when another one is going to take its place.
+
+    Returns:
+        The store in use, for people, and the values in it; none when there is no other, or it holds development
+        secrets.
 
     Raises:
-        ConfigurationError: It cannot.
+        SecretsError: It cannot be read.
     """
-    if backend in (SecretsBackend.FILE, SecretsBackend.ENV):
-        return
-    open_backend(Settings({}, project_directory=deployment.project_directory, backend=backend))
+    if not os.path.exists(deployment.settings_file):
+        return "", {}
+    current = deployment.settings().backend
+    if current in (backend, SecretsBackend.ENV) or backend is SecretsBackend.ENV:
+        return "", {}
+    store = deployment.open_store()
+    try:
+        stored = store.load().values
+    except StoreEmptyError:
+        return "", {}
+    return store.describe(), {name: value for name in deployment.catalog.names if (value := stored.get(name))}
+
+
+def _inspect_remote(deployment: Deployment, backend: SecretsBackend) -> Store:
+    store = cast("RemoteBackend", deployment.open_store(backend))
+    try:
+        snapshot = store.load()
+    except StoreEmptyError:
+        snapshot = Snapshot({}, revision=store.empty_revision)
+    missing = [name for name in deployment.catalog.names if name not in snapshot.values]
+    place = store.check_access(missing)
+    exists = len(missing) < len(deployment.catalog.names)
+    return Store(backend, snapshot, exists=exists, place=place)
 
 
 def _inspect_file(deployment: Deployment, master_key_file: str | None) -> Store:

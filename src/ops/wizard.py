@@ -11,6 +11,7 @@ from src.utils.secrets.errors import InvalidSecretError, SecretsError
 from src.utils.secrets.masterkey import generate_master_key
 from src.utils.secrets.settings import SecretsBackend
 
+from .connect import Connector, what_is_at_hand
 from .interrupts import deferred_interrupts
 from .plan import Origin
 from .setup import (
@@ -18,11 +19,11 @@ from .setup import (
     Options,
     Store,
     apply_setup,
-    check_backend,
     check_key_path,
     inspect_store,
     plan_setup,
     start_over,
+    take_over,
     weakness_of,
 )
 from .terminal.prompts import Choice, ask_secret, ask_text, confirm, select
@@ -65,7 +66,7 @@ class Wizard:
     def __init__(
         self, deployment: Deployment, options: Options, choices: Choices, imported: Imported | None, screen: Screen
     ) -> None:
-        self.deployment = deployment
+        self.deployment = self.original = deployment
         self.catalog = deployment.catalog
         self.options = options
         self.choices = choices
@@ -81,6 +82,7 @@ class Wizard:
         """
         self._show_start()
         store = self._choose_store()
+        self._offer_take_over(store)
         if store.exists:
             self._ask_for_changes(store)
         else:
@@ -113,18 +115,20 @@ class Wizard:
         backend = self.options.backend
         while True:
             backend = backend or self._ask_for_backend()
-            try:
-                check_backend(backend, self.deployment)
-            except SecretsError as error:
-                self.screen.warn(f"{error}. {error.hint}")
-                if self.options.backend:
-                    raise
-                backend = None
-                continue
-            return self._inspect(backend)
+            if backend in (SecretsBackend.FILE, SecretsBackend.ENV):
+                return self._inspect(backend)
+            connector = Connector(self.deployment, backend, self.screen)
+            store = connector.connect()
+            if store is not None:
+                self.deployment = connector.deployment
+                return store
+            backend = None
 
     def _ask_for_backend(self) -> SecretsBackend:
-        menu = [Choice(backend.value, f"{backend.title} - {_STORE_NOTES[backend]}") for backend in SecretsBackend]
+        menu = []
+        for backend in SecretsBackend:
+            note = what_is_at_hand(backend, self.deployment) or _STORE_NOTES[backend]
+            menu.append(Choice(backend.value, f"{backend.title} - {note}"))
         current = self.deployment.settings().backend if os.path.exists(self.deployment.settings_file) else None
         default = current.value if current else SecretsBackend.FILE.value
         return SecretsBackend.from_name(select("Where shall the secrets be kept?", menu, default))
@@ -162,6 +166,19 @@ class Wizard:
         word = "start over"
         ask_text(f"Type '{word}' to go on:", check=lambda answer: None if answer == word else f"Type: {word}")
         return start_over(self.deployment)
+
+    def _offer_take_over(self, store: Store) -> None:
+        try:
+            origin, values = take_over(self.original, store.backend)
+        except SecretsError as error:
+            self.screen.warn(f"The store in use until now cannot be read: {error}")
+            return
+        values = {name: value for name, value in values.items() if not store.snapshot.values.get(name)}
+        if not values:
+            return
+        self.screen.say("", f"Until now the secrets are in {origin}.")
+        if confirm(f"Take {len(values)} of them over, so that the application keeps working?", default=True):
+            self.choices.imported = values | self.choices.imported
 
     def _ask_for_first_values(self, store: Store) -> None:
         for spec in self.catalog.secrets:
@@ -297,7 +314,8 @@ def write_and_show(screen: Screen, deployment: Deployment, store: Store, plan: P
         KeyboardInterrupt: Ctrl-C came in time; the same.
     """
     with deferred_interrupts():
-        report = apply_setup(deployment, store, plan)
+        with screen.progress("Writing", len(plan.written)) as progress:
+            report = apply_setup(deployment, store, plan, progress)
         show_result(screen, deployment, store, plan, report)
 
 
@@ -320,6 +338,11 @@ def show_plan(
         screen.say(f"Secrets:    {deployment.shown(deployment.settings(SecretsBackend.FILE).file_path)} (encrypted)")
         screen.say(f"Master key: {deployment.shown(store.key.file) if store.key.file else store.key.key.source}")
         screen.say(f"Settings:   {deployment.shown(deployment.settings_file)}")
+    elif store.place:
+        screen.say(f"Secrets:    {store.backend.title}: {store.place}")
+        for credential in store.credentials:
+            screen.say(f"Sign-in:    {deployment.shown(credential.path)}")
+        screen.say(f"Settings:   {deployment.shown(deployment.settings_file)}")
     else:
         screen.say(f"Secrets:    {deployment.shown(deployment.compose_file)} (plain text, readable by you only)")
         if os.path.exists(deployment.settings_file) and deployment.settings_file != deployment.compose_file:
@@ -341,6 +364,8 @@ def show_plan(
 def show_result(screen: Screen, deployment: Deployment, store: Store, plan: Plan, report: Report) -> None:
     """What was done, and the next commands."""
     screen.title("Done")
+    if report.place:
+        screen.done(f"{store.backend.title}: {report.place}")
     for path in report.written_files:
         screen.done(deployment.shown(path))
     screen.done("Read back and compared: every value is as planned.")
@@ -355,6 +380,9 @@ def show_result(screen: Screen, deployment: Deployment, store: Store, plan: Plan
     exports = []
     if store.key is not None and store.key.file is None and store.key.is_new:
         exports = ["read -rs SECRETS_MASTER_KEY && export SECRETS_MASTER_KEY"]
+    kept = {credential.setting for credential in store.credentials}
+    typed = [name for name in ("VAULT_TOKEN", "VAULT_SECRET_ID") if deployment.answers.get(name) and name not in kept]
+    exports += [f"read -rs {name} && export {name}" for name in typed]
     screen.commands(
         "Next:", [*exports, f"./scripts/generate_docker_secrets.sh{flag}", f"docker-compose {compose_flag}up -d"]
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from src.ops.plan import Plan
 
@@ -63,6 +65,17 @@ class Screen:
         self._table(("Secret", "Origin", "Length"), rows)
         if plan.unknown_names:
             self.say(f"Not in the catalogue, kept as they are: {', '.join(plan.unknown_names)}")
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Callable[[str], None]]:
+        """A bar that moves on with each call, while something takes its time; nothing where there is no terminal."""
+        if not self.is_terminal:
+            yield lambda _name: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(escape(label), total=total)
+            yield lambda _name: progress.advance(task)
 
     def show_once(self, label: str, value: str) -> None:
         """A value that the person has to store somewhere. Only for a terminal."""

@@ -23,6 +23,12 @@ MAX_VALUE_BYTES = 1024 * 1024
 
 # Settings that exclude each other: what the environment sets of a family hides the whole family in a dotenv file.
 MASTER_KEY_FAMILY = ("SECRETS_MASTER_KEY", "SECRETS_MASTER_KEY_FILE", "SECRETS_MASTER_KEY_COMMAND")
+FAMILIES = (
+    MASTER_KEY_FAMILY,
+    ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+    ("VAULT_TOKEN", "VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE"),
+)
 
 
 class SecretsBackend(Enum):
@@ -205,8 +211,9 @@ def credentials_directory_key(environ: Mapping[str, str]) -> str | None:
 
 
 def _family(name: str) -> tuple[str, ...]:
-    if name in MASTER_KEY_FAMILY:
-        return MASTER_KEY_FAMILY
+    for family in FAMILIES:
+        if name in family:
+            return family
     base = name.removesuffix("_FILE")
     return (base, base + "_FILE")
 

@@ -43,6 +43,7 @@ class AwsBackend:
     """
 
     live = False
+    empty_revision = NO_SECRET
 
     def __init__(self, make_client: Callable[[str], Any], secret_id: str, region: str) -> None:
         self._make_client = make_client

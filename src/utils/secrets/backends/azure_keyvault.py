@@ -60,6 +60,7 @@ class AzureBackend:
     """
 
     live = False
+    empty_revision = hashlib.sha256(b"[]").hexdigest()
 
     def __init__(self, client: SecretClient) -> None:
         self._client = client
@@ -87,7 +88,7 @@ class AzureBackend:
         try:
             before = self.load()
         except StoreEmptyError:
-            before = Snapshot({}, revision=_revision({}))
+            before = Snapshot({}, revision=self.empty_revision)
         if expected_revision not in (None, before.revision):
             raise StoreChangedError(
                 f"{self.describe()} was changed by another writer meanwhile",
@@ -110,7 +111,7 @@ class AzureBackend:
             written.append(name)
             if progress:
                 progress(name)
-        return self.load() if values else Snapshot({}, revision=_revision({}))
+        return self.load() if values else Snapshot({}, revision=self.empty_revision)
 
     def check_access(self, names: Iterable[str]) -> str:
         """Look for deleted secrets of these names, which cannot be written."""

@@ -21,6 +21,9 @@ class Backend(Protocol):
     live: bool
     """Whether the values of a loaded snapshot follow the store by themselves, so that nothing has to be refreshed."""
 
+    empty_revision: str
+    """Revision of a store that holds nothing yet."""
+
     def load(self) -> Snapshot:
         """Everything in the store.
 
@@ -75,3 +78,10 @@ class RemoteBackend(Backend, Protocol):
         Args:
             names: The ``names`` of the :class:`StoreDeletedError`.
         """
+
+
+class PurgingBackend(RemoteBackend, Protocol):
+    """A store where what was deleted stands in the way until it is brought back or removed for ever."""
+
+    def purge(self, names: Iterable[str]) -> None:
+        """Remove for ever what was deleted. See :meth:`restore`."""

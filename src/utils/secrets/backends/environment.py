@@ -29,6 +29,7 @@ class EnvironmentBackend:
     """
 
     live = True
+    empty_revision = ""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ

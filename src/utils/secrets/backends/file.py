@@ -53,6 +53,7 @@ class FileBackend:
     """
 
     live = False
+    empty_revision = NO_FILE
 
     def __init__(self, path: str, master_key: MasterKey, *, expected_key_id: str | None = None) -> None:
         self.path = path

@@ -128,6 +128,7 @@ class VaultBackend:
     """
 
     live = False
+    empty_revision = NO_SECRET
 
     def __init__(self, client: Client, login: Login, mount_point: str, path: str) -> None:
         self._client = client

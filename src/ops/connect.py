@@ -1,0 +1,243 @@
+"""Finding a store on a server: what is at hand, what has to be asked, and whether it answers."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from src.utils.secrets.backends.hashicorp_vault import DEFAULT_MOUNT_POINT
+from src.utils.secrets.errors import SecretsError, StoreDeletedError
+from src.utils.secrets.settings import SecretsBackend
+
+from .apply import Credential
+from .setup import Store, inspect_store
+from .terminal.prompts import Choice, ask_secret, ask_text, confirm, select
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from src.utils.secrets.backends.base import PurgingBackend
+
+    from .deployment import Deployment
+    from .terminal.screen import Screen
+
+    Check = Callable[[str], str | None]
+
+DEFAULT_REGION = "us-east-1"
+DEFAULT_VAULT_ADDRESS = "http://127.0.0.1:8200"
+
+
+def what_is_at_hand(backend: SecretsBackend, deployment: Deployment) -> str:
+    """What this machine already has set for a store, for its line in the menu; empty when nothing is."""
+    variables = deployment.variables()
+    names = {
+        SecretsBackend.AWS: ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION"),
+        SecretsBackend.VAULT: ("VAULT_ADDR",),
+        SecretsBackend.AZURE: ("AZURE_KEYVAULT_URL",),
+    }.get(backend, ())
+    found = [f"{name}={variables[name]}" for name in names if variables.get(name)]
+    if backend is SecretsBackend.AWS and not found and os.path.exists(_aws_file(deployment, "config")):
+        found = ["~/.aws/config"]
+    return f"found {', '.join(found)}" if found else ""
+
+
+class Connector:
+    """Connects to one store on a server, with a person who can mend what is wrong.
+
+    Args:
+        deployment: What is set up.
+        backend: The store.
+        screen: Where everything is shown.
+    """
+
+    def __init__(self, deployment: Deployment, backend: SecretsBackend, screen: Screen) -> None:
+        self.deployment = deployment
+        self._backend = backend
+        self._screen = screen
+        self._credentials: list[Credential] = []
+
+    def connect(self) -> Store | None:
+        """Ask what is missing, until the store answers; ``None`` when the person wants another store.
+
+        ``deployment`` then has the answers.
+
+        Raises:
+            SecretsError: The person chose to stop; it says why the store did not answer.
+        """
+        ask_all = False
+        while True:
+            self._ask(ask_all=ask_all)
+            try:
+                store = self._inspect()
+            except SecretsError as error:
+                self._show(error)
+                answer = self._ask_what_next()
+                if answer == "stop":
+                    raise
+                if answer == "other":
+                    return None
+                ask_all = answer == "change"
+                continue
+            self._screen.done(f"Connected: {store.place}")
+            return replace(store, credentials=self._credentials)
+
+    def _inspect(self) -> Store:
+        while True:
+            try:
+                store = inspect_store(self.deployment, self._backend, None)
+            except StoreDeletedError as error:
+                self._show(error)
+                self._bring_back(error)
+                continue
+            return store
+
+    def _bring_back(self, error: StoreDeletedError) -> None:
+        store = cast("PurgingBackend", self.deployment.open_store(self._backend))
+        menu = [Choice("restore", "Bring it back, with the values that it had")]
+        if hasattr(store, "purge"):
+            menu.append(Choice("purge", "Remove it for ever, and make new values"))
+        answer = select("What shall become of it?", [*menu, Choice("stop", "Leave it as it is")])
+        if answer == "stop":
+            raise error
+        if answer == "restore":
+            store.restore(error.names)
+            return
+        word = "purge"
+        ask_text(f"Type '{word}' to go on:", check=lambda answer: None if answer == word else f"Type: {word}")
+        store.purge(error.names)
+
+    def _show(self, error: SecretsError) -> None:
+        self._screen.warn(str(error))
+        for line in error.hint.splitlines():
+            self._screen.say(f"  {line}")
+
+    def _ask_what_next(self) -> str:
+        return select(
+            "Nothing was written. What next?",
+            [
+                Choice("again", "Try again"),
+                Choice("change", "Change the answers"),
+                Choice("other", "Choose another store"),
+                Choice("stop", "Stop here"),
+            ],
+        )
+
+    def _ask(self, *, ask_all: bool) -> None:
+        if self._backend is SecretsBackend.AWS:
+            self._ask_for_aws(ask_all=ask_all)
+        elif self._backend is SecretsBackend.VAULT:
+            self._ask_for_vault(ask_all=ask_all)
+        else:
+            self._ask_for_setting(
+                "AZURE_KEYVAULT_URL", "Address of the key vault:", check=_check_vault_url, ask_all=ask_all
+            )
+
+    def _ask_for_aws(self, *, ask_all: bool) -> None:
+        variables = self.deployment.variables()
+        profiles = _aws_profiles(self.deployment)
+        if (
+            len(profiles) > 1
+            and not variables.get("AWS_ACCESS_KEY_ID")
+            and (ask_all or not variables.get("AWS_PROFILE"))
+        ):
+            menu = [Choice(profile, profile) for profile in profiles]
+            self._answer(
+                "AWS_PROFILE", select("Which AWS profile?", menu, "default" if "default" in profiles else None)
+            )
+        region = variables.get("AWS_DEFAULT_REGION") or _aws_region(self.deployment) or DEFAULT_REGION
+        self._ask_for_setting("AWS_REGION", "AWS region:", default=region, check=_check_region, ask_all=ask_all)
+        self._ask_for_setting("SECRETS_AWS_SECRET_ID", "Name of the secret:", check=_check_given, ask_all=ask_all)
+
+    def _ask_for_vault(self, *, ask_all: bool) -> None:
+        ask = self._ask_for_setting
+        ask("VAULT_ADDR", "Address of Vault:", default=DEFAULT_VAULT_ADDRESS, check=_check_given, ask_all=ask_all)
+        address = self.deployment.variables()["VAULT_ADDR"]
+        if ask_all and address.startswith("https:"):
+            path = ask_text("File with the CA's certificate (Enter for the system's):", check=_check_optional_file)
+            self._answer("VAULT_CACERT", os.path.abspath(os.path.expanduser(path)) if path.strip() else "")
+        if ask_all or not self._has_vault_login():
+            self._ask_for_vault_login()
+        ask("VAULT_MOUNT_POINT", "Secrets engine:", default=DEFAULT_MOUNT_POINT, check=_check_given, ask_all=ask_all)
+        ask("VAULT_SECRET_PATH", "Path in it:", check=_check_given, ask_all=ask_all)
+
+    def _has_vault_login(self) -> bool:
+        variables = self.deployment.variables()
+        names = ("VAULT_TOKEN", "VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE")
+        home = variables.get("HOME") or os.path.expanduser("~")
+        return any(variables.get(name) for name in names) or os.path.exists(os.path.join(home, ".vault-token"))
+
+    def _ask_for_vault_login(self) -> None:
+        menu = [Choice("token", "A token"), Choice("approle", "An AppRole: role id and secret id")]
+        self._credentials = []
+        for name in ("VAULT_TOKEN", "VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE"):
+            self._answer(name, "")
+        if select("How do you sign in to Vault?", menu) == "token":
+            self._keep_credential("VAULT_TOKEN", ask_secret("Token:", check=_check_given).strip())
+            return
+        self._answer("VAULT_ROLE_ID", ask_text("Role id:", check=_check_given).strip())
+        self._keep_credential("VAULT_SECRET_ID", ask_secret("Secret id:", check=_check_given).strip())
+
+    def _keep_credential(self, name: str, value: str) -> None:
+        """Use a credential now, and keep it in a file of its own for the scripts if the person wants that."""
+        self._answer(name, value)
+        path = self.deployment.default_credential_file(name.lower().replace("_", "-"))
+        if confirm(f"Keep it for later commands in {self.deployment.shown(path)}, readable by you only?", default=True):
+            self._credentials.append(Credential(name, path, value))
+
+    def _ask_for_setting(
+        self, name: str, question: str, *, default: str = "", check: Check, ask_all: bool = False
+    ) -> None:
+        variables = self.deployment.variables()
+        is_known = bool(variables.get(name)) and not self.deployment.is_default(name)
+        if is_known and not ask_all:
+            return
+        self._answer(name, ask_text(question, default=variables.get(name) or default, check=check).strip())
+
+    def _answer(self, name: str, value: str) -> None:
+        self.deployment = replace(self.deployment, answers={**self.deployment.answers, name: value})
+
+
+def _check_given(answer: str) -> str | None:
+    return None if answer.strip() else "An answer is needed."
+
+
+def _check_region(answer: str) -> str | None:
+    return None if re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", answer.strip()) else "A region looks like eu-central-1."
+
+
+def _check_vault_url(answer: str) -> str | None:
+    if re.fullmatch(r"https://[^/\s]+/?", answer.strip()):
+        return None
+    return "The address has this form: https://NAME.vault.azure.net"
+
+
+def _check_optional_file(answer: str) -> str | None:
+    path = os.path.expanduser(answer.strip())
+    return None if not path or os.path.isfile(path) else "There is no such file."
+
+
+def _aws_profiles(deployment: Deployment) -> list[str]:
+    if not any(os.path.exists(_aws_file(deployment, name)) for name in ("config", "credentials")):
+        return []
+    from botocore.session import Session
+
+    return list(Session().available_profiles)
+
+
+def _aws_region(deployment: Deployment) -> str | None:
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    try:
+        region: str | None = Session(profile=deployment.variables().get("AWS_PROFILE")).get_config_variable("region")
+    except BotoCoreError:
+        return None  # the profile is missing: the connection will say so
+    return region
+
+
+def _aws_file(deployment: Deployment, name: str) -> str:
+    variable = {"config": "AWS_CONFIG_FILE", "credentials": "AWS_SHARED_CREDENTIALS_FILE"}[name]
+    path = deployment.environ.get(variable)
+    return path or os.path.join(deployment.environ.get("HOME") or os.path.expanduser("~"), ".aws", name)
