@@ -143,9 +143,7 @@ class Connector:
             and (ask_all or not variables.get("AWS_PROFILE"))
         ):
             menu = [Choice(profile, profile) for profile in profiles]
-            self._answer(
-                "AWS_PROFILE", select("Which AWS profile?", menu, "default" if "default" in profiles else None)
-            )
+            self._answer("AWS_PROFILE", select("Which AWS profile?", menu))
         region = variables.get("AWS_DEFAULT_REGION") or _aws_region(self.deployment) or DEFAULT_REGION
         self._ask_for_setting("AWS_REGION", "AWS region:", default=region, check=_check_region, ask_all=ask_all)
         self._ask_for_setting("SECRETS_AWS_SECRET_ID", "Name of the secret:", check=_check_given, ask_all=ask_all)
@@ -189,11 +187,10 @@ class Connector:
     def _ask_for_setting(
         self, name: str, question: str, *, default: str = "", check: Check, ask_all: bool = False
     ) -> None:
-        variables = self.deployment.variables()
-        is_known = bool(variables.get(name)) and not self.deployment.is_default(name)
-        if is_known and not ask_all:
+        if self.deployment.is_said(name) and not ask_all:
             return
-        self._answer(name, ask_text(question, default=variables.get(name) or default, check=check).strip())
+        default = self.deployment.variables().get(name) or default
+        self._answer(name, ask_text(question, default=default, check=check).strip())
 
     def _answer(self, name: str, value: str) -> None:
         self.deployment = replace(self.deployment, answers={**self.deployment.answers, name: value})
@@ -223,7 +220,7 @@ def _aws_profiles(deployment: Deployment) -> list[str]:
         return []
     from botocore.session import Session
 
-    return list(Session().available_profiles)
+    return sorted(Session().available_profiles, key=lambda name: (name != "default", name))
 
 
 def _aws_region(deployment: Deployment) -> str | None:

@@ -122,15 +122,18 @@ class Deployment:
         return self.catalog.slug if self.is_production else f"{self.catalog.slug}-{self.environment}"
 
     def variables(self) -> dict[str, str]:
-        """The environment, completed with this deployment's dotenv files."""
+        """The environment, completed with this deployment's dotenv files and with defaults."""
+        return self._defaults() | self._said()
+
+    def is_said(self, name: str) -> bool:
+        """Whether a setting was made by anybody, rather than being a default."""
+        return bool(self._said().get(name))
+
+    def _said(self) -> dict[str, str]:
         merged = merge_dotenv(self.environ, read_dotenv(self.settings_file))
         if self._backend_name(merged) in (SecretsBackend.ENV.value, *SecretsBackend.ENV.aliases):
             merged = merge_dotenv(merged, read_dotenv(self.compose_file))
-        return self._defaults() | merged | dict(self.answers)
-
-    def is_default(self, name: str) -> bool:
-        """Whether a setting has the value that nobody set."""
-        return self.variables().get(name) == self._defaults().get(name)
+        return merged | dict(self.answers)
 
     def settings(self, backend: SecretsBackend | None = None) -> Settings:
         """The settings, as the run-time library understands them."""

@@ -195,7 +195,7 @@ def test_a_write_that_fails_in_between_says_what_is_written_and_again_completes(
     store.put({"OTHER": "1"})
     broken = FailureError(500, "InternalError", "down")
     store.server.fault = lambda method, path: broken if (method, path) == ("PUT", "/secrets/B") else None
-    with pytest.raises(PartlyWrittenError, match="written: A; not written: B, C") as error:
+    with pytest.raises(PartlyWrittenError, match="written: A; not confirmed: B, C") as error:
         store.open().save(changes)
     assert "run the same command again" in error.value.hint
     store.server.fault = None

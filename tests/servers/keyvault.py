@@ -62,6 +62,7 @@ class KeyVault:
         delay: Seconds added to each answer.
         managed: Names of the secrets that are the keys of certificates.
         requests: Method and path of every request that came with a token.
+        is_down: Whether connections are closed without an answer.
         fault: Gives the failure to answer a request with, or ``None``.
     """
 
@@ -69,6 +70,7 @@ class KeyVault:
     identity_url: str = ""
     ca: str = ""
     delay: float = 0
+    is_down: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
     fault: Callable[[str, str], FailureError | None] | None = None
     secrets: dict[str, list[Version]] = field(default_factory=dict)
@@ -95,7 +97,7 @@ class KeyVault:
         self.deleted.clear()
         self.managed.clear()
         self.requests.clear()
-        self.fault, self.delay = None, 0
+        self.fault, self.delay, self.is_down = None, 0, False
 
     def put(self, name: str, value: str, *, enabled: bool = True, **attributes: int) -> None:
         """Store a secret as somebody else would."""
@@ -265,11 +267,17 @@ def _vault_handler(vault: KeyVault) -> type[BaseHTTPRequestHandler]:
                 )
                 return
             url = urlsplit(self.path)
+            if vault.is_down:
+                self.close_connection = True
+                return
             vault.requests.append((self.command, url.path))
             try:
                 fault = vault.fault(self.command, url.path) if vault.fault else None
                 if fault:
                     raise fault
+                if vault.is_down:
+                    self.close_connection = True
+                    return
                 self.reply(*vault.answer(self.command, url.path, parse_qs(url.query), body))
             except FailureError as failure:
                 self.reply(failure.status, {"error": failure.error}, failure.headers)

@@ -423,7 +423,7 @@ def _warn_of_dates(name: str, properties: SecretProperties) -> None:
 def _partly_written(where: str, written: list[str], planned: list[str], error: SecretsError) -> PartlyWrittenError:
     missing = [name for name in planned if name not in written]
     return PartlyWrittenError(
-        f"{error}. In {where}, written: {', '.join(written)}; not written: {', '.join(missing)}",
+        f"{error}. In {where}, written: {', '.join(written)}; not confirmed: {', '.join(missing)}",
         hint=f"{error.hint}\nThen run the same command again: it keeps what is written and completes the rest",
     )
 
