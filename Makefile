@@ -69,6 +69,7 @@ lock: install-dev ## Lock the dependencies anew (LOCK_FLAGS=--upgrade for newer 
 	@$(LOCK) requirements-cloud.in -o requirements-cloud.txt
 	@$(LOCK) requirements-secrets.in -o requirements-secrets.txt
 	@$(LOCK) requirements-dev.in -o requirements-dev.txt
+	@$(LOCK) tests/servers/ministack.in -o tests/servers/ministack.txt
 
 install-dev: $(VENV)/.installed-dev
 
@@ -79,6 +80,8 @@ $(VENV)/.installed: requirements.txt requirements-secrets.txt scripts/make_venv.
 	@$(PIP_INSTALL) -r requirements-secrets.txt
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt tests/servers/ministack.txt
 	@$(PIP_INSTALL) -r requirements-dev.txt
+	@./scripts/make_venv.sh $(VENV)/ministack
+	@$(subst $(PYTHON),$(VENV)/ministack/bin/python,$(PIP_INSTALL)) -r tests/servers/ministack.txt
 	@touch $@

@@ -1,0 +1,156 @@
+"""The printed policies, given to servers that enforce them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from src.utils.secrets import SecretsManager
+from src.utils.secrets.changes import Change
+from src.utils.secrets.errors import StoreDeniedError
+from src.utils.secrets.manager import open_backend
+from src.utils.secrets.settings import Settings
+from tests.conftest import Project
+from tests.servers.ministack import Account, running_account
+from tests.servers.vault import Vault, running_sealed_vault
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[Account]:
+    with running_account() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
+    with running_sealed_vault(tmp_path_factory.mktemp("vault")) as server:
+        yield server
+
+
+def printed(project: Project, *arguments: str, environ: dict[str, str] | None = None) -> str:
+    done = project.run("manage_secrets.py", "policy", *arguments, environ=environ)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_app_s_aws_policy_holds_two_actions_on_one_secret_and_nothing_more(project: Project) -> None:
+    policy = json.loads(printed(project, "aws"))
+    assert policy["Statement"] == [
+        {
+            "Sid": "Secrets",
+            "Effect": "Allow",
+            "Action": ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"],
+            "Resource": ["arn:aws:secretsmanager:*:*:secret:cctv-face-detection-??????"],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "resource"),
+    [
+        ({"AWS_REGION": "cn-north-1"}, "arn:aws-cn:secretsmanager:*:*:secret:cctv-face-detection-??????"),
+        ({"AWS_REGION": "us-gov-west-1"}, "arn:aws-us-gov:secretsmanager:*:*:secret:cctv-face-detection-??????"),
+        ({"SECRETS_AWS_SECRET_ID": "mine"}, "arn:aws:secretsmanager:*:*:secret:mine-??????"),
+        ({"SECRETS_AWS_SECRET_ID": "arn:aws:x"}, "arn:aws:x"),
+    ],
+)
+def test_the_policy_is_for_what_is_configured(environ: dict[str, str], resource: str, project: Project) -> None:
+    policy = json.loads(printed(project, "aws", environ=environ))
+    assert policy["Statement"][0]["Resource"] == [resource]
+
+
+def test_a_customer_key_is_added(project: Project) -> None:
+    app = json.loads(printed(project, "aws", "--kms-key", "arn:key"))["Statement"][1]
+    deployer = json.loads(printed(project, "aws", "--role", "deployer", "--kms-key", "arn:key"))["Statement"][1]
+    assert (app["Action"], app["Resource"]) == (["kms:Decrypt"], ["arn:key"])
+    assert deployer["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+
+
+def test_in_aws_the_deployer_can_set_up_and_the_app_can_only_read(
+    project: Project, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployer = account.user_with("deployer", printed(project, "aws", "--role", "deployer"))
+    app = account.user_with("app", printed(project, "aws"))
+    done = project.run("setup_secrets.py", "--non-interactive", "--backend", "aws", environ=deployer)
+    assert done.returncode == 0, done.stderr
+    done = project.run(
+        "setup_secrets.py", "--non-interactive", "--set-file", f"TWILIO_SID={__file__}", environ=deployer
+    )
+    assert "both or neither" in done.stderr
+    (project.directory / "value").write_text("a value")
+    done = project.run("setup_secrets.py", "--non-interactive", "--set-file", "SMTP_PASSWORD=value", environ=deployer)
+    assert done.returncode == 0, done.stderr
+    client = account.client("secretsmanager")
+    client.delete_secret(SecretId="cctv-face-detection", RecoveryWindowInDays=7)
+    for name, value in deployer.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(deployer | {"SECRETS_BACKEND": "aws"})
+    open_backend(settings).restore([])  # type: ignore[attr-defined]
+
+    for name, value in app.items():
+        monkeypatch.setenv(name, value)
+    manager = SecretsManager(settings=Settings(app | {"SECRETS_BACKEND": "aws"}))
+    assert manager.get_secret("SMTP_PASSWORD") == "a value"
+    manager.refresh()
+    store = open_backend(Settings(app | {"SECRETS_BACKEND": "aws"}))
+    with pytest.raises(StoreDeniedError, match="AWS denies secretsmanager:PutSecretValue"):
+        store.save({"SMTP_PASSWORD": Change("another")})
+    client.create_secret(Name="cctv-face-detection-staging", SecretString="{}")
+    staging = Settings(app | {"SECRETS_BACKEND": "aws", "SECRETS_AWS_SECRET_ID": "cctv-face-detection-staging"})
+    with pytest.raises(StoreDeniedError):
+        open_backend(staging).load()
+
+
+def test_in_vault_the_deployer_can_set_up_and_the_app_can_only_read(project: Project, vault: Vault) -> None:
+    client = vault.client()
+    tokens = {}
+    for role in ("deployer", "app"):
+        client.sys.create_or_update_policy(role, printed(project, "vault", "--role", role))
+        tokens[role] = client.auth.token.create(policies=[role])["auth"]["client_token"]
+    environ = vault.environ() | {"VAULT_TOKEN": tokens["deployer"]}
+    done = project.run("setup_secrets.py", "--non-interactive", "--backend", "vault", environ=environ)
+    assert done.returncode == 0, done.stderr
+    deployer = open_backend(Settings(environ))
+    client.secrets.kv.v2.delete_latest_version_of_secret("cctv")
+    deployer.restore([])  # type: ignore[attr-defined]
+
+    environ |= {"VAULT_TOKEN": tokens["app"]}
+    manager = SecretsManager(settings=Settings(environ))
+    assert manager.get_secret("ADMIN_USERNAME") == "admin"
+    manager.refresh()
+    with pytest.raises(StoreDeniedError, match="Vault denies writing"):
+        open_backend(Settings(environ)).save({"ADMIN_USERNAME": Change("another")})
+    client.secrets.kv.v2.create_or_update_secret("cctv-staging", {"A": "1"})
+    with pytest.raises(StoreDeniedError):
+        open_backend(Settings(environ | {"VAULT_SECRET_PATH": "cctv-staging"})).load()
+
+
+def test_in_a_version_1_engine_it_is_the_same(project: Project, vault: Vault) -> None:
+    client = vault.client()
+    client.sys.enable_secrets_engine("kv", path="old", options={"version": "1"})
+    environ = vault.environ(mount="old")
+    for role in ("deployer", "app"):
+        policy = printed(project, "vault", "--role", role, "--kv-version", "1", environ={"VAULT_MOUNT_POINT": "old"})
+        client.sys.create_or_update_policy(role, policy)
+        environ["VAULT_TOKEN"] = client.auth.token.create(policies=[role])["auth"]["client_token"]
+        if role == "deployer":
+            done = project.run("setup_secrets.py", "--non-interactive", "--backend", "vault", environ=environ)
+            assert done.returncode == 0, done.stderr
+    assert SecretsManager(settings=Settings(environ)).get_secret("ADMIN_USERNAME") == "admin"
+
+
+@pytest.mark.parametrize(
+    ("role", "name"), [("app", "Key Vault Secrets User"), ("deployer", "Key Vault Secrets Officer")]
+)
+def test_the_azure_commands_name_the_vault_and_the_built_in_role(role: str, name: str, project: Project) -> None:
+    text = printed(project, "azure", "--role", role, environ={"AZURE_KEYVAULT_URL": "https://cctv.vault.azure.net"})
+    assert "az keyvault show --name cctv" in text
+    assert f'--role "{name}"' in text
+
+
+def test_without_a_vault_the_azure_commands_say_what_is_missing(project: Project) -> None:
+    done = project.run("manage_secrets.py", "policy", "azure")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: AZURE_KEYVAULT_URL not set" in done.stderr
