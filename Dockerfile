@@ -2,9 +2,14 @@
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
-COPY requirements.txt /tmp/requirements.txt
+# requirements-cloud.txt adds the SDKs of the cloud stores.
+ARG EXTRA_REQUIREMENTS=requirements.txt
+COPY requirements.txt requirements-cloud.txt /tmp/
 RUN python3 -m venv --copies /opt/venv \
- && /opt/venv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r /tmp/requirements.txt \
+ && /opt/venv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: \
+    -r /tmp/requirements.txt \
+ && /opt/venv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: \
+    -r /tmp/${EXTRA_REQUIREMENTS} \
  && /opt/venv/bin/pip uninstall --yes pip setuptools \
  && find /opt/venv -name __pycache__ -prune -exec rm -rf {} +
 

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from src.utils.secrets import SecretsError, redaction
+from src.utils.secrets.errors import StoreDeletedError, StoreDeniedError, StoreEmptyError
 
 from .accounts import Accounts, DatabaseAccounts, DatabaseError, MemoryAccounts
 from .limits import WINDOW_SECONDS, CacheError, LoginLimiter, check_redis, open_redis
@@ -172,6 +173,10 @@ class Shell:
         names = {name: "set" if is_set else "not set" for name, is_set in states.items()}
         if missing:
             return {"state": "missing", "reason": f"Not set: {', '.join(missing)}", "names": names}
+        stale = self.manager.refresh_error
+        if isinstance(stale, (StoreDeniedError, StoreDeletedError, StoreEmptyError)):
+            # Unlike a store that is only away for a while, somebody has to do something about it.
+            return {"state": "stale", "reason": str(stale), "names": names}
         return {"state": "ok", "names": names}
 
     async def _database_state(self) -> dict[str, object]:

@@ -18,6 +18,7 @@ from .server import Shell
 from .settings import AppSettings
 
 DOTENV_FILES = (".env.production", ".env")
+SDK_PREFIXES = ("AWS_", "AZURE_", "REQUESTS_CA_BUNDLE")
 SHUTDOWN_SECONDS = 10
 
 
@@ -75,4 +76,7 @@ def _read_dotenv(directory: str) -> None:
         path = os.path.join(directory, name)
         if os.path.isfile(path):
             os.environ.update(merge_dotenv(os.environ, dotenv_values(path, interpolate=False)))
-            return
+            break
+    # An empty variable counts as not set, for the SDKs of the cloud stores, too: Compose cannot leave one out.
+    for name in [name for name, value in os.environ.items() if name.startswith(SDK_PREFIXES) and not value]:
+        del os.environ[name]

@@ -64,8 +64,13 @@ class Target:
     gid: int
 
 
-def render_files(catalog: Catalog, snapshot: Snapshot) -> list[SecretFile]:
+def render_files(catalog: Catalog, snapshot: Snapshot, *, only_services: bool = False) -> list[SecretFile]:
     """The files for what the store holds, in the catalogue's order.
+
+    Args:
+        catalog: The secrets.
+        snapshot: What the store holds.
+        only_services: Leave out what only the app uses, because it reads the store itself.
 
     Raises:
         SecretNotFoundError: The store lacks a required secret.
@@ -79,6 +84,8 @@ def render_files(catalog: Catalog, snapshot: Snapshot) -> list[SecretFile]:
         )
     files = []
     for spec in catalog.secrets:
+        if only_services and set(spec.consumers) <= {"app"}:
+            continue
         files.append(SecretFile(spec.docker_file, (values[spec.name] or "").encode()))
         if spec.previous_file is not None:
             files.append(SecretFile(spec.previous_file, _render_previous(spec, snapshot)))
@@ -94,7 +101,7 @@ def find_differences(files: list[SecretFile], target: Target) -> list[str]:
         fault = _fault(file, target)
         if fault:
             differences.append(f"{file.name}: {fault}")
-    differences += [f"{name}: not in the catalogue" for name in find_extra(files, target.directory)]
+    differences += [f"{name}: nothing needs it; --prune removes it" for name in find_extra(files, target.directory)]
     return differences
 
 

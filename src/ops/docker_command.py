@@ -15,12 +15,13 @@ from .docker import SecretFile, Target, container_owner, find_differences, prune
 from .dotenv import read_dotenv, write_dotenv
 from .interrupts import deferred_interrupts
 from .swarm import create_secrets, stanza
-from .terminal.report import DONE, report_error, run_command
+from .terminal.report import DONE, WrongUsageError, report_error, run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 PROGRAM = "generate_docker_secrets.sh"
+CLOUD_COMPOSE_FILES = "docker-compose.yml:docker-compose.cloud.yml"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,7 +43,8 @@ def _run(options: argparse.Namespace) -> int:
     path = os.path.join(deployment.project_directory, os.path.expanduser(directory))
     ids = {name: value for name, value in compose_settings.items() if value} | dict(os.environ)
     app_uid, app_gid, uid, gid = container_owner(ids, options.engine)
-    files = render_files(deployment.catalog, deployment.open_store().load())
+    cloud = _reads_cloud(options.cloud, compose_settings, deployment)
+    files = render_files(deployment.catalog, deployment.open_store().load(), only_services=cloud)
     target = Target(path, uid, gid)
     if options.check:
         return _check(files, target, deployment)
@@ -51,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
     with deferred_interrupts() as check_interrupt, ExitStack() as undo:
         written = write_files(files, target, undo)
         check_interrupt()
-        _record(deployment, directory, app_uid, app_gid)
+        _record(deployment, directory, app_uid, app_gid, cloud=cloud)
         undo.pop_all()
         for file in written:
             file.finish()
@@ -88,13 +90,30 @@ def _create_swarm_secrets(files: list[SecretFile], deployment: Deployment) -> in
     return DONE
 
 
-def _record(deployment: Deployment, directory: str, app_uid: int, app_gid: int) -> None:
+def _reads_cloud(wanted: bool | None, compose_settings: Mapping[str, str | None], deployment: Deployment) -> bool:
+    """Whether the app reads its store itself: as the command line says, else as it was recorded."""
+    cloud = compose_settings.get("COMPOSE_FILE") == CLOUD_COMPOSE_FILES if wanted is None else wanted
+    if cloud and deployment.settings().backend in (SecretsBackend.FILE, SecretsBackend.ENV):
+        raise WrongUsageError(
+            f"The app's container cannot read {deployment.settings().backend.title} itself",
+            hint=f"./scripts/{PROGRAM} --no-cloud",
+        )
+    return cloud
+
+
+def _record(deployment: Deployment, directory: str, app_uid: int, app_gid: int, *, cloud: bool) -> None:
     """Tell Compose, in the file that it reads by itself, who runs the app and where the files are."""
     path = deployment.compose_file
     lines: dict[str, str | None] = {"APP_UID": str(app_uid), "APP_GID": str(app_gid)}
     if directory != "secrets" or "SECRETS_DIR" in read_dotenv(path):
         absolute = os.path.isabs(os.path.expanduser(directory))
         lines["SECRETS_DIR"] = os.path.expanduser(directory) if absolute else f"./{os.path.normpath(directory)}"
+    if cloud:
+        lines["COMPOSE_FILE"] = CLOUD_COMPOSE_FILES
+        if not deployment.is_production:
+            lines["SETTINGS_FILE"] = deployment.shown(deployment.settings_file)
+    elif read_dotenv(path).get("COMPOSE_FILE") == CLOUD_COMPOSE_FILES:
+        lines["COMPOSE_FILE"] = None
     if not deployment.is_production:
         lines["COMPOSE_PROJECT_NAME"] = deployment.compose_project_name
     owner = None
@@ -117,6 +136,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--env-file", metavar="FILE", help="the settings file, in place of .env.production")
     parser.add_argument("--project-directory", metavar="DIR", default=PROJECT_DIRECTORY, help="the project's folder")
     parser.add_argument("--catalog", metavar="FILE", help="the catalogue, in place of config/catalog.toml")
+    parser.add_argument(
+        "--cloud",
+        action=argparse.BooleanOptionalAction,
+        help="the app reads its cloud store itself: write only the files of the other services (remembered in .env)",
+    )
     parser.add_argument("--prune", action="store_true", help="remove files of secrets no longer in the catalogue")
     parser.add_argument("--engine", default="rootful", help=argparse.SUPPRESS)
     action = parser.add_mutually_exclusive_group()

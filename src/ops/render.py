@@ -1,9 +1,10 @@
-"""The files that come from the catalogue."""
+"""The files that come from the catalogue, and from the table of failures."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from src.utils.secrets.failures import AWS, AZURE, VAULT
 from src.utils.secrets.settings import SecretsBackend
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ def render_all(catalog: Catalog) -> dict[str, str]:
         ".env.example": render_env_example(catalog),
         ".env.production.example": render_settings_example(catalog),
         "docs/secrets.md": render_table(catalog),
+        "docs/errors.md": render_errors(),
     }
 
 
@@ -47,6 +49,18 @@ SECRETS_BACKEND={SecretsBackend.FILE.value}
 SECRETS_FILE_PATH=config/secrets.enc
 # The file with the master key, outside of the project's folder.
 SECRETS_MASTER_KEY_FILE=/home/you/.config/{catalog.slug}/master.key
+# A cloud store instead: one of these three groups, without the lines above.
+# SECRETS_BACKEND={SecretsBackend.AWS.value}
+# AWS_REGION=eu-central-1
+# SECRETS_AWS_SECRET_ID={catalog.slug}
+#
+# SECRETS_BACKEND={SecretsBackend.VAULT.value}
+# VAULT_ADDR=https://vault.example.com:8200
+# VAULT_TOKEN_FILE=/home/you/.config/{catalog.slug}/vault-token
+#
+# SECRETS_BACKEND={SecretsBackend.AZURE.value}
+# AZURE_KEYVAULT_URL=https://NAME.vault.azure.net
+#
 # Seconds after which a running application looks at the store again.
 # SECRETS_CACHE_TTL=300
 """
@@ -69,6 +83,25 @@ def render_table(catalog: Catalog) -> str:
             f"| `{spec.name}` | {spec.description} | {value} | {_need(catalog, spec)} | `{spec.docker_file}` "
             f"| {rotation} | {', '.join(spec.consumers)} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def render_errors() -> str:
+    """What the cloud stores can answer, what this program says then, and what to do about it."""
+    lines = [
+        "# Errors of the cloud stores",
+        "",
+        "Written from `src/utils/secrets/failures.py` by `make catalog`. Every error has a class, a message and a",
+        "hint; all classes are `SecretsError`. While a store is unavailable (`StoreUnavailableError`), a running",
+        "application goes on with the last good values; when it refuses, or its secrets are deleted, too, but then",
+        "`/ready` answers 503 and says why. `{where}`, `{action}` and `{reason}` are filled in.",
+    ]
+    for title, table in (("AWS Secrets Manager", AWS), ("HashiCorp Vault", VAULT), ("Azure Key Vault", AZURE)):
+        lines += ["", f"## {title}", "", "| message | what to do | class | reported as |", "| --- | --- | --- | --- |"]
+        for failure in table:
+            hint = failure.hint.replace("\n", "<br>")
+            codes = ", ".join(f"`{code}`" for code in failure.codes)
+            lines.append(f"| {failure.message} | {hint} | `{failure.error.__name__}` | {codes} |")
     return "\n".join(lines) + "\n"
 
 

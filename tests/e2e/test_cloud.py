@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
+from src.ops.plan import Choices, make_plan
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import Project
 from tests.servers.aws import CREDENTIALS, REGION, Aws, running_aws
@@ -440,3 +441,28 @@ def test_a_profile_is_chosen_from_those_that_the_machine_has(project: Project, a
     assert settings(project)["AWS_REGION"] == REGION
     done = project.run("manage_secrets.py", "get", "ADMIN_USERNAME", environ={"AWS_EC2_METADATA_DISABLED": "true"})
     assert done.stdout == "admin", done.stderr
+
+
+def test_a_running_app_keeps_its_secrets_when_vault_is_away_and_says_so_when_it_refuses(
+    vault: Vault, tmp_path: Path
+) -> None:
+    values = {
+        planned.spec.name: planned.value for planned in make_plan(CATALOG, {}, Choices()).secrets if planned.value
+    }
+    vault.client().secrets.kv.v2.create_or_update_secret("cctv", values)
+    token = vault.client().auth.token.create(policies=["root"])["auth"]["client_token"]
+    with running_faulty(vault.url) as faulty:
+        environ = vault.environ() | {"VAULT_ADDR": faulty.url, "VAULT_TOKEN": token, "SECRETS_CACHE_TTL": "0.2"}
+        with running_app(environ, tmp_path) as app:
+            app.wait_until_ready()
+            faulty.fault = lambda *_: (503, {"Content-Type": "application/json"}, b'{"errors": ["Vault is sealed"]}')
+            app.wait_until(lambda: app.client.get("/ready") and "Vault is sealed" in app.log())
+            assert app.client.get("/ready").status_code == 200
+            faulty.fault = None
+            app.wait_until(lambda: app.client.get("/ready") and "Secrets are read again" in app.log())
+            vault.client().auth.token.revoke(token)
+            app.wait_until(lambda: app.client.get("/ready").status_code == 503)
+            secrets = app.client.get("/ready").json()["checks"]["secrets"]
+            assert secrets["state"] == "stale"
+            assert "Vault authentication failed" in secrets["reason"]
+            assert app.login(values["ADMIN_PASSWORD"]).status_code == 200

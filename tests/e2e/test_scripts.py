@@ -282,7 +282,10 @@ def test_check_writes_nothing_and_names_files_but_no_values(project: Project) ->
     before = project.state()
     done = project.run("generate_docker_secrets.sh", "--check")
     error_of(done)
-    assert done.stdout.splitlines() == ["db_password.txt: not the value in the store", "old.txt: not in the catalogue"]
+    assert done.stdout.splitlines() == [
+        "db_password.txt: not the value in the store",
+        "old.txt: nothing needs it; --prune removes it",
+    ]
     assert project.state() == before
 
 
@@ -466,3 +469,10 @@ def test_without_its_packages_a_script_says_how_to_install_them(tmp_path: Path) 
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert "hint: make install" in done.stderr
+
+
+def test_a_store_on_this_machine_cannot_be_read_by_the_app_s_container_itself(project: Project) -> None:
+    project.set_up()
+    done = project.run("generate_docker_secrets.sh", "--cloud")
+    assert "cannot read Encrypted File itself" in error_of(done, 2)
+    assert not (project.directory / "secrets").exists()

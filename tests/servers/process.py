@@ -13,7 +13,12 @@ from .ports import wait_for_port
 
 @contextmanager
 def running(
-    command: Sequence[str], port: int, *, environ: Mapping[str, str] | None = None, log: Path | None = None
+    command: Sequence[str],
+    port: int,
+    *,
+    environ: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start ``command``, wait until it listens on ``port``, and stop it at the end."""
     with (
@@ -21,7 +26,7 @@ def running(
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ) as server,
     ):
         try:
-            wait_for_port(port, 60)
+            wait_for_port(port, 60, host)
             yield server
         finally:
             server.terminate()

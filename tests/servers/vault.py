@@ -51,12 +51,12 @@ class Vault:
 
 
 @contextmanager
-def running_vault() -> Iterator[Vault]:
+def running_vault(host: str = "127.0.0.1") -> Iterator[Vault]:
     """A development server: in memory, unsealed, version 2 engine ``secret/``, version 1 engine ``kv1/``."""
-    port = free_port()
+    port = free_port(host)
     command = [PROGRAM, "server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root"]
-    with running([*command, f"-dev-listen-address=127.0.0.1:{port}"], port):
-        vault = Vault(f"http://127.0.0.1:{port}", "root")
+    with running([*command, f"-dev-listen-address={host}:{port}"], port, host=host):
+        vault = Vault(f"http://{host}:{port}", "root")
         _wait_until_unsealed(vault)
         vault.client().sys.enable_secrets_engine("kv", path="kv1", options={"version": "1"})
         yield vault

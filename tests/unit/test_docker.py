@@ -94,7 +94,7 @@ def test_every_kind_of_difference_is_found(target: Target) -> None:
         "webhook_secret.txt: not a regular file",
         "db_password.txt: missing",
         "redis_password.txt: not the value in the store",
-        "old.txt: not in the catalogue",
+        "old.txt: nothing needs it; --prune removes it",
     ]
 
 

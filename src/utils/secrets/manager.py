@@ -41,6 +41,7 @@ class SecretsManager:
         self._snapshot: Snapshot | None = None
         self._fresh_until = 0.0
         self._failures = 0
+        self._refresh_error: SecretsError | None = None
         self._lock = threading.Lock()
 
     @overload
@@ -116,6 +117,11 @@ class SecretsManager:
         return self._open_store().describe()
 
     @property
+    def refresh_error(self) -> SecretsError | None:
+        """Why the store could not be read the last time, so that older values are in use; ``None`` when it could."""
+        return self._refresh_error
+
+    @property
     def backend(self) -> SecretsBackend:
         """The kind of store."""
         return self._settings.backend
@@ -160,6 +166,7 @@ class SecretsManager:
 
             logging.getLogger(__name__).warning("Secrets are read again from %s", store.describe())
         self._failures = 0
+        self._refresh_error = None
         self._snapshot = snapshot
         self._fresh_until = float("inf") if store.live else monotonic() + self._settings.cache_ttl
         if not store.live:
@@ -173,6 +180,7 @@ class SecretsManager:
             import logging
 
             logging.getLogger(__name__).warning("Secrets cannot be refreshed, the last good ones stay: %s", error)
+        self._refresh_error = error
         self._fresh_until = monotonic() + min(2.0**self._failures, LONGEST_RETRY_SECONDS)
         self._failures += 1
 

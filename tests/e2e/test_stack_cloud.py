@@ -1,0 +1,138 @@
+"""The stack whose app reads its secrets from Vault itself, with an AppRole of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dotenv import dotenv_values
+
+from tests.conftest import PROJECT, need_root
+from tests.servers.ports import free_port
+from tests.servers.vault import Vault, running_vault
+
+from .engine import command_folder, docker, docker_config, need_engine, standin_images
+from .test_stack import Checkout, containers, copy_checkout, log_in, wait_until_healthy
+
+APP_ID = 10001
+
+
+@pytest.fixture(scope="module")
+def vault() -> Iterator[Vault]:
+    """A Vault that containers reach, too: on the bridge's address of this machine."""
+    need_root()
+    need_engine()
+    bridge = json.loads(docker("network", "inspect", "bridge"))[0]
+    with running_vault(bridge["IPAM"]["Config"][0]["Gateway"]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stack(vault: Vault) -> Iterator[Checkout]:
+    """Three healthy containers."""
+    images = standin_images()
+    base = Path(tempfile.mkdtemp(prefix="cloud-stack-"))
+    checkout = make_checkout(base, vault)
+    name = f"cloud-stack-test-{os.getpid()}"
+    settings = images | {
+        "APP_CLOUD_IMAGE": f"{name}:latest",
+        "APP_PORT": str(free_port()),
+        "BUILD_NETWORK": "host",
+        "COMPOSE_PROJECT_NAME": name,
+    }
+    env = checkout.directory / ".env"
+    env.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    try:
+        checkout.run("scripts/setup_secrets.py", "--non-interactive", "--backend", "vault")
+        with env.open("a") as file:
+            file.writelines(f"{key}={value}\n" for key, value in app_sign_in(checkout, vault).items())
+        checkout.run("scripts/generate_docker_secrets.sh", "--cloud")
+        checkout.run("docker-compose", "up", "-d")
+        wait_until_healthy(checkout)
+        yield checkout
+    finally:
+        checkout.compose("down", "--volumes", "--timeout", "5", check=False)
+        docker("image", "rm", settings["APP_CLOUD_IMAGE"], check=False)
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def make_checkout(base: Path, vault: Vault) -> Checkout:
+    directory, home = base / "project", base / "home"
+    directory.mkdir()
+    shutil.copytree(Path(docker_config()) / "cli-plugins", home / ".docker/cli-plugins")
+    copy_checkout(directory)
+    (directory / ".venv").symlink_to(PROJECT / ".venv")
+    environ = {
+        "HOME": str(home),
+        "PATH": f"{command_folder(home / 'bin')}:{os.environ['PATH']}",
+        "DOCKER_BUILDKIT": "0",
+        "VAULT_ADDR": vault.url,
+        "VAULT_TOKEN": vault.token,
+    }
+    return Checkout(directory, home, os.geteuid(), environ)
+
+
+def app_sign_in(checkout: Checkout, vault: Vault) -> dict[str, str]:
+    """An AppRole with the app's policy; its secret id in a file that only the app's user can read."""
+    policy = checkout.run("scripts/manage_secrets.py", "policy", "vault").stdout
+    client = vault.client()
+    client.sys.create_or_update_policy("cctv-app", policy)
+    client.sys.enable_auth_method("approle")
+    client.auth.approle.create_or_update_approle("cctv-app", token_policies=["cctv-app"])
+    path = checkout.home / "app-secret-id"
+    path.touch(0o400)
+    path.write_text(client.auth.approle.generate_secret_id("cctv-app")["data"]["secret_id"])
+    os.chown(path, APP_ID, APP_ID)
+    role_id = client.auth.approle.read_role_id("cctv-app")["data"]["role_id"]
+    return {"APP_VAULT_ROLE_ID": role_id, "APP_VAULT_SECRET_ID_FILE": str(path)}
+
+
+def stored(vault: Vault) -> dict[str, str]:
+    answer: dict[str, Any] = vault.client().secrets.kv.v2.read_secret_version("cctv", raise_on_deleted_version=True)
+    content: dict[str, str] = answer["data"]["data"]
+    return content
+
+
+def test_only_postgres_and_redis_get_files(stack: Checkout) -> None:
+    files = sorted(path.name for path in (stack.directory / "secrets").iterdir())
+    assert files == ["db_password.txt", "redis_password.txt"]
+    assert stat.S_IMODE((stack.directory / "secrets/db_password.txt").stat().st_mode) == 0o400
+    app = containers(stack)["app"]
+    sources = {mount["Source"] for mount in app["Mounts"]}
+    assert not [source for source in sources if "/secrets/" in source]
+    done = stack.run("scripts/generate_docker_secrets.sh", "--check")
+    assert "2 files, all in step with the store" in done.stdout
+
+
+def test_the_app_logs_people_in_with_what_vault_holds(stack: Checkout, vault: Vault) -> None:
+    values = stored(vault)
+    assert log_in(stack, values["ADMIN_PASSWORD"]).status_code == 200
+    assert log_in(stack, "wrong").status_code == 401
+
+
+def test_no_secret_and_no_sign_in_is_in_inspect_or_logs(stack: Checkout, vault: Vault) -> None:
+    values = [value for value in stored(vault).values() if len(value) > 8]
+    values.append((stack.home / "app-secret-id").read_text())
+    text = json.dumps(containers(stack)) + stack.compose("logs")
+    assert not [value for value in values if value in text]
+
+
+def test_the_mode_is_remembered_until_it_is_changed(stack: Checkout) -> None:
+    compose_file = dotenv_values(stack.directory / ".env")["COMPOSE_FILE"]
+    stack.run("scripts/generate_docker_secrets.sh")
+    assert len(list((stack.directory / "secrets").iterdir())) == 2
+    try:
+        stack.run("scripts/generate_docker_secrets.sh", "--no-cloud")
+        assert len(list((stack.directory / "secrets").iterdir())) == 14
+        assert "COMPOSE_FILE" not in dotenv_values(stack.directory / ".env")
+    finally:
+        stack.run("scripts/generate_docker_secrets.sh", "--cloud", "--prune")
+    assert dotenv_values(stack.directory / ".env")["COMPOSE_FILE"] == compose_file
+    assert len(list((stack.directory / "secrets").iterdir())) == 2
