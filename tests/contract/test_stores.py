@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -182,6 +183,14 @@ def test_a_store_that_refuses_raises_and_helps(store: Store) -> None:
         assert error.hint
         assert CANARY not in str(error) + error.hint
         assert error.__cause__ is None
+
+
+@writable
+def test_no_value_is_logged_even_at_debug_level(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        store.open().save({"API_KEY": Change(CANARY)})
+        store.open().load()
+    assert CANARY not in caplog.text
 
 
 @writable

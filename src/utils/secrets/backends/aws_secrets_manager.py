@@ -215,6 +215,7 @@ class _CodeError(StoreError):
 
 def open_backend(settings: Settings) -> AwsBackend:
     """The store for these settings."""
+    _quieten_sdk()
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
@@ -243,6 +244,15 @@ def open_backend(settings: Settings) -> AwsBackend:
         return AwsBackend(make_client, secret_id, region)
     except (BotoCoreError, ValueError) as error:
         raise store_error(AWS, class_names(error), where=secret_id, action="connecting") from None
+
+
+def _quieten_sdk() -> None:
+    """At level DEBUG the SDK would log the secrets themselves, before anything could redact them."""
+    import logging
+
+    logger = logging.getLogger("botocore")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
 
 
 def _refined(code: str, error: Any) -> str:
