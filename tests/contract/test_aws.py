@@ -82,13 +82,18 @@ def test_two_who_create_it_at_once_both_get_in(store: AwsStore) -> None:
         slow.save({"C": Change("3")}, expected_revision=revision)
 
 
-def test_a_commit_whose_answer_got_lost_is_not_taken_for_a_lost_race(store: AwsStore, faulty: Faulty) -> None:
+@pytest.mark.parametrize("answers_lost", [1, 99])
+def test_a_commit_whose_answer_got_lost_is_not_taken_for_a_failure(
+    answers_lost: int, store: AwsStore, faulty: Faulty
+) -> None:
     store.open().save({"A": Change("1")})
     dropped: list[bool] = []
 
-    def drop_the_first_commit(method: str, path: str, headers: dict[str, str]) -> Answer | None:
-        if headers["X-Amz-Target"].endswith("UpdateSecretVersionStage") and not dropped:
-            dropped.append(True)
+    def commit_but_drop_the_answer(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        if not headers["X-Amz-Target"].endswith("UpdateSecretVersionStage") or len(dropped) == answers_lost:
+            return None
+        dropped.append(True)
+        if len(dropped) == 1:
             client = store.server.client()
             versions = client.list_secret_version_ids(SecretId=store.secret_id)["Versions"]
             pending = next(v for v in versions if any(s.startswith("pending") for s in v["VersionStages"]))
@@ -99,10 +104,9 @@ def test_a_commit_whose_answer_got_lost_is_not_taken_for_a_lost_race(store: AwsS
                 MoveToVersionId=pending["VersionId"],
                 RemoveFromVersionId=current["VersionId"],
             )
-            return refusal("InternalServiceError", status=500)
-        return None
+        return refusal("InternalServiceError", status=500)
 
-    faulty.fault = drop_the_first_commit
+    faulty.fault = commit_but_drop_the_answer
     store.open().save({"A": Change("2")})
     assert store.raw() == {"A": "2"}
     assert operations(faulty).count("PutSecretValue") == 1

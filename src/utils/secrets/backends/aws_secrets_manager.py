@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from ..errors import ConfigurationError, SecretsError, StoreEmptyError, StoreError
+from ..errors import ConfigurationError, SecretsError, StoreEmptyError, StoreError, StoreUnavailableError
 from ..failures import AWS, class_names, root_cause, store_error
 from ..flatmap import read_flat_map, save_flat_map
 from ..settings import Settings
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
     from ..changes import Change
 
-DEFAULT_SECRET_ID = "cctv-face-detection"
+DEFAULT_SECRET_ID = "cctv-face-detection"  # a name; pragma: allowlist secret
 CURRENT = "AWSCURRENT"
 MAX_SECRET_BYTES = 65536  # https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 10
 REQUEST_ATTEMPTS = 3
+LOST_RACE_CODES = ("InvalidParameterException", "InvalidRequestException")
 NO_SECRET = "no secret"
 NO_VALUE = "no value"
 
@@ -161,11 +162,16 @@ class AwsBackend:
                 MoveToVersionId=version,
                 **removal,
             )
-        except _CodeError as error:
-            if error.code not in ("InvalidParameterException", "InvalidRequestException"):
+        except (_CodeError, StoreUnavailableError) as error:
+            lost_race = isinstance(error, _CodeError) and error.code in LOST_RACE_CODES
+            if isinstance(error, _CodeError) and not lost_race:
                 raise
-            # Lost, unless this was the repetition of a request whose answer had got lost.
-            return self._current_version() == version
+            # Either another writer was faster, or it was done, and only the answer got lost.
+            if self._current_version() == version:
+                return True
+            if lost_race:
+                return False
+            raise
         return True
 
     def _current_version(self) -> str | None:
