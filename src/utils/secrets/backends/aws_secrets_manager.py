@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..changes import Change
 
-DEFAULT_SECRET_ID = "cctv-face-detection"  # a name; pragma: allowlist secret
+DEFAULT_SECRET_ID = "cctv-face-detection"  # pragma: allowlist secret
 CURRENT = "AWSCURRENT"
 MAX_SECRET_BYTES = 65536  # https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 CONNECT_TIMEOUT_SECONDS = 5
