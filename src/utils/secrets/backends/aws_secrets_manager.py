@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from ..changes import Change
 
-DEFAULT_SECRET_ID = "cctv-face-detection"  # pragma: allowlist secret
+DEFAULT_SECRET_ID = "cctv-face-detection"
 CURRENT = "AWSCURRENT"
 MAX_SECRET_BYTES = 65536  # https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 10
 REQUEST_ATTEMPTS = 3
 LOST_RACE_CODES = ("InvalidParameterException", "InvalidRequestException")
-NO_SECRET = "no secret"
+ABSENT = "absent"
 NO_VALUE = "no value"
 
 
@@ -44,7 +44,7 @@ class AwsBackend:
     """
 
     live = False
-    empty_revision = NO_SECRET
+    empty_revision = ABSENT
 
     def __init__(self, make_client: Callable[[str], Any], secret_id: str, region: str) -> None:
         self._make_client = make_client
@@ -103,7 +103,7 @@ class AwsBackend:
         try:
             return self._read(VersionStage=CURRENT)
         except StoreEmptyError:
-            return {}, NO_SECRET
+            return {}, ABSENT
 
     def _encode(self, content: Mapping[str, Any]) -> str:
         text = json.dumps(content, ensure_ascii=False)
@@ -121,7 +121,7 @@ class AwsBackend:
 
         text = self._encode(content)
         version = str(uuid4())
-        if replaces == NO_SECRET:
+        if replaces == ABSENT:
             try:
                 self._call(
                     self._client.create_secret, Name=self.secret_id, ClientRequestToken=version, SecretString=text
