@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Check = Callable[[str], str | None]
 
 DEFAULT_REGION = "us-east-1"
+# Any of these: how to sign in, or that it was asked before.
+_AWS_SIGN_IN_SAID = ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "SECRETS_AWS_SECRET_ID")
 DEFAULT_VAULT_ADDRESS = "http://127.0.0.1:8200"
 
 
@@ -136,14 +138,11 @@ class Connector:
 
     def _ask_for_aws(self, *, ask_all: bool) -> None:
         variables = self.deployment.variables()
-        profiles = _aws_profiles(self.deployment)
-        if (
-            len(profiles) > 1
-            and not variables.get("AWS_ACCESS_KEY_ID")
-            and (ask_all or not variables.get("AWS_PROFILE"))
-        ):
-            menu = [Choice(profile, profile) for profile in profiles]
-            self._answer("AWS_PROFILE", select("Which AWS profile?", menu))
+        if ask_all or not any(self.deployment.is_said(name) for name in _AWS_SIGN_IN_SAID):
+            profiles = _aws_profiles(self.deployment)
+            if len(profiles) > 1:
+                menu = [Choice(profile, profile) for profile in profiles]
+                self._answer("AWS_PROFILE", select("Which AWS profile?", menu))
         region = variables.get("AWS_DEFAULT_REGION") or _aws_region(self.deployment) or DEFAULT_REGION
         self._ask_for_setting("AWS_REGION", "AWS region:", default=region, check=_check_region, ask_all=ask_all)
         self._ask_for_setting("SECRETS_AWS_SECRET_ID", "Name of the secret:", check=_check_given, ask_all=ask_all)

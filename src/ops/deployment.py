@@ -26,6 +26,12 @@ SDK_PREFIXES = ("AWS_", "AZURE_", "REQUESTS_CA_BUNDLE")
 _ENVIRONMENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,20}")
 
 
+def is_environment_file(path: str) -> bool:
+    """Whether a dotenv file belongs to an environment, by its name."""
+    prefix, name = os.path.basename(path)[:5], os.path.basename(path)[5:]
+    return prefix == ".env." and name != "example" and _ENVIRONMENT_NAME.fullmatch(name) is not None
+
+
 @dataclass(frozen=True)
 class Deployment:
     """The files of one environment of one project.

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from src.utils.secrets.backends.file import NO_FILE, FileBackend, read_encrypted_file
 from src.utils.secrets.changes import check_value
-from src.utils.secrets.errors import ConfigurationError, InvalidSecretError, MasterKeyError, StoreEmptyError
+from src.utils.secrets.errors import (
+    ConfigurationError,
+    InvalidSecretError,
+    MasterKeyError,
+    SecretsError,
+    StoreEmptyError,
+    StoreError,
+)
 from src.utils.secrets.masterkey import generate_master_key, load_master_key, read_master_key_file
 from src.utils.secrets.settings import (
     MASTER_KEY_FAMILY,
@@ -27,6 +35,8 @@ from .apply import (
     apply_to_remote,
     check_dotenv_values,
 )
+from .deployment import is_environment_file
+from .dotenv import read_dotenv
 from .importer import parse_import
 from .plan import Choices, Plan, make_plan
 from .strength import weakness
@@ -42,6 +52,14 @@ if TYPE_CHECKING:
     from .apply import Credential
     from .deployment import Deployment
     from .importer import Imported
+
+
+# Which settings say where in a store on a server the secrets are; the last one is what environments differ in.
+PLACE_SETTINGS = {
+    SecretsBackend.AWS: ("AWS_REGION", "SECRETS_AWS_SECRET_ID"),
+    SecretsBackend.VAULT: ("VAULT_ADDR", "VAULT_NAMESPACE", "VAULT_MOUNT_POINT", "VAULT_SECRET_PATH"),
+    SecretsBackend.AZURE: ("AZURE_KEYVAULT_URL",),
+}
 
 
 @dataclass(frozen=True)
@@ -258,15 +276,39 @@ def take_over(deployment: Deployment, backend: SecretsBackend) -> tuple[str, dic
     current = deployment.settings().backend
     if current in (backend, SecretsBackend.ENV) or backend is SecretsBackend.ENV:
         return "", {}
-    store = deployment.open_store()
     try:
+        store = deployment.open_store()
         stored = store.load().values
     except StoreEmptyError:
         return "", {}
+    except SecretsError as error:
+        raise StoreError(
+            f"The store in use until now cannot be read: {error}",
+            hint=f"{error.hint}\nTo go on without its secrets, move {deployment.settings_file} away",
+        ) from None
     return store.describe(), {name: value for name in deployment.catalog.names if (value := stored.get(name))}
 
 
+def _refuse_shared_place(deployment: Deployment, backend: SecretsBackend) -> None:
+    """Two environments in one place would take each other's secrets for their own."""
+    mine = deployment.variables()
+    for path in glob.glob(os.path.join(glob.escape(deployment.project_directory), ".env.*")):
+        if os.path.abspath(path) == deployment.settings_file or not is_environment_file(path):
+            continue
+        theirs = read_dotenv(path)
+        if theirs.get("SECRETS_BACKEND") == backend.value and all(
+            theirs.get(name) == mine.get(name) for name in PLACE_SETTINGS[backend] if theirs.get(name)
+        ):
+            raise ConfigurationError(
+                f"{deployment.shown(path)} has its secrets in that place already: "
+                + ", ".join(f"{name}={mine[name]}" for name in PLACE_SETTINGS[backend] if mine.get(name)),
+                hint=f"Give {deployment.environment} a place of its own: {PLACE_SETTINGS[backend][-1]}\n"
+                f"If {deployment.shown(path)} is only a copy, move it away",
+            )
+
+
 def _inspect_remote(deployment: Deployment, backend: SecretsBackend) -> Store:
+    _refuse_shared_place(deployment, backend)
     store = cast("RemoteBackend", deployment.open_store(backend))
     try:
         snapshot = store.load()

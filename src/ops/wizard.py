@@ -171,7 +171,7 @@ class Wizard:
         try:
             origin, values = take_over(self.original, store.backend)
         except SecretsError as error:
-            self.screen.warn(f"The store in use until now cannot be read: {error}")
+            self.screen.warn(str(error))
             return
         values = {name: value for name, value in values.items() if not store.snapshot.values.get(name)}
         if not values:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -466,3 +468,73 @@ def test_a_running_app_keeps_its_secrets_when_vault_is_away_and_says_so_when_it_
             assert secrets["state"] == "stale"
             assert "Vault authentication failed" in secrets["reason"]
             assert app.login(values["ADMIN_PASSWORD"]).status_code == 200
+
+
+def wait_for_writes(keyvault: KeyVault, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while len(keyvault.secrets) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_ctrl_c_during_the_write_comes_too_late_and_the_set_is_complete(project: Project, keyvault: KeyVault) -> None:
+    terminal = wizard(project, machine(keyvault) | {"AZURE_KEYVAULT_URL": keyvault.url})
+    terminal.answer(MENU, "4" + ENTER)
+    answer_values(terminal)
+    keyvault.delay = 0.1
+    terminal.answer(CONFIRM)
+    wait_for_writes(keyvault, 3)
+    terminal.process.send(CTRL_C)
+    assert terminal.finish() == 0
+    assert len(keyvault.secrets) == 8
+    assert settings(project)["SECRETS_BACKEND"] == "azure_keyvault"
+    assert "Read back and compared" in terminal.text
+
+
+def test_after_a_crash_in_the_middle_of_the_write_running_again_completes(project: Project, keyvault: KeyVault) -> None:
+    command = project.script("setup_secrets.py", "--non-interactive", "--backend", "azure")
+    environ = machine(keyvault)
+    keyvault.delay = 0.1
+    with subprocess.Popen(
+        command,
+        env=project.environ(environ | {"AZURE_KEYVAULT_URL": keyvault.url}),
+        cwd=project.directory,
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        wait_for_writes(keyvault, 3)
+        process.kill()
+    keyvault.delay = 0
+    written = {name: found[-1].version for name, found in keyvault.secrets.items()}
+    assert 3 <= len(written) < 8
+    done = project.run("setup_secrets.py", "--non-interactive", environ=environ)
+    assert done.returncode == 0, done.stderr
+    assert len(keyvault.secrets) == 8
+    assert {name: keyvault.secrets[name][-1].version for name in written} == written
+
+
+def test_a_store_in_use_that_cannot_be_read_stops_a_move_without_questions(project: Project, aws: Aws) -> None:
+    project.set_up()
+    project.key_file.unlink()
+    before = project.state()
+    environ = machine(aws) | {"AWS_REGION": REGION}
+    done = project.run("setup_secrets.py", "--non-interactive", "--backend", "aws", environ=environ)
+    assert done.returncode == 1
+    assert "The store in use until now cannot be read" in done.stderr
+    assert project.state() == before
+    assert aws.client().list_secrets()["SecretList"] == []
+
+
+def test_two_environments_do_not_share_a_place(project: Project, aws: Aws, keyvault: KeyVault) -> None:
+    staging = ("setup_secrets.py", "--non-interactive", "--environment", "staging", "--backend")
+    for backend, environ, setting in (
+        ("azure", machine(keyvault) | {"AZURE_KEYVAULT_URL": keyvault.url}, "AZURE_KEYVAULT_URL"),
+        ("aws", machine(aws) | {"AWS_REGION": REGION, "SECRETS_AWS_SECRET_ID": "one"}, "SECRETS_AWS_SECRET_ID"),
+    ):
+        first = project.run("setup_secrets.py", "--non-interactive", "--backend", backend, environ=environ)
+        assert first.returncode == 0, first.stderr
+        before = project.state()
+        done = project.run(*staging, backend, environ=environ)
+        assert done.returncode == 1
+        assert "error: .env.production has its secrets in that place already" in done.stderr
+        assert f"hint: Give staging a place of its own: {setting}" in done.stderr
+        assert project.state() == before

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.ops.deployment import Deployment
+from src.ops.deployment import Deployment, is_environment_file
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import SecretsBackend
 from tests.conftest import PROJECT, Project
@@ -91,3 +91,17 @@ def test_paths_are_shown_as_people_write_them(project: Project) -> None:
 def test_a_deployment_does_not_show_the_environment(project: Project) -> None:
     assert "canary" not in repr(locate(project, environ={"X": "canary"}))
     assert PROJECT.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (".env.staging", True),
+        (".env.production", True),
+        (".env.example", False),
+        (".env.a.bak", False),
+        (".env", False),
+    ],
+)
+def test_an_environment_s_file_is_known_by_its_name(name: str, expected: bool) -> None:
+    assert is_environment_file(f"/somewhere/{name}") is expected

@@ -166,3 +166,8 @@ def test_the_engine_decides_who_owns_the_files(monkeypatch: pytest.MonkeyPatch) 
     assert container_owner({}, "rootless") == (0, 0, 1000, 1001)
     with pytest.raises(StoreError, match="userns-remap"):
         container_owner({}, "userns:100000:100000")
+
+
+def test_an_app_that_reads_its_store_itself_leaves_only_the_other_services_files(tmp_path: Path) -> None:
+    files = render_files(CATALOG, Snapshot(VALUES), only_services=True)
+    assert [file.name for file in files] == ["db_password.txt", "redis_password.txt"]

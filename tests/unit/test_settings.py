@@ -153,3 +153,23 @@ def test_a_key_among_systemds_credentials_hides_the_line(tmp_path: Path) -> None
 
 def test_settings_do_not_show_the_environment() -> None:
     assert "hunter2" not in repr(Settings({"SECRETS_BACKEND": "env", "X": "hunter2"}))
+
+
+@pytest.mark.parametrize(
+    ("environ", "lines"),
+    [
+        ({"AWS_DEFAULT_REGION": "eu-west-1"}, {"AWS_REGION": "us-east-1"}),
+        ({"AWS_ACCESS_KEY_ID": "key"}, {"AWS_PROFILE": "other"}),
+        ({"VAULT_TOKEN": "token"}, {"VAULT_TOKEN_FILE": "/file", "VAULT_ROLE_ID": "role"}),
+        ({"VAULT_ROLE_ID": "role"}, {"VAULT_TOKEN_FILE": "/file"}),
+    ],
+)
+def test_a_way_to_sign_in_from_the_environment_hides_the_ones_in_the_file(
+    environ: dict[str, str], lines: dict[str, str | None]
+) -> None:
+    assert merge_dotenv(environ, lines) == environ
+
+
+def test_a_secret_id_from_the_environment_goes_with_the_role_in_the_file() -> None:
+    merged = merge_dotenv({"VAULT_SECRET_ID": "id"}, {"VAULT_ROLE_ID": "role", "VAULT_SECRET_ID_FILE": "/file"})
+    assert merged == {"VAULT_SECRET_ID": "id", "VAULT_ROLE_ID": "role"}
