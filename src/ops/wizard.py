@@ -386,6 +386,11 @@ def show_result(screen: Screen, deployment: Deployment, store: Store, plan: Plan
     screen.commands(
         "Next:", [*exports, f"./scripts/generate_docker_secrets.sh{flag}", f"docker-compose {compose_flag}up -d"]
     )
+    if report.place:
+        screen.commands(
+            "Or, if the app is to read the store itself (docs/cloud.md):",
+            [f"./scripts/generate_docker_secrets.sh{flag} --cloud"],
+        )
     if store.key is not None and store.key.is_new and store.key.file is not None:
         screen.say("", "Keep a copy of the master key away from this machine:", f"  {deployment.shown(store.key.file)}")
 
