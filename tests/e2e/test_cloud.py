@@ -538,3 +538,4 @@ def test_two_environments_do_not_share_a_place(project: Project, aws: Aws, keyva
         assert "error: .env.production has its secrets in that place already" in done.stderr
         assert f"hint: Give staging a place of its own: {setting}" in done.stderr
         assert project.state() == before
+        (project.directory / ".env.production").unlink()
