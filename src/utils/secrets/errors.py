@@ -22,6 +22,12 @@ class SecretsError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    def again(self) -> SecretsError:
+        """The same error, to be raised in another thread or at another time: a raised one collects tracebacks."""
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__)
+        return twin
+
 
 class ConfigurationError(SecretsError):
     """A setting (environment variable or line of ``.env.production``) is missing or wrong."""

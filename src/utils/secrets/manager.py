@@ -1,18 +1,33 @@
-"""One process's view of one store: a snapshot, refreshed when it is older than ``SECRETS_CACHE_TTL``."""
+"""One process's view of one store: an immutable snapshot, kept fresh by a thread of its own.
+
+Reading is a plain lookup in the last good snapshot: no lock, no system call, no clock. The thread reads the store
+again every ``SECRETS_CACHE_TTL`` seconds and puts a new snapshot in place of the old one. With a time of 0 there is no
+thread, and every read reads the store.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
+from _weakrefset import WeakSet
 from time import monotonic
 
-from .errors import ConfigurationError, InvalidSecretError, SecretNotFoundError, SecretsError
+from .errors import (
+    ConfigurationError,
+    DecryptionError,
+    InvalidSecretError,
+    SecretNotFoundError,
+    SecretsError,
+    StoreError,
+)
 from .settings import SecretsBackend, Settings
 from .snapshot import Snapshot, utc_now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any, overload
+    from weakref import ReferenceType
 
     from .backends.base import Backend
 else:
@@ -24,11 +39,32 @@ else:
 LONGEST_RETRY_SECONDS = 60.0
 
 
+class Health:
+    """How a manager is doing.
+
+    Attributes:
+        age: Seconds since the store was last read; ``None`` before the first time.
+        error: Name of the class of the error that the last attempt ended with; ``None`` when it worked.
+        next_try: Seconds until the store is read again; ``None`` when nothing is planned.
+    """
+
+    __slots__ = ("age", "error", "next_try")
+
+    def __init__(self, age: float | None, error: str | None, next_try: float | None) -> None:
+        self.age = age
+        self.error = error
+        self.next_try = next_try
+
+    def __repr__(self) -> str:
+        return f"<Health age={self.age} error={self.error} next_try={self.next_try}>"
+
+
 class SecretsManager:
     """Reads secrets from one store.
 
     The first read loads the store and raises when that fails. Once a load has worked, a store that fails later leaves
-    the last good values in use, with one warning, and is tried again after 1, 2, 4, ... up to 60 seconds.
+    the last good values in use, with one warning, and is tried again after about 1, 2, 4, ... up to 60 seconds;
+    ``SECRETS_MAX_STALE`` is how many seconds old they may get before reading raises.
 
     Args:
         backend: The store; ``SECRETS_BACKEND`` when left out.
@@ -39,10 +75,19 @@ class SecretsManager:
         self._settings = settings or Settings(backend=backend)
         self._store: Backend | None = None
         self._snapshot: Snapshot | None = None
-        self._fresh_until = 0.0
+        self._loaded_at = 0.0
+        self._next_try = 0.0
+        self._attempts = 0
         self._failures = 0
         self._refresh_error: SecretsError | None = None
+        self._callbacks: list[Callable[[frozenset[str]], object]] = []
         self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loading_thread = 0
+        self._wake = threading.Event()
+        # What a read calls. Once there is a snapshot, the lookup in it.
+        self._get: Callable[[str], str | None] = self._get_slowly
+        _managers.add(self)
 
     @overload
     def get_secret(self, name: str) -> str | None: ...
@@ -57,7 +102,7 @@ class SecretsManager:
             SecretsError: The store cannot be read. It never turns into ``default``.
         """
         # An empty value means "not set" everywhere: nothing is ever signed with it.
-        return self._current().values.get(name) or default
+        return self._get(name) or default
 
     def require_secret(self, name: str) -> str:
         """The value of ``name``.
@@ -110,7 +155,41 @@ class SecretsManager:
             SecretsError: It cannot be read. The last good values stay in use.
         """
         with self._lock:
-            self._load()
+            outcome = self._load()
+        self._wake.set()  # the time of the next try is another one now
+        self._tell(outcome)
+        if outcome.error is not None:
+            raise outcome.error.again()
+        self._keep_fresh()
+
+    async def aload(self) -> None:
+        """Load the store without blocking the event loop. Afterwards no read blocks it.
+
+        Raises:
+            SecretsError: It cannot be read.
+        """
+        import asyncio
+
+        await asyncio.to_thread(self._current)
+
+    def on_change(self, callback: Callable[[frozenset[str]], object]) -> Callable[[], None]:
+        """Have ``callback`` called with the names of the secrets whose values a refresh has changed.
+
+        It is called in the thread that refreshed. The environment is live, and changes there are not reported.
+
+        Returns:
+            Call it to end that.
+        """
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+    def health(self) -> Health:
+        """The age of the values in use, what is wrong with the store, and when it is tried again."""
+        if self._snapshot is None:
+            return Health(None, _class_name(self._refresh_error), None)
+        now = monotonic()
+        planned = None if self._is_live or not self._settings.cache_ttl else max(0.0, self._next_try - now)
+        return Health(0.0 if self._is_live else now - self._loaded_at, _class_name(self._refresh_error), planned)
 
     def describe(self) -> str:
         """Where the secrets come from, for people."""
@@ -132,57 +211,150 @@ class SecretsManager:
     def __reduce__(self) -> str:
         raise TypeError("a SecretsManager holds secrets and is not pickled or copied")
 
+    def _get_slowly(self, name: str) -> str | None:
+        return self._current().values.get(name)
+
     def _current(self) -> Snapshot:
+        """The snapshot to use. Loads it only when there is none, when none may be kept, or when it is too old."""
         snapshot = self._snapshot
-        if snapshot is not None and monotonic() < self._fresh_until:
-            return snapshot
-        # While one thread refreshes, the others go on with what there is; a first load is waited for, and so is
-        # every read when nothing may be cached.
-        wait = snapshot is None or self._settings.cache_ttl == 0
-        if not self._lock.acquire(blocking=wait):
-            assert snapshot is not None
-            return snapshot
-        try:
-            if self._snapshot is not None and monotonic() < self._fresh_until:
-                return self._snapshot
-            return self._load_or_keep()
-        finally:
-            self._lock.release()
+        if snapshot is None or not (self._settings.cache_ttl or self._is_live) or self._is_too_old():
+            snapshot = self._load_now()
+        self._keep_fresh()
+        return snapshot
 
-    def _load_or_keep(self) -> Snapshot:
+    def _load_now(self) -> Snapshot:
+        is_cold, attempts = self._snapshot is None, self._attempts
+        if self._loading_thread == threading.get_ident():
+            raise StoreError(
+                "A secret was asked for while this very thread loads them",
+                hint="Read secrets before a logging handler needs them, not in it",
+            )
+        with self._lock:
+            # Whoever waited while another one made the first load shares its outcome, good or bad.
+            is_decided = (is_cold and self._attempts != attempts) or (self._failures and monotonic() < self._next_try)
+            outcome = _Outcome(self._refresh_error) if is_decided else self._load()
+            snapshot = self._snapshot
+        self._tell(outcome)
+        if outcome.error is not None and (snapshot is None or self._is_too_old()):
+            raise outcome.error.again()
+        assert snapshot is not None
+        return snapshot
+
+    def _refresh_if_due(self) -> None:
+        """What the thread does each time that it wakes."""
+        with self._lock:
+            if monotonic() < self._next_try:
+                return
+            outcome = self._load()
+        self._tell(outcome)
+
+    def _load(self) -> _Outcome:
+        """Read the store, with the lock held. Nothing is logged here: a handler might read a secret."""
+        before, was_failing = self._snapshot, self._failures > 0
+        self._loading_thread = threading.get_ident()
         try:
-            return self._load()
+            snapshot = self._open_store().load()
         except SecretsError as error:
-            if self._snapshot is None:
-                raise
-            self._note_failure(error)
-            return self._snapshot
-
-    def _load(self) -> Snapshot:
-        store = self._open_store()
-        snapshot = store.load()
-        if self._failures:
-            import logging
-
-            logging.getLogger(__name__).warning("Secrets are read again from %s", store.describe())
-        self._failures = 0
-        self._refresh_error = None
+            return self._note_failure(error)
+        except Exception as error:  # noqa: BLE001 - the thread must not end; its text may hold a value
+            return self._note_failure(
+                StoreError(f"The store failed with {type(error).__name__}", hint="Report this bug")
+            )
+        finally:
+            self._loading_thread = 0
+            self._attempts += 1
+        self._failures, self._refresh_error = 0, None
+        self._loaded_at = monotonic()
+        self._next_try = self._loaded_at + self._settings.cache_ttl
         self._snapshot = snapshot
-        self._fresh_until = float("inf") if store.live else monotonic() + self._settings.cache_ttl
-        if not store.live:
+        if self._thread is not None or self._is_live:
+            self._get = snapshot.values.get
+        if snapshot is before:
+            return _Outcome(recovered=was_failing)
+        if not self._is_live:
             from . import redaction
 
             redaction.protect(snapshot)
-        return snapshot
+        return _Outcome(recovered=was_failing and before is not None, changed=_changed_names(before, snapshot))
 
-    def _note_failure(self, error: SecretsError) -> None:
-        if not self._failures:
+    def _note_failure(self, error: SecretsError) -> _Outcome:
+        is_first = self._failures == 0
+        if isinstance(error, DecryptionError):
+            self._store = None  # the master key may be another one by now
+        self._refresh_error = error
+        if self._snapshot is None:
+            return _Outcome(error)
+        # Between half and all of the time, so that many processes do not come back in step.
+        pause = min(2.0**self._failures, LONGEST_RETRY_SECONDS) * (0.5 + os.urandom(1)[0] / 510)
+        self._failures = min(self._failures + 1, 16)
+        self._next_try = monotonic() + pause
+        if self._settings.max_stale is not None:
+            self._next_try = min(self._next_try, max(monotonic(), self._loaded_at + self._settings.max_stale) + 0.01)
+        if self._is_too_old():
+            self._get = self._get_slowly
+        return _Outcome(error, is_first_failure=is_first)
+
+    def _tell(self, outcome: _Outcome) -> None:
+        """Log and call back what came of a load, without the lock."""
+        if outcome.is_first_failure:
             import logging
 
-            logging.getLogger(__name__).warning("Secrets cannot be refreshed, the last good ones stay: %s", error)
-        self._refresh_error = error
-        self._fresh_until = monotonic() + min(2.0**self._failures, LONGEST_RETRY_SECONDS)
-        self._failures += 1
+            logging.getLogger(__name__).warning(
+                "Secrets cannot be refreshed, the last good ones stay: %s", outcome.error
+            )
+        if outcome.recovered:
+            import logging
+
+            logging.getLogger(__name__).warning("Secrets are read again from %s", self.describe())
+        for callback in tuple(self._callbacks) if outcome.changed else ():
+            try:
+                callback(outcome.changed)
+            except Exception as error:  # noqa: BLE001 - somebody else's code; its text may hold a value
+                import logging
+
+                logging.getLogger(__name__).error("A callback of on_change failed with %s", type(error).__name__)
+
+    def _keep_fresh(self) -> None:
+        """Start the thread that refreshes, where one is needed; from then on reads are plain lookups."""
+        snapshot = self._snapshot
+        if self._thread is not None or snapshot is None or self._is_live or not self._settings.cache_ttl:
+            return
+        from weakref import finalize, ref
+
+        with self._lock:
+            if self._thread is not None:
+                return
+            wake = self._wake
+            thread = threading.Thread(target=_refresh_for_ever, args=(ref(self), wake), name="secrets", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # no thread to be had now: the next read tries again
+            self._thread = thread
+            finalize(self, wake.set).atexit = False
+            if not self._is_too_old():
+                self._get = self._snapshot.values.get if self._snapshot else self._get_slowly
+
+    def _seconds_to_next_try(self) -> float:
+        return max(0.0, self._next_try - monotonic())
+
+    def _is_too_old(self) -> bool:
+        max_stale = self._settings.max_stale
+        return max_stale is not None and self._failures > 0 and monotonic() - self._loaded_at > max_stale
+
+    @property
+    def _is_live(self) -> bool:
+        return self._store is not None and self._store.live
+
+    def _after_fork(self) -> None:
+        """In a child process: its locks are its own, the parent's thread and connections are not there."""
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread = None
+        self._loading_thread = 0
+        if not self._is_live:
+            self._store = None
+            self._get = self._get_slowly
 
     def _open_store(self) -> Backend:
         if self._store is None:
@@ -214,16 +386,65 @@ def open_backend(settings: Settings) -> Backend:
     return store
 
 
-_manager: SecretsManager | None = None
+class _Outcome:
+    """What came of one attempt to load."""
+
+    __slots__ = ("changed", "error", "is_first_failure", "recovered")
+
+    def __init__(
+        self,
+        error: SecretsError | None = None,
+        *,
+        is_first_failure: bool = False,
+        recovered: bool = False,
+        changed: frozenset[str] = frozenset(),
+    ) -> None:
+        self.error = error
+        self.is_first_failure = is_first_failure
+        self.recovered = recovered
+        self.changed = changed
+
+
+def _refresh_for_ever(reference: ReferenceType[SecretsManager], wake: threading.Event) -> None:
+    """The thread of one manager; ends with it."""
+    while (manager := reference()) is not None:
+        manager._refresh_if_due()  # noqa: SLF001
+        pause = manager._seconds_to_next_try()  # noqa: SLF001
+        del manager
+        if wake.wait(pause):
+            wake.clear()
+
+
+def _changed_names(before: Snapshot | None, after: Snapshot) -> frozenset[str]:
+    if before is None:
+        return frozenset()
+    old, new = dict(before.values), dict(after.values)
+    return frozenset(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+def _class_name(error: SecretsError | None) -> str | None:
+    return None if error is None else type(error).__name__
+
+
+class _NotYet:
+    """Stands for the process's manager until the first read makes it."""
+
+    @staticmethod
+    def _get(name: str) -> str | None:
+        return get_secrets_manager()._get(name)  # noqa: SLF001
+
+
+_managers: WeakSet[SecretsManager] = WeakSet()
+_manager: SecretsManager | _NotYet = _NotYet()
 _manager_lock = threading.Lock()
 
 
 def get_secrets_manager() -> SecretsManager:
     """The process's one manager, for the store that ``SECRETS_BACKEND`` names."""
     global _manager
-    if _manager is None:
+    if isinstance(_manager, _NotYet):
         with _manager_lock:
-            if _manager is None:
+            if isinstance(_manager, _NotYet):
                 _manager = SecretsManager()
     return _manager
 
@@ -236,9 +457,19 @@ def get_secret(name: str, default: str) -> str: ...
 def get_secret(name: str, default: None) -> str | None: ...
 def get_secret(name: str, default: str | None = None) -> str | None:
     """The value of ``name`` in the process's store, or ``default``. See :meth:`SecretsManager.get_secret`."""
-    return get_secrets_manager().get_secret(name, default)
+    return _manager._get(name) or default  # noqa: SLF001
 
 
 def require_secret(name: str) -> str:
     """The value of ``name`` in the process's store. See :meth:`SecretsManager.require_secret`."""
     return get_secrets_manager().require_secret(name)
+
+
+def _after_fork_in_child() -> None:
+    global _manager_lock
+    _manager_lock = threading.Lock()
+    for manager in tuple(_managers):
+        manager._after_fork()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -77,7 +77,7 @@ class Settings:
         ConfigurationError: A setting has no usable value.
     """
 
-    __slots__ = ("backend", "cache_ttl", "environ", "file_path", "project_directory")
+    __slots__ = ("backend", "cache_ttl", "environ", "file_path", "max_stale", "project_directory")
 
     def __init__(
         self,
@@ -94,7 +94,9 @@ class Settings:
         self.file_path = os.path.join(
             project_directory, os.path.expanduser(self.environ.get("SECRETS_FILE_PATH") or DEFAULT_FILE_PATH)
         )
-        self.cache_ttl = _seconds(self.environ, "SECRETS_CACHE_TTL", DEFAULT_CACHE_TTL)
+        ttl = _seconds(self.environ, "SECRETS_CACHE_TTL")
+        self.cache_ttl = DEFAULT_CACHE_TTL if ttl is None else ttl
+        self.max_stale = _seconds(self.environ, "SECRETS_MAX_STALE")
 
     def __repr__(self) -> str:
         return f"<Settings backend={self.backend.value}>"
@@ -218,10 +220,10 @@ def _family(name: str) -> tuple[str, ...]:
     return (base, base + "_FILE")
 
 
-def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+def _seconds(environ: Mapping[str, str], name: str) -> float | None:
     text = environ.get(name)
     if not text:
-        return default
+        return None
     try:
         seconds = float(text)
     except ValueError:

@@ -59,16 +59,23 @@ class FileBackend:
         self.path = path
         self._master_key = master_key
         self._expected_key_id = expected_key_id
+        self._loaded: tuple[tuple[int, ...], Snapshot] | None = None
 
     def load(self) -> Snapshot:
-        """Read, decrypt and check the file."""
+        """Read, decrypt and check the file. While it is the same file as the last time, that is looked at only."""
+        signature = _signature(self.path)
+        if self._loaded is not None and self._loaded[0] == signature:
+            return self._loaded[1]
         token = read_encrypted_file(self.path)
         if token is None:
             raise StoreEmptyError(
                 f"The secrets file {self.path} does not exist",
                 hint="Run `make secrets` to make one, or set SECRETS_FILE_PATH to where it is",
             )
-        return self._open(token)
+        snapshot = self._open(token)
+        # Looked at before it was read: a file that was replaced in between differs the next time.
+        self._loaded = (signature, snapshot)
+        return snapshot
 
     def save(
         self,
@@ -277,6 +284,15 @@ def open_backend(settings: Settings) -> FileBackend:
         load_master_key(settings.environ),
         expected_key_id=settings.environ.get("SECRETS_MASTER_KEY_ID") or None,
     )
+
+
+def _signature(path: str) -> tuple[int, ...]:
+    """Differs when the file does, as far as that shows from the outside."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _token_fault(token: bytes) -> str | None:
