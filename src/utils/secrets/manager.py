@@ -148,6 +148,10 @@ class SecretsManager:
         """The current value of ``name`` first, then its earlier values that are still accepted."""
         return self._current().versions(name, utc_now())
 
+    def snapshot_values(self) -> dict[str, str]:
+        """A copy of every secret that there is now, for code that wants them all at once."""
+        return {name: value for name, value in self._current().values.items() if value}
+
     def refresh(self) -> None:
         """Read the store again now.
 

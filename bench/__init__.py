@@ -1,0 +1,1 @@
+"""What is measured, against whom. See ``python -m bench``."""

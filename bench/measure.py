@@ -1,0 +1,62 @@
+"""Measuring: always side by side with a peer, in turns, so that whatever else the machine does hits both."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+import timeit
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the table.
+
+    Attributes:
+        what: What was measured.
+        peer: Against whom.
+        ours: Seconds.
+        theirs: Seconds of the peer.
+        target: The largest ratio that is good enough.
+    """
+
+    what: str
+    peer: str
+    ours: float
+    theirs: float
+    target: float
+
+    @property
+    def ratio(self) -> float:
+        """Ours by theirs: below 1 is faster."""
+        return self.ours / self.theirs
+
+
+def expressions(ours: str, theirs: str, names: Mapping[str, object], number: int = 500_000) -> tuple[float, float]:
+    """Seconds for one evaluation of each expression."""
+    best = [float("inf"), float("inf")]
+    for _ in range(15):
+        for index, text in enumerate((ours, theirs)):
+            seconds = timeit.timeit(text, globals=dict(names), number=number) / number
+            best[index] = min(best[index], seconds)
+    return best[0], best[1]
+
+
+def processes(
+    ours: Sequence[str], theirs: Sequence[str], environ: Mapping[str, str], runs: int = 25
+) -> tuple[float, float]:
+    """Seconds for one whole process of each; the median of several turns."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(runs + 1):
+        for index, command in enumerate((ours, theirs)):
+            start = time.perf_counter()
+            done = subprocess.run(command, env=dict(environ), capture_output=True, check=False)
+            seconds = time.perf_counter() - start
+            if done.returncode:
+                sys.exit(f"{command} failed: {done.stderr.decode()}")
+            if turn:  # the first one warms the caches
+                times[index].append(seconds)
+    return statistics.median(times[0]), statistics.median(times[1])

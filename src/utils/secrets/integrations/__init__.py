@@ -1,0 +1,1 @@
+"""Optional connections to other libraries; nothing here is imported unless it is asked for."""
