@@ -13,7 +13,7 @@ LOCK = $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python
 	--no-emit-index-url --no-emit-find-links $(LOCK_FLAGS)
 SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help install install-dev secrets docker-secrets up down database-password test servers lint lint-fix catalog lock
+.PHONY: help install install-dev secrets docker-secrets up down database-password test bench servers lint lint-fix catalog lock
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ test: install-dev ## Run every test that this machine has the parts for
 	@$(PYTHON) -m coverage run -m pytest $(PYTEST_ARGS)
 	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report $(if $(REQUIRE_ALL),--fail-under=95)
+
+bench: install-dev ## Compare speed with peers; writes bench/results.md
+	@$(PYTHON) -m bench
 
 servers: install-dev ## Start the test servers of the cloud stores, to try the wizard against
 	@$(PYTHON) -m tests.servers

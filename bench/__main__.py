@@ -75,12 +75,12 @@ def environ_of(folder: Path, **more: str) -> dict[str, str]:
 
 def make_file(folder: Path, count: int) -> dict[str, str]:
     """An encrypted file with ``count`` secrets; returns the settings for it."""
-    key = Fernet.generate_key().decode()
     key_file, path = folder / f"{count}.key", folder / f"{count}.enc"
-    key_file.touch(0o400)
-    key_file.write_text(key)
-    store = FileBackend(str(path), MasterKey([key], "the benchmark"))
-    store.save({f"SECRET_{number}": Change(VALUE) for number in range(count)})
+    if not path.exists():
+        key_file.touch(0o400)
+        key_file.write_text(Fernet.generate_key().decode())
+        store = FileBackend(str(path), MasterKey([key_file.read_text()], "the benchmark"))
+        store.save({f"SECRET_{number}": Change(VALUE) for number in range(count)})
     return {"SECRETS_BACKEND": "file", "SECRETS_FILE_PATH": str(path), "SECRETS_MASTER_KEY_FILE": str(key_file)}
 
 
@@ -208,7 +208,7 @@ def docker_files(folder: Path) -> Iterator[Result]:
             shutil.copy(PROJECT / "config/catalog.toml", project / "config/catalog.toml")
         else:
             (project / "config/catalog.toml").write_text(_large_catalog(count))
-        environ = environ_of(folder, XDG_CONFIG_HOME=str(project / "home"))
+        environ = environ_of(folder, XDG_CONFIG_HOME=str(folder / f"home-{count}"))
         script = str(PROJECT / "scripts/setup_secrets.py")
         subprocess.run(
             [sys.executable, script, "--non-interactive", "--backend", "file", "--project-directory", str(project)],
@@ -219,7 +219,7 @@ def docker_files(folder: Path) -> Iterator[Result]:
         commands[count] = [str(PROJECT / "scripts/generate_docker_secrets.sh"), "--project-directory", str(project)]
         subprocess.run(commands[count], env=environ, check=True, capture_output=True)
     lines = dotenv_values(folder / "project-11/.env.production")
-    cold = environ_of(folder, XDG_CONFIG_HOME=str(folder / "project-11/home"))
+    cold = environ_of(folder, XDG_CONFIG_HOME=str(folder / "home-11"))
     cold |= {name: value or "" for name, value in lines.items()}
     cold["SECRETS_FILE_PATH"] = str(folder / "project-11/config/secrets.enc")
     read = python("from src.utils.secrets import get_secret; assert get_secret('SECRET_KEY')")
@@ -232,7 +232,7 @@ def docker_files(folder: Path) -> Iterator[Result]:
 
 def _large_catalog(count: int) -> str:
     text = (PROJECT / "config/catalog.toml").read_text()
-    head = text.split("[[secret]]", 1)[0]
+    head = text.split("# A feature", 1)[0]
     one = (
         '[[secret]]\nname = "SECRET_{0}"\ngroup = "all"\ndescription = "Number {0}"\ninput = "generate"\nlength = 43\n'
         'docker_file = "secret_{0}.txt"\nrotation_days = 90\nconsumers = ["app"]\n'

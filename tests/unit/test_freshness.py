@@ -142,7 +142,8 @@ def test_sixty_four_threads_share_one_failed_first_load(
     loads = []
 
     def fail_slowly(backend: FileBackend) -> object:
-        loads.append(1)
+        if backend.path == store.path:  # other tests' managers may still be at work
+            loads.append(1)
         time.sleep(0.5)
         raise DamagedStoreError("broken", hint="mend it")
 

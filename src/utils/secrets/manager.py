@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-from _weakrefset import WeakSet
+from _weakref import ref
+from _weakrefset import WeakSet  # what weakref offers, without its import time
 from time import monotonic
 
 from .errors import (
@@ -72,6 +73,7 @@ class SecretsManager:
     """
 
     def __init__(self, backend: SecretsBackend | None = None, *, settings: Settings | None = None) -> None:
+        self._wake = threading.Event()
         self._settings = settings or Settings(backend=backend)
         self._store: Backend | None = None
         self._snapshot: Snapshot | None = None
@@ -84,7 +86,6 @@ class SecretsManager:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loading_thread = 0
-        self._wake = threading.Event()
         # What a read calls. Once there is a snapshot, the lookup in it.
         self._get: Callable[[str], str | None] = self._get_slowly
         _managers.add(self)
@@ -212,6 +213,9 @@ class SecretsManager:
     def __repr__(self) -> str:
         return f"<SecretsManager of {self._settings.backend.value}>"
 
+    def __del__(self) -> None:
+        self._wake.set()  # the thread is to end, too
+
     def __reduce__(self) -> str:
         raise TypeError("a SecretsManager holds secrets and is not pickled or copied")
 
@@ -221,22 +225,25 @@ class SecretsManager:
     def _current(self) -> Snapshot:
         """The snapshot to use. Loads it only when there is none, when none may be kept, or when it is too old."""
         snapshot = self._snapshot
-        if snapshot is None or not (self._settings.cache_ttl or self._is_live) or self._is_too_old():
+        if snapshot is None or not self._may_be_kept:
             snapshot = self._load_now()
         self._keep_fresh()
         return snapshot
 
     def _load_now(self) -> Snapshot:
-        is_cold, attempts = self._snapshot is None, self._attempts
+        attempts = self._attempts
         if self._loading_thread == threading.get_ident():
             raise StoreError(
                 "A secret was asked for while this very thread loads them",
                 hint="Read secrets before a logging handler needs them, not in it",
             )
         with self._lock:
-            # Whoever waited while another one made the first load shares its outcome, good or bad.
-            is_decided = (is_cold and self._attempts != attempts) or (self._failures and monotonic() < self._next_try)
-            outcome = _Outcome(self._refresh_error) if is_decided else self._load()
+            if self._snapshot is not None and self._may_be_kept:
+                return self._snapshot  # another thread has loaded it meanwhile
+            # Whoever waited while another one failed to make the first load shares that.
+            shares_failure = self._snapshot is None and self._attempts != attempts
+            is_too_early = self._failures > 0 and monotonic() < self._next_try
+            outcome = _Outcome(self._refresh_error) if shares_failure or is_too_early else self._load()
             snapshot = self._snapshot
         self._tell(outcome)
         if outcome.error is not None and (snapshot is None or self._is_too_old()):
@@ -323,8 +330,6 @@ class SecretsManager:
         snapshot = self._snapshot
         if self._thread is not None or snapshot is None or self._is_live or not self._settings.cache_ttl:
             return
-        from weakref import finalize, ref
-
         with self._lock:
             if self._thread is not None:
                 return
@@ -335,12 +340,15 @@ class SecretsManager:
             except RuntimeError:
                 return  # no thread to be had now: the next read tries again
             self._thread = thread
-            finalize(self, wake.set).atexit = False
             if not self._is_too_old():
                 self._get = self._snapshot.values.get if self._snapshot else self._get_slowly
 
     def _seconds_to_next_try(self) -> float:
         return max(0.0, self._next_try - monotonic())
+
+    @property
+    def _may_be_kept(self) -> bool:
+        return bool(self._settings.cache_ttl or self._is_live) and not self._is_too_old()
 
     def _is_too_old(self) -> bool:
         max_stale = self._settings.max_stale
@@ -377,10 +385,10 @@ def open_backend(settings: Settings) -> Backend:
     Raises:
         ConfigurationError: A setting that it needs is missing or wrong, or its package is not installed.
     """
-    import importlib
-
+    name = settings.backend.value
     try:
-        module = importlib.import_module(f"{__package__}.backends.{settings.backend.value}")
+        # Unlike importlib, which is slow to import, this is there already.
+        module = __import__(f"{__package__}.backends.{name}", fromlist=["open_backend"])
         store: Backend = module.open_backend(settings)
     except ModuleNotFoundError as error:
         raise ConfigurationError(

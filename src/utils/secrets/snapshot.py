@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 TYPE_CHECKING = False  # importing typing costs more than everything else here
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 
@@ -69,6 +71,37 @@ class SecretMetadata:
 
     def __repr__(self) -> str:
         return f"<SecretMetadata updated {self.updated_at or 'at an unknown time'}, {len(self.previous)} previous>"
+
+
+class StoredMetadata(Mapping[str, SecretMetadata]):
+    """Metadata in the form in which a store keeps it, decoded when it is asked for.
+
+    Args:
+        documents: By name, what :meth:`SecretMetadata.to_document` made.
+        damaged: Makes the error for one that is not of that form, from a reason.
+    """
+
+    __slots__ = ("_damaged", "_documents")
+
+    def __init__(self, documents: Mapping[str, Any], damaged: Callable[[str], Exception]) -> None:
+        self._documents = documents
+        self._damaged = damaged
+
+    def __getitem__(self, name: str) -> SecretMetadata:
+        document = self._documents[name]
+        try:
+            return SecretMetadata.from_document(document)
+        except (AttributeError, KeyError, TypeError):
+            raise self._damaged(f"the metadata of {name} is not of the known form") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._documents)
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def __repr__(self) -> str:
+        return f"<StoredMetadata of {len(self._documents)} secrets>"
 
 
 class Snapshot:

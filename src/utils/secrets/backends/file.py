@@ -8,11 +8,9 @@ https://github.com/fernet/spec/blob/master/Spec.md
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
-from contextlib import ExitStack, contextmanager
 
 from ..errors import (
     DamagedStoreError,
@@ -24,15 +22,17 @@ from ..errors import (
 )
 from ..masterkey import load_master_key
 from ..settings import Settings, read_descriptor
-from ..snapshot import SecretMetadata, Snapshot
+from ..snapshot import Snapshot, StoredMetadata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from ..changes import Change
     from ..masterkey import MasterKey
+    from ..snapshot import SecretMetadata
 
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -136,8 +136,12 @@ class FileBackend:
             if token is not None and _revision(token) == before:
                 self._replace(token)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> AbstractContextManager[None]:
+        from contextlib import contextmanager
+
+        return contextmanager(self._lock)()
+
+    def _lock(self) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
         from ..atomicfile import remove_stale_temporaries, write_error
@@ -156,6 +160,8 @@ class FileBackend:
 
     def _replace(self, token: bytes) -> None:
         """Put the file and its checksum in place, and keep the file that was there as ``.bak``."""
+        from contextlib import ExitStack
+
         from ..atomicfile import stage_file, sync_directory
 
         with ExitStack() as undo:
@@ -230,13 +236,10 @@ class FileBackend:
                 hint="Use the version of this program that wrote it, or a newer one",
             )
         values = self._checked_values(content.get("secrets"))
-        try:
-            metadata = {
-                name: SecretMetadata.from_document(entry) for name, entry in content.get("metadata", {}).items()
-            }
-        except (AttributeError, KeyError, TypeError):
-            raise self._damaged("its metadata is not of the known form") from None
-        return Snapshot(values, metadata, revision)
+        documents = content.get("metadata", {})
+        if not isinstance(documents, dict):
+            raise self._damaged("its metadata is not of the known form")
+        return Snapshot(values, StoredMetadata(documents, self._damaged), revision)
 
     def _checked_values(self, values: object) -> dict[str, str]:
         if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
@@ -304,11 +307,14 @@ def _token_fault(token: bytes) -> str | None:
 
 
 def _revision(token: bytes | None) -> str:
-    return NO_FILE if token is None else hashlib.sha256(token).hexdigest()
+    """The end of the token: its HMAC, which no two tokens share."""
+    return NO_FILE if token is None else token.strip()[-43:].decode(errors="replace")
 
 
 def _sum_line(path: str, token: bytes) -> bytes:
-    return f"# {len(token)} bytes\n{_revision(token)}  {os.path.basename(path)}\n".encode()
+    import hashlib  # slow to import, and only wanted here
+
+    return f"# {len(token)} bytes\n{hashlib.sha256(token).hexdigest()}  {os.path.basename(path)}\n".encode()
 
 
 def _matches_sum(path: str, token: bytes) -> bool | None:
