@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.utils.secrets.backends.azure_keyvault import AzureBackend, decode_name, encode_name
@@ -39,14 +39,16 @@ def azure(store: AzureStore) -> AzureBackend:
 def test_eleven_secrets_are_read_in_parallel(store: AzureStore) -> None:
     store.put({f"SECRET_{number}": str(number) for number in range(11)})
     store.open().load()  # the client's import
-    store.server.requests.clear()
-    backend = store.open()
     store.server.delay = 0.05
-    start = time.monotonic()
-    assert len(backend.load().values) == 11
-    seconds = time.monotonic() - start
-    assert len(store.server.requests) == 12
-    assert seconds < 6 * 0.05
+    seconds = []
+    for _ in range(3):  # the best of three: this machine does other things, too
+        store.server.requests.clear()
+        backend = store.open()
+        start = time.monotonic()
+        assert len(backend.load().values) == 11
+        seconds.append(time.monotonic() - start)
+        assert len(store.server.requests) == 12
+    assert min(seconds) < 6 * 0.05
 
 
 @azure_store
@@ -254,6 +256,7 @@ def test_a_server_that_is_no_key_vault_gets_no_token(store: AzureStore) -> None:
         store.open(AZURE_KEYVAULT_VERIFY_CHALLENGE="").load()
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30))
 def test_any_name_has_an_encoding_that_reads_back(name: str) -> None:
     encoded = encode_name(name)
