@@ -96,7 +96,7 @@ class FileBackend:
                 )
             current = self._open(token) if token is not None else Snapshot({}, revision=NO_FILE)
             values, metadata = apply_changes(current, changes)
-            if token is not None and (values, metadata) == (current.values, current.metadata):
+            if token is not None and values == current.values:
                 return current
             fresh = self._master_key.fernet().encrypt(_encode(values, metadata))
             if len(fresh) > MAX_FILE_BYTES:
