@@ -37,6 +37,13 @@ def test_a_file_that_disappears_is_an_error_and_not_a_default(tmp_path: Path) ->
         reader.get_secret("A", "default")
 
 
+def test_a_variable_of_somebody_else_whose_name_ends_in_file_is_not_read(tmp_path: Path) -> None:
+    reader = SecretsManager(settings=Settings({"A": "1", "SSL_CERT_FILE": str(tmp_path / "not-there")}))
+    assert reader.get_secret("A") == "1"
+    reader.refresh()
+    assert reader.snapshot_values({"A", "SSL"}.__contains__) == {"A": "1"}
+
+
 @pytest.mark.parametrize("mount", ["jwt_secret_key.txt", "jwt_secret_key"])
 def test_earlier_values_lie_beside_the_file(mount: str, tmp_path: Path) -> None:
     (tmp_path / mount).write_text("new")

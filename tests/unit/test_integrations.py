@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from src.utils.secrets import SecretsManager
@@ -16,14 +16,29 @@ from src.utils.secrets.integrations.pydantic_settings import SecretsManagerSetti
 from src.utils.secrets.settings import Settings
 from tests.conftest import PROJECT
 
-MANAGER = SecretsManager(settings=Settings({"APP_TOKEN": "token-value", "APP_PORTS": "[1, 2]", "OTHER": "other"}))
+MANAGER = SecretsManager(
+    settings=Settings(
+        {
+            "APP_TOKEN": "token-value",
+            "APP_PORTS": "[1, 2]",
+            "OTHER": "other",
+            "APP_NESTED__HOST": "camera",
+            "SSL_CERT_FILE": "/not/there",
+        }
+    )
+)
+
+
+class Nested(BaseModel):
+    host: str
 
 
 class Model(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="APP_")
+    model_config = SettingsConfigDict(env_prefix="APP_", env_nested_delimiter="__")
 
     token: SecretStr
     ports: list[int] = []
+    nested: Nested | None = None
     renamed: str = Field("default", validation_alias="OTHER")
     missing: str = "default"
 
@@ -38,6 +53,7 @@ def test_a_pydantic_model_takes_its_values_from_the_store() -> None:
     model = Model()  # type: ignore[call-arg]
     assert model.token.get_secret_value() == "token-value"
     assert model.ports == [1, 2]
+    assert model.nested == Nested(host="camera")
     assert model.renamed == "other"
     assert model.missing == "default"
     assert "token-value" not in repr(model)

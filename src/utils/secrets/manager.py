@@ -149,9 +149,14 @@ class SecretsManager:
         """The current value of ``name`` first, then its earlier values that are still accepted."""
         return self._current().versions(name, utc_now())
 
-    def snapshot_values(self) -> dict[str, str]:
-        """A copy of every secret that there is now, for code that wants them all at once."""
-        return {name: value for name, value in self._current().values.items() if value}
+    def snapshot_values(self, is_wanted: Callable[[str], bool]) -> dict[str, str]:
+        """The secrets of one moment, for code that wants several.
+
+        Args:
+            is_wanted: Whether it wants the secret of this name. Of the environment, only what is wanted is read.
+        """
+        values = self._current().values
+        return {name: value for name in values if is_wanted(name) and (value := values.get(name))}
 
     def refresh(self) -> None:
         """Read the store again now.
@@ -280,12 +285,11 @@ class SecretsManager:
         self._snapshot = snapshot
         if self._thread is not None or self._is_live:
             self._get = snapshot.values.get
-        if snapshot is before:
+        if snapshot is before or self._is_live:
             return _Outcome(recovered=was_failing)
-        if not self._is_live:
-            from . import redaction
+        from . import redaction
 
-            redaction.protect(snapshot)
+        redaction.protect(snapshot)
         return _Outcome(recovered=was_failing and before is not None, changed=_changed_names(before, snapshot))
 
     def _note_failure(self, error: SecretsError) -> _Outcome:

@@ -44,5 +44,11 @@ class SecretsManagerSettingsSource(EnvSettingsSource):
         super().__init__(settings_cls, **options)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        values = self._manager.snapshot_values()
-        return values if self.case_sensitive else {name.lower(): value for name, value in values.items()}
+        fields = self.settings_cls.model_fields.items()
+        # A nested model's values begin with its field's name.
+        beginnings = tuple(place for name, field in fields for _, place, _ in self._extract_field_info(field, name))
+        values = self._manager.snapshot_values(lambda name: self._spell(name).startswith(beginnings))
+        return {self._spell(name): value for name, value in values.items()}
+
+    def _spell(self, name: str) -> str:
+        return name if self.case_sensitive else name.lower()
