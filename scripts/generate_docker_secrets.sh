@@ -12,17 +12,6 @@ die() {
     exit 1
 }
 
-find_python() {
-    local python
-    for python in "$root/.venv/bin/python" python3; do
-        if command -v "$python" >/dev/null && "$python" -c 'import cryptography, dotenv' 2>/dev/null; then
-            command -v "$python"
-            return
-        fi
-    done
-    die 'The Python packages of this project are not installed' 'make install'
-}
-
 # Who owns a file inside a container depends on how the engine maps users.
 find_engine() {
     local info security directory
@@ -42,7 +31,13 @@ find_engine() {
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-python=$(find_python)
-engine=$(find_engine)
+python=$root/.venv/bin/python
+[[ -x $python ]] || python=$(command -v python3) || die 'Python is not installed' 'make install'
 export PYTHONPATH="$root" PYTHONSAFEPATH=1
-exec "$python" -m src.ops.docker_command --engine "$engine" "$@"
+# The engine is asked while Python starts.
+exec "$python" -c '
+import sys
+from src.utils.interpreter import require_packages
+require_packages("cryptography", "dotenv")
+from src.ops.docker_command import main
+sys.exit(main(sys.argv[1:]))' --engine-descriptor 3 "$@" 3< <(find_engine)

@@ -7,12 +7,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from src.utils.secrets.backends.aws_secrets_manager import DEFAULT_SECRET_ID
-from src.utils.secrets.backends.hashicorp_vault import DEFAULT_PATH as DEFAULT_PATH_IN_VAULT
 from src.utils.secrets.catalog import DEFAULT_PATH, Catalog, load_catalog
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.manager import open_backend
-from src.utils.secrets.settings import SecretsBackend, Settings, merge_dotenv
+from src.utils.secrets.settings import DEFAULT_AWS_SECRET_ID, DEFAULT_VAULT_PATH, SecretsBackend, Settings, merge_dotenv
 
 from .dotenv import read_dotenv
 
@@ -200,8 +198,8 @@ class Deployment:
         suffix = "" if self.is_production else f"-{self.environment}"
         return {
             "SECRETS_FILE_PATH": self.default_secrets_file,
-            "SECRETS_AWS_SECRET_ID": DEFAULT_SECRET_ID + suffix,
-            "VAULT_SECRET_PATH": DEFAULT_PATH_IN_VAULT + suffix,
+            "SECRETS_AWS_SECRET_ID": DEFAULT_AWS_SECRET_ID + suffix,
+            "VAULT_SECRET_PATH": DEFAULT_VAULT_PATH + suffix,
         }
 
     @staticmethod

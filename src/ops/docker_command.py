@@ -8,13 +8,13 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
 
 from .deployment import PRODUCTION, Deployment
 from .docker import SecretFile, Target, container_owner, find_differences, prune, render_files, write_files
 from .dotenv import read_dotenv, write_dotenv
 from .interrupts import deferred_interrupts
-from .swarm import create_secrets, stanza
 from .terminal.report import DONE, WrongUsageError, report_error, run_command
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def _run(options: argparse.Namespace) -> int:
     directory = options.output or compose_settings.get("SECRETS_DIR") or deployment.default_docker_directory
     path = os.path.join(deployment.project_directory, os.path.expanduser(directory))
     ids = {name: value for name, value in compose_settings.items() if value} | dict(os.environ)
-    app_uid, app_gid, uid, gid = container_owner(ids, options.engine)
     cloud = _reads_cloud(options.cloud, compose_settings, deployment)
     files = render_files(deployment.catalog, deployment.open_store().load(), only_services=cloud)
+    app_uid, app_gid, uid, gid = container_owner(ids, _read_engine(options.engine_descriptor))
     target = Target(path, uid, gid)
     if options.check:
         return _check(files, target, deployment)
@@ -68,6 +68,17 @@ def _run(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _read_engine(descriptor: int | None) -> str:
+    """What the shell script, which asks the engine meanwhile, found out about it."""
+    if descriptor is None:
+        return "rootful"
+    with open(descriptor, encoding="utf-8") as file:
+        engine = file.read().strip()
+    if not engine:
+        raise ConfigurationError("The Docker engine's kind is not known", hint="docker info")
+    return engine
+
+
 def _check(files: list[SecretFile], target: Target, deployment: Deployment) -> int:
     differences = find_differences(files, target)
     if not differences:
@@ -83,6 +94,8 @@ def _check(files: list[SecretFile], target: Target, deployment: Deployment) -> i
 
 
 def _create_swarm_secrets(files: list[SecretFile], deployment: Deployment) -> int:
+    from .swarm import create_secrets, stanza
+
     prefix = deployment.compose_project_name
     version = create_secrets(files, prefix)
     _say(stanza(files, prefix, version))
@@ -142,7 +155,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="the app reads its cloud store itself: write only the files of the other services (remembered in .env)",
     )
     parser.add_argument("--prune", action="store_true", help="remove files of secrets no longer in the catalogue")
-    parser.add_argument("--engine", default="rootful", help=argparse.SUPPRESS)
+    parser.add_argument("--engine-descriptor", type=int, help=argparse.SUPPRESS)
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true", help="compare without writing; exit code 1 on any difference")
     action.add_argument("--swarm", action="store_true", help="make Swarm secrets in place of files, print the stanza")

@@ -20,6 +20,11 @@ def use_project_interpreter(*needed: str) -> None:
     python = os.path.join(environment, "bin", "python")
     if os.path.realpath(sys.prefix) != os.path.realpath(environment) and os.access(python, os.X_OK):
         os.execv(python, [python, *sys.argv])  # noqa: S606
+    require_packages(*needed)
+
+
+def require_packages(*needed: str) -> None:
+    """End with the command that installs the packages ``needed`` if one is missing."""
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write("error: Python packages are missing: {}\nhint: make install\n".format(", ".join(missing)))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import botocore
 import pytest
 
 from src.utils.secrets.backends.aws_secrets_manager import AwsBackend
@@ -234,7 +238,7 @@ def test_it_says_whose_account_it_is(store: AwsStore) -> None:
 
 
 def test_the_region_and_keys_may_come_from_the_sdk_s_own_files(
-    store: AwsStore, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    store: AwsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config").write_text("[profile cctv]\nregion = eu-central-1\n")
     (tmp_path / "credentials").write_text("[cctv]\naws_access_key_id = testing\naws_secret_access_key = testing\n")
@@ -245,3 +249,19 @@ def test_the_region_and_keys_may_come_from_the_sdk_s_own_files(
         store.environ.pop(name)
     store.open(AWS_PROFILE="cctv").save({"A": Change("1")})
     assert store.raw() == {"A": "1"}
+
+
+def test_a_service_model_of_ones_own_counts_and_a_missing_folder_does_no_harm(
+    store: AwsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Path(botocore.__file__).parent / "data/secretsmanager/2017-10-17"
+    folder = tmp_path / "secretsmanager/2099-01-01"
+    shutil.copytree(model, folder)
+    with gzip.open(folder / "service-2.json.gz", "rb") as file:
+        text = file.read().replace(b'"2017-10-17"', b'"2099-01-01"')
+    (folder / "service-2.json").write_bytes(text)
+    (folder / "service-2.json.gz").unlink()
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
+    assert aws(store)._client.meta.service_model.api_version == "2099-01-01"
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path / "nothing"))
+    assert aws(store)._client.meta.service_model.api_version == "2017-10-17"

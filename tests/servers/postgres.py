@@ -8,6 +8,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ import psycopg
 
 from tests.conftest import need
 
-from .ports import free_port, wait_for_port
+from .ports import free_port
+
+START_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,8 @@ def running_postgres() -> Iterator[Postgres]:
         cwd="/",
     )
     try:
-        wait_for_port(port)
         postgres = Postgres(port, folder)
-        with psycopg.connect(host=folder, port=port, user="postgres", dbname="postgres", autocommit=True) as connection:
+        with _first_connection(folder, port, server) as connection:
             connection.execute("CREATE ROLE cctv LOGIN")
             connection.execute("CREATE DATABASE cctv OWNER cctv")
         yield postgres
@@ -90,3 +92,17 @@ def running_postgres() -> Iterator[Postgres]:
         server.terminate()
         server.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _first_connection(
+    folder: str, port: int, server: subprocess.Popen[bytes]
+) -> psycopg.Connection[tuple[object, ...]]:
+    """Its port is open a moment before it lets anybody in: "the database system is starting up"."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return psycopg.connect(host=folder, port=port, user="postgres", dbname="postgres", autocommit=True)
+        except psycopg.OperationalError:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

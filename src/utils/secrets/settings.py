@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PROJECT_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 DEFAULT_FILE_PATH = "config/secrets.enc"
+DEFAULT_AWS_SECRET_ID = "cctv-face-detection"
+DEFAULT_VAULT_PATH = "cctv"
 DEFAULT_CACHE_TTL = 300.0
 MAX_VALUE_BYTES = 1024 * 1024
 

@@ -13,7 +13,7 @@ import json
 from ..errors import ConfigurationError, SecretsError, StoreEmptyError, StoreError, StoreUnavailableError
 from ..failures import AWS, class_names, root_cause, store_error
 from ..flatmap import read_flat_map, save_flat_map
-from ..settings import Settings
+from ..settings import DEFAULT_AWS_SECRET_ID, Settings
 from ..snapshot import Snapshot
 
 TYPE_CHECKING = False
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from ..changes import Change
 
-DEFAULT_SECRET_ID = "cctv-face-detection"
 CURRENT = "AWSCURRENT"
 MAX_SECRET_BYTES = 65536  # https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 CONNECT_TIMEOUT_SECONDS = 5
@@ -227,7 +226,7 @@ def open_backend(settings: Settings) -> AwsBackend:
     from botocore.session import Session
 
     environ = settings.environ
-    secret_id = environ.get("SECRETS_AWS_SECRET_ID") or DEFAULT_SECRET_ID
+    secret_id = environ.get("SECRETS_AWS_SECRET_ID") or DEFAULT_AWS_SECRET_ID
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
@@ -235,6 +234,7 @@ def open_backend(settings: Settings) -> AwsBackend:
     )
     try:
         session = Session(profile=environ.get("AWS_PROFILE") or None)
+        session.register_component("data_loader", _make_loader(session.get_config_variable("data_path")))
         region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or session.get_config_variable("region")
         if not region:
             raise ConfigurationError(
@@ -250,6 +250,28 @@ def open_backend(settings: Settings) -> AwsBackend:
         return AwsBackend(make_client, secret_id, region)
     except (BotoCoreError, ValueError) as error:
         raise store_error(AWS, class_names(error), where=secret_id, action="connecting") from None
+
+
+def _make_loader(data_path: str | None) -> Any:
+    """A loader of service models that knows a service by its folder's name.
+
+    The SDK's own looks into every folder of its four hundred before it loads one model, a tenth of the time that a
+    cold start takes.
+
+    Args:
+        data_path: ``AWS_DATA_PATH`` or ``data_path`` of the profile.
+    """
+    import os
+
+    from botocore.loaders import Loader, instance_cache
+
+    class NamesOnlyLoader(Loader):  # type: ignore[misc]
+        @instance_cache  # type: ignore[untyped-decorator]
+        def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002
+            return [name for path in self.search_paths if os.path.isdir(path) for name in os.listdir(path)]
+
+    paths = [os.path.expanduser(os.path.expandvars(path)) for path in data_path.split(os.pathsep)] if data_path else []
+    return NamesOnlyLoader(extra_search_paths=paths)
 
 
 def _quieten_sdk() -> None:

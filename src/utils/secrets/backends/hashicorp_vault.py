@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..failures import VAULT, class_names, root_cause, store_error
 from ..flatmap import read_flat_map, save_flat_map
-from ..settings import Settings, read_value_file, read_variable
+from ..settings import DEFAULT_VAULT_PATH, Settings, read_value_file, read_variable
 from ..snapshot import Snapshot
 
 TYPE_CHECKING = False
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from ..changes import Change
 
 DEFAULT_MOUNT_POINT = "secret"
-DEFAULT_PATH = "cctv"
 TIMEOUT_SECONDS = (5, 10)  # to connect, to answer
 REQUEST_RETRIES = 2
 NO_SECRET = "0"
@@ -364,7 +363,7 @@ def open_backend(settings: Settings) -> VaultBackend:
         client,
         Login(environ),
         (environ.get("VAULT_MOUNT_POINT") or DEFAULT_MOUNT_POINT).strip("/"),
-        (environ.get("VAULT_SECRET_PATH") or DEFAULT_PATH).strip("/"),
+        (environ.get("VAULT_SECRET_PATH") or DEFAULT_VAULT_PATH).strip("/"),
     )
 
 
