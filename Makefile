@@ -48,8 +48,8 @@ test: install-dev ## Run every test that this machine has the parts for
 	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report $(if $(REQUIRE_ALL),--fail-under=95)
 
-bench: install-dev ## Compare speed with peers; writes bench/results.md
-	@$(PYTHON) -m bench
+bench: $(VENV)/bench/.installed ## Compare speed with peers; writes bench/results.md
+	@$(VENV)/bench/bin/python -m bench
 
 servers: install-dev ## Start the test servers of the cloud stores, to try the wizard against
 	@$(PYTHON) -m tests.servers
@@ -76,6 +76,7 @@ lock: install-dev ## Lock the dependencies anew (LOCK_FLAGS=--upgrade for newer 
 	@$(LOCK) requirements-secrets.in -o requirements-secrets.txt
 	@$(LOCK) requirements-dev.in -o requirements-dev.txt
 	@$(LOCK) tests/servers/ministack.in -o tests/servers/ministack.txt
+	@$(LOCK) bench/requirements.in -o bench/requirements.txt
 
 install-dev: $(VENV)/.installed-dev
 
@@ -90,4 +91,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt tests/servers/mi
 	@$(PIP_INSTALL) -r requirements-dev.txt
 	@./scripts/make_venv.sh $(VENV)/ministack
 	@$(subst $(PYTHON),$(VENV)/ministack/bin/python,$(PIP_INSTALL)) -r tests/servers/ministack.txt
+	@touch $@
+
+# The peers stay away from what the project itself runs with.
+$(VENV)/bench/.installed: $(VENV)/.installed-dev bench/requirements.txt
+	@./scripts/make_venv.sh $(VENV)/bench
+	@$(subst $(PYTHON),$(VENV)/bench/bin/python,$(PIP_INSTALL)) -r bench/requirements.txt
 	@touch $@

@@ -18,16 +18,18 @@ class Result:
     Attributes:
         what: What was measured.
         peer: Against whom.
-        ours: Seconds.
-        theirs: Seconds of the peer.
-        target: The largest ratio that is good enough.
+        ours: Seconds, or bytes.
+        theirs: The same of the peer.
+        target: The largest ratio that is good enough; None where the row is only told.
+        unit: ``s`` or ``B``.
     """
 
     what: str
     peer: str
     ours: float
     theirs: float
-    target: float
+    target: float | None = None
+    unit: str = "s"
 
     @property
     def ratio(self) -> float:

@@ -124,13 +124,24 @@ class Project:
         return values
 
     def state(self) -> dict[str, tuple[int, bytes]]:
-        """Mode and content of every file of this project and its home, but for lock files."""
+        """Mode and content of every file of this project and its home, but for locks and the audit trail.
+
+        The trail records attempts that failed, too.
+        """
         return {
             str(path): (path.lstat().st_mode & 0o7777, path.read_bytes() if path.is_file() else b"")
             for root in (self.directory, self.home)
             for path in sorted(root.rglob("*"))
-            if path.suffix != ".lock" and ".coverage" not in path.name
+            if path.suffix != ".lock" and ".coverage" not in path.name and not _belongs_to_trail(path)
         }
+
+
+def _belongs_to_trail(path: Path) -> bool:
+    return (
+        path.name in ("audit.jsonl", ".local")
+        or path.parts[-2:] == (".local", "state")
+        or (path.is_dir() and path.parts[-3:-1] == (".local", "state"))
+    )
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .settings import AppSettings
 
 CONNECT_TIMEOUT_SECONDS = 5
+_REFUSED_LOGIN = "password authentication failed"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS accounts (
@@ -198,30 +199,40 @@ class DatabaseAccounts:
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
-        settings = self._settings
-        try:
-            connection = await psycopg.AsyncConnection.connect(
-                host=settings.database_host,
-                port=settings.database_port,
-                dbname=settings.database_name,
-                user=settings.database_user,
-                password=self._manager.require_secret("DATABASE_PASSWORD"),
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                application_name="cctv-face-detection",
-            )
-        except psycopg.OperationalError as error:
-            raise DatabaseError(explain_connection_error(error, settings)) from None
+        connection = await self._open()
         try:
             async with connection:
                 yield connection
         except psycopg.Error as error:
             raise DatabaseError(f"PostgreSQL answers: {_first_line(error)}") from None
 
+    async def _open(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        """While a password is being rotated, the database may still have the earlier one."""
+        settings = self._settings
+        self._manager.require_secret("DATABASE_PASSWORD")
+        refusal = ""
+        for password in self._manager.versions("DATABASE_PASSWORD"):
+            try:
+                return await psycopg.AsyncConnection.connect(
+                    host=settings.database_host,
+                    port=settings.database_port,
+                    dbname=settings.database_name,
+                    user=settings.database_user,
+                    password=password,
+                    connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                    application_name="cctv-face-detection",
+                )
+            except psycopg.OperationalError as error:
+                refusal = refusal or explain_connection_error(error, settings)
+                if _REFUSED_LOGIN not in str(error):
+                    break
+        raise DatabaseError(refusal)
+
 
 def explain_connection_error(error: psycopg.OperationalError, settings: AppSettings) -> str:
     """Why PostgreSQL cannot be reached, and what to do about it."""
     where = f"{settings.database_host}:{settings.database_port}"
-    if "password authentication failed" in str(error):
+    if _REFUSED_LOGIN in str(error):
         return (
             f"PostgreSQL at {where} refuses DATABASE_PASSWORD for the role {settings.database_user}. A database that "
             "exists keeps the password it was first made with. To give it the password from the store, without losing "

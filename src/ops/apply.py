@@ -17,6 +17,7 @@ from src.utils.secrets.snapshot import utc_now
 
 from .dotenv import quote, write_dotenv
 from .interrupts import deferred_interrupts
+from .settings_lines import file_settings, remote_settings, settings_heading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,23 +51,6 @@ class FileTarget:
     forget_key_file: bool
     revision: str
     start_over: bool = False
-
-
-# What a later run, the other scripts and the application need to find a store on a server. None of it is secret.
-CONNECTION_SETTINGS = {
-    SecretsBackend.AWS: (
-        *("AWS_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_CA_BUNDLE"),
-        "SECRETS_AWS_SECRET_ID",
-    ),
-    SecretsBackend.VAULT: (
-        *("VAULT_ADDR", "VAULT_NAMESPACE", "VAULT_CACERT", "VAULT_MOUNT_POINT", "VAULT_SECRET_PATH"),
-        *("VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_SECRET_ID_FILE"),
-    ),
-    SecretsBackend.AZURE: (
-        *("AZURE_KEYVAULT_URL", "AZURE_KEYVAULT_VERIFY_CHALLENGE", "AZURE_AUTHORITY_HOST", "REQUESTS_CA_BUNDLE"),
-        *("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_CERTIFICATE_PATH"),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -129,7 +113,7 @@ def apply_to_file(deployment: Deployment, plan: Plan, target: FileTarget) -> Rep
         remove_stale_temporaries(filter(None, (target.path, f"{target.path}.sum", target.key_file)))
         if target.key_is_new:
             assert target.key_file is not None
-            _write_key_file(target.key_file, target.master_key, undo)
+            write_key_file(target.key_file, target.master_key, undo)
             written.append(target.key_file)
         check()
         _make_directories(os.path.dirname(target.path), undo)
@@ -139,7 +123,7 @@ def apply_to_file(deployment: Deployment, plan: Plan, target: FileTarget) -> Rep
         written.append(target.path)
         check()
         _write_settings(
-            deployment.settings_file, _file_settings(deployment, target), _settings_heading(deployment), undo
+            deployment.settings_file, _file_settings(deployment, target), settings_heading(deployment), undo
         )
         written.append(deployment.settings_file)
         check()
@@ -194,7 +178,7 @@ def apply_to_remote(
         for credential in target.credentials:
             _write_credential(credential, undo)
         _write_settings(
-            deployment.settings_file, _remote_settings(deployment, target), _settings_heading(deployment), undo
+            deployment.settings_file, _remote_settings(deployment, target), settings_heading(deployment), undo
         )
         check()
         backend = deployment.open_store(target.backend)
@@ -217,7 +201,12 @@ def check_dotenv_values(plan: Plan) -> None:
         quote(planned.spec.name, planned.value)
 
 
-def _write_key_file(path: str, master_key: MasterKey, undo: ExitStack) -> None:
+def write_key_file(path: str, master_key: MasterKey, undo: ExitStack) -> None:
+    """Write a master key to a file that must not be there yet.
+
+    Raises:
+        StoreError: It could not be written.
+    """
     _make_directories(os.path.dirname(os.path.abspath(path)), undo)
     replace_file(path, f"{master_key.text()}\n".encode(), mode=KEY_FILE_MODE, must_not_exist=True)
     undo.callback(_remove, path)
@@ -256,16 +245,15 @@ def _write_settings(path: str, lines: dict[str, str | None], heading: str, undo:
 
 
 def _file_settings(deployment: Deployment, target: FileTarget) -> dict[str, str | None]:
-    lines: dict[str, str | None] = {
-        "SECRETS_BACKEND": SecretsBackend.FILE.value,
-        "SECRETS_FILE_PATH": _relative(target.path, deployment.project_directory),
-        "SECRETS_MASTER_KEY_ID": target.master_key.ids[0],
-    }
-    if target.key_file is not None:
-        lines["SECRETS_MASTER_KEY_FILE"] = os.path.abspath(target.key_file)
-    elif target.forget_key_file:
+    lines = file_settings(deployment, target.path, target.master_key, target.key_file)
+    if target.key_file is None and target.forget_key_file:
         lines["SECRETS_MASTER_KEY_FILE"] = None
     return lines
+
+
+def _remote_settings(deployment: Deployment, target: RemoteTarget) -> dict[str, str | None]:
+    lines = remote_settings(deployment, target.backend)
+    return lines | {f"{credential.setting}_FILE": credential.path for credential in target.credentials}
 
 
 def _write_credential(credential: Credential, undo: ExitStack) -> None:
@@ -274,19 +262,6 @@ def _write_credential(credential: Credential, undo: ExitStack) -> None:
     before = _read_file(path)
     replace_file(path, f"{credential.value}\n".encode(), mode=KEY_FILE_MODE)
     undo.callback(_restore, path, before, KEY_FILE_MODE, _read_file(path))
-
-
-def _remote_settings(deployment: Deployment, target: RemoteTarget) -> dict[str, str | None]:
-    variables = deployment.variables()
-    lines: dict[str, str | None] = {"SECRETS_BACKEND": target.backend.value}
-    for name in CONNECTION_SETTINGS[target.backend]:
-        if variables.get(name) or name in deployment.answers:
-            lines[name] = variables.get(name) or None
-    return lines | {f"{credential.setting}_FILE": credential.path for credential in target.credentials}
-
-
-def _settings_heading(deployment: Deployment) -> str:
-    return f"# Settings of {deployment.catalog.application} ({deployment.environment}). No secret belongs in here.\n"
 
 
 def _verify(deployment: Deployment, plan: Plan, target: FileTarget) -> None:
@@ -335,8 +310,3 @@ def _remove_directory(path: str) -> None:
     # Not empty: somebody else has put something there meanwhile.
     with contextlib.suppress(OSError):
         os.rmdir(path)
-
-
-def _relative(path: str, directory: str) -> str:
-    relative = os.path.relpath(path, directory)
-    return path if relative.startswith("..") else relative

@@ -116,6 +116,23 @@ class Deployment:
         return os.path.join(base, self.catalog.slug)
 
     @property
+    def state_directory(self) -> str:
+        """Where the audit trail and the journals are, outside of the project."""
+        base = self.environ.get("XDG_STATE_HOME") or os.path.join(self._home(), ".local", "state")
+        return os.path.join(base, self.catalog.slug)
+
+    @property
+    def docker_directory(self) -> str:
+        """Where the Docker secrets of this deployment are."""
+        said = read_dotenv(self.compose_file).get("SECRETS_DIR") or self.default_docker_directory
+        return os.path.join(self.project_directory, os.path.expanduser(said))
+
+    @property
+    def command_flag(self) -> str:
+        """What the commands in messages need so that they name this deployment."""
+        return "" if self.is_production else f" --environment {self.environment}"
+
+    @property
     def default_docker_directory(self) -> str:
         """Where the Docker secrets go, relative to the project."""
         return "secrets" if self.is_production else f"secrets/{self.environment}"

@@ -87,7 +87,7 @@ def render_files(catalog: Catalog, snapshot: Snapshot, *, only_services: bool = 
         if only_services and set(spec.consumers) <= {"app"}:
             continue
         files.append(SecretFile(spec.docker_file, (values[spec.name] or "").encode()))
-        if spec.previous_file is not None:
+        if spec.previous_file is not None and not only_services:  # only the app accepts earlier values
             files.append(SecretFile(spec.previous_file, _render_previous(spec, snapshot)))
     return files
 
@@ -103,6 +103,17 @@ def find_differences(files: list[SecretFile], target: Target) -> list[str]:
             differences.append(f"{file.name}: {fault}")
     differences += [f"{name}: nothing needs it; --prune removes it" for name in find_extra(files, target.directory)]
     return differences
+
+
+def content_state(file: SecretFile, directory: str) -> str:
+    """How a file compares with what it has to hold: ``in step``, ``stale``, ``missing`` or ``unreadable``."""
+    path = os.path.join(directory, file.name)
+    if not os.path.lexists(path):
+        return "missing"
+    try:
+        return "in step" if _read(path) == file.content else "stale"
+    except StoreError:
+        return "unreadable"
 
 
 def find_extra(files: list[SecretFile], directory: str) -> list[str]:

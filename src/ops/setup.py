@@ -35,6 +35,7 @@ from .apply import (
     apply_to_remote,
     check_dotenv_values,
 )
+from .audit import recorded
 from .deployment import is_environment_file
 from .dotenv import read_dotenv
 from .importer import parse_import
@@ -241,7 +242,13 @@ def plan_setup(deployment: Deployment, store: Store, choices: Choices) -> Plan:
 def apply_setup(
     deployment: Deployment, store: Store, plan: Plan, progress: Callable[[str], None] | None = None
 ) -> Report:
-    """Write the plan to the store. See :mod:`.apply`."""
+    """Write the plan to the store, and put it down in the audit trail. See :mod:`.apply`."""
+    names = [planned.spec.name for planned in plan.written]
+    with recorded(deployment, "set up", names, store.place or store.backend.title):
+        return _apply(deployment, store, plan, progress)
+
+
+def _apply(deployment: Deployment, store: Store, plan: Plan, progress: Callable[[str], None] | None) -> Report:
     if store.backend is SecretsBackend.FILE:
         return apply_to_file(deployment, plan, make_target(deployment, store))
     if store.backend is SecretsBackend.ENV:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from src.utils.secrets.catalog import Catalog, SecretSpec
+
 LOWEST_SCORE = 3  # of 4: more than 10^8 guesses
 SHORTEST_PASSWORD = 12
+SHORTEST_GENERATED = 16
+_PLACEHOLDER = re.compile(
+    r"change[-_ ]?me|replace[-_ ]?me|your[-_ ].*|placeholder|example|secret|password|todo|dummy|test|xxx+|\*+"
+    r"|<.*>|\$\{.*\}",
+    re.IGNORECASE,
+)
 _JUDGED_CHARACTERS = 72  # zxcvbn's own limit; its time grows fast with the length
 
 
@@ -31,3 +40,22 @@ def weakness(password: str, known_words: Sequence[str] = ()) -> str | None:
     feedback = judged["feedback"]
     advice = [feedback["warning"], *feedback["suggestions"]]
     return "It is too easy to guess. " + " ".join(f"{text.rstrip('.')}." for text in advice if text)
+
+
+def fault_of(spec: SecretSpec, value: str, catalog: Catalog) -> str | None:
+    """What is wrong with a value that is in a store, in a few words; ``None`` when it is strong.
+
+    What only its provider can issue is not judged, but for placeholders.
+    """
+    if _PLACEHOLDER.fullmatch(value):
+        return "a placeholder"
+    if spec.input == "ask":
+        return None
+    if spec.input == "generate_or_ask":
+        return "weak" if weakness(value, [catalog.application, catalog.slug]) else None
+    if len(value) < min(SHORTEST_GENERATED, spec.length or SHORTEST_GENERATED):
+        return f"short, {len(value)} characters"
+    # A generated value of full length has no need of the slow judgement.
+    if spec.length is not None and len(value) >= spec.length and len(set(value)) > SHORTEST_GENERATED:
+        return None
+    return "weak" if weakness(value) else None

@@ -130,7 +130,7 @@ def test_the_mode_is_remembered_until_it_is_changed(stack: Checkout) -> None:
     assert len(list((stack.directory / "secrets").iterdir())) == 2
     try:
         stack.run("scripts/generate_docker_secrets.sh", "--no-cloud")
-        assert len(list((stack.directory / "secrets").iterdir())) == 14
+        assert len(list((stack.directory / "secrets").iterdir())) == 15
         assert "COMPOSE_FILE" not in dotenv_values(stack.directory / ".env")
     finally:
         stack.run("scripts/generate_docker_secrets.sh", "--cloud", "--prune")

@@ -211,6 +211,11 @@ def test_refused_at_each_step_nothing_has_changed_and_one_error_says_why(
             # The lock library sets its file's mode once more after making it with that mode, and can do without.
             assert stored_value(project) == NEW
             continue
+        if done.returncode == 0:
+            # The audit trail comes when everything else is done.
+            assert done.stderr.startswith("warning: the audit trail"), where
+            assert "env" in command.arguments or stored_value(project) == NEW, where
+            continue
         assert done.returncode == 1, f"{where}: exit code {done.returncode}\n{done.stderr}"
         assert done.stderr.startswith("error: "), f"{where}: {done.stderr}"
         assert done.stderr.count("error: ") == 1, where

@@ -40,7 +40,7 @@ STEPS = ["_make_directories", "_save", "write_dotenv", "_verify"]
 
 @pytest.mark.parametrize(
     ("existing", "step"),
-    [(False, "_write_key_file"), *[(existing, step) for existing in (False, True) for step in STEPS]],
+    [(False, "write_key_file"), *[(existing, step) for existing in (False, True) for step in STEPS]],
 )
 def test_an_interrupt_at_any_step_of_the_encrypted_file_undoes_all_of_them(
     existing: bool, step: str, project: Project, monkeypatch: pytest.MonkeyPatch

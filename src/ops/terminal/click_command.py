@@ -21,7 +21,11 @@ def run_click(command: click.Command) -> int:
     return run_command(lambda: _invoke(command))
 
 
-def deployment_options(function: Callable[..., None]) -> Callable[..., None]:
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def deployment_options(function: Callable[..., object]) -> Callable[..., object]:
     """The options that say which deployment of which project; the command gets it as ``deployment``."""
 
     @click.option("--environment", default=PRODUCTION, metavar="NAME", help="One deployment beside another.")
@@ -31,11 +35,11 @@ def deployment_options(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def wrapper(
         *, environment: str, env_file: str | None, project_directory: str, catalog: str | None, **options: Any
-    ) -> None:
+    ) -> object:
         deployment = Deployment.locate(
             project_directory=project_directory, environment=environment, catalog=catalog, env_file=env_file
         )
-        function(deployment=deployment, **options)
+        return function(deployment=deployment, **options)
 
     return wrapper
 

@@ -62,7 +62,7 @@ class Screen:
             (planned.spec.name, planned.origin.value, str(len(planned.value)) if planned.value else "-")
             for planned in plan.secrets
         ]
-        self._table(("Secret", "Origin", "Length"), rows)
+        self.table(("Secret", "Origin", "Length"), rows)
         if plan.unknown_names:
             self.say(f"Not in the catalogue, kept as they are: {', '.join(plan.unknown_names)}")
 
@@ -85,11 +85,18 @@ class Screen:
         self._console.print(f"[bold]{escape(label)}[/bold]")
         self._console.print(f"  {escape(value)}", soft_wrap=True)
 
-    def _table(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    def table(self, headings: Sequence[str], rows: Iterable[Sequence[str]], *, last: str = "right") -> None:
+        """Rows under headings.
+
+        Args:
+            headings: One for each column.
+            rows: Their cells.
+            last: How the last column is aligned.
+        """
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in headings[:-1]:
             table.add_column(heading, overflow="fold")
-        table.add_column(headings[-1], justify="right")
+        table.add_column(headings[-1], justify="right" if last == "right" else "left", overflow="fold")
         for row in rows:
             table.add_row(*map(escape, row))
         self._console.print(table)

@@ -18,13 +18,22 @@ class Change:
         value: The new value; ``None`` removes the secret and its earlier values.
         previous_valid_until: Until when the value that it replaces is still accepted, ISO 8601 in UTC (``...Z``);
             ``None`` means until it is removed by hand, and a time not in the future means: not at all.
+        history: When it changed and its earlier values, as another store knows them; takes the place of what this
+            store knows.
     """
 
-    __slots__ = ("previous_valid_until", "value")
+    __slots__ = ("history", "previous_valid_until", "value")
 
-    def __init__(self, value: str | None, *, previous_valid_until: str | None = "") -> None:
+    def __init__(
+        self,
+        value: str | None,
+        *,
+        previous_valid_until: str | None = "",
+        history: SecretMetadata | None = None,
+    ) -> None:
         self.value = value
         self.previous_valid_until = previous_valid_until
+        self.history = history
 
     def __repr__(self) -> str:
         return "<Change: removed>" if self.value is None else f"<Change: {len(self.value)} characters>"
@@ -51,10 +60,13 @@ def apply_changes(
             continue
         check_value(name, change.value)
         current = values.get(name)
+        if change.history is not None:
+            values[name], metadata[name] = change.value, change.history
+            continue
         if current == change.value:
             continue
         known = metadata.get(name) or SecretMetadata()
-        earlier = [entry for entry in known.previous if entry.is_valid(now)]
+        earlier = [entry for entry in known.previous if entry.is_valid(now) and entry.value != change.value]
         if current is not None:
             valid_until = now if change.previous_valid_until == "" else change.previous_valid_until
             earlier.insert(0, PreviousValue(current, now, valid_until))

@@ -51,6 +51,21 @@ class MasterKey:
 
         return [hashlib.sha256(_KEY_ID_LABEL + key.encode()).hexdigest()[:8] for key in self._keys]
 
+    def first(self) -> MasterKey:
+        """The key that encrypts, alone."""
+        return MasterKey(self._keys[:1], self.source)
+
+    def older(self) -> MasterKey:
+        """The keys that only decrypt."""
+        return MasterKey(self._keys[1:], self.source)
+
+    def with_older(self, older: MasterKey) -> MasterKey:
+        """This key to encrypt with, and ``older`` to decrypt with, too."""
+        return MasterKey(self._keys + older._keys, self.source)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
     def text(self) -> str:
         """The keys as ``SECRETS_MASTER_KEY`` takes them. Only for writing a key file, or showing it once."""
         return ",".join(self._keys)

@@ -214,7 +214,7 @@ class AzureBackend:
         tags = dict(known.tags) if isinstance(known, _StoredMetadata) else {}
         current = known.version if isinstance(known, _StoredMetadata) else ""
         for number, entry in enumerate(metadata.previous, 1):
-            version = entry.version if isinstance(entry, _StoredValue) else current
+            version = self._version_of(encoded, entry, before.values.get(name), current)
             tags[_PREVIOUS_TAG.format(number)] = f"{version} {entry.replaced_at} {entry.valid_until or 'removed'}"
         try:
             secret = self._call(f"writing {name}", self._client.set_secret, encoded, value, tags=tags)
@@ -223,6 +223,15 @@ class AzureBackend:
         stored = self._call(f"reading {name}", self._client.get_secret, encoded, secret.properties.version)
         if stored.value != value:
             raise StoreError(f"{name} reads back differently from {self.describe()}", hint="Run this again")
+
+    def _version_of(self, encoded: str, entry: PreviousValue, present: str | None, current: str) -> str:
+        """The version that holds an earlier value; one that comes from another store gets a version of its own."""
+        if isinstance(entry, _StoredValue):
+            return entry.version
+        if entry.value == present:
+            return current
+        secret = self._call(f"writing {decode_name(encoded)}", self._client.set_secret, encoded, entry.value)
+        return secret.properties.version or ""
 
     def _call(self, action: str, method: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
         """Make a request; when the service throttles, wait as it says, up to 5 s, and ask again."""

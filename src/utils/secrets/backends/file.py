@@ -50,14 +50,23 @@ class FileBackend:
         master_key: Opens and writes it.
         expected_key_id: Name of the key that the file was last written with, if known
             (``SECRETS_MASTER_KEY_ID``); makes errors more precise.
+        reread_key: Gives the key anew, when the file does not open with the one at hand: it may have been rotated.
     """
 
     live = False
     empty_revision = NO_FILE
 
-    def __init__(self, path: str, master_key: MasterKey, *, expected_key_id: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        master_key: MasterKey,
+        *,
+        expected_key_id: str | None = None,
+        reread_key: Callable[[], MasterKey] | None = None,
+    ) -> None:
         self.path = path
         self._master_key = master_key
+        self._reread_key = reread_key
         self._expected_key_id = expected_key_id
         self._loaded: tuple[tuple[int, ...], Snapshot] | None = None
 
@@ -68,10 +77,7 @@ class FileBackend:
             return self._loaded[1]
         token = read_encrypted_file(self.path)
         if token is None:
-            raise StoreEmptyError(
-                f"The secrets file {self.path} does not exist",
-                hint="Run `make secrets` to make one, or set SECRETS_FILE_PATH to where it is",
-            )
+            raise self._missing()
         snapshot = self._open(token)
         # Looked at before it was read: a file that was replaced in between differs the next time.
         self._loaded = (signature, snapshot)
@@ -96,9 +102,10 @@ class FileBackend:
                 )
             current = self._open(token) if token is not None else Snapshot({}, revision=NO_FILE)
             values, metadata = apply_changes(current, changes)
-            if token is not None and values == current.values:
+            content = _encode(values, metadata)
+            if token is not None and content == _encode(current.values, current.metadata):
                 return current
-            fresh = self._master_key.fernet().encrypt(_encode(values, metadata))
+            fresh = self._master_key.fernet().encrypt(content)
             if len(fresh) > MAX_FILE_BYTES:
                 raise StoreError(
                     f"The secrets would make {self.path} larger than 16 MiB",
@@ -114,6 +121,23 @@ class FileBackend:
             if progress:
                 progress(name)
         return written
+
+    def reencrypt(self) -> None:
+        """Encrypt the file anew with the first of the master keys; any of them opens it. The content stays as it is.
+
+        Raises:
+            StoreError: It cannot be read or written. The file is as it was.
+        """
+        with self._locked():
+            token = read_encrypted_file(self.path)
+            if token is None:
+                raise self._missing()
+            before = self._open(token)
+            fresh = self._master_key.fernet().rotate(token.strip())
+            check = FileBackend(self.path, self._master_key.first())._open(fresh)  # noqa: SLF001
+            if check.values != before.values:
+                raise StoreError(f"{self.path} would read back differently", hint="Nothing was written")
+            self._replace(fresh)
 
     def revert(self, *, written: str, before: str) -> None:
         """Take a save back, unless somebody has saved since.
@@ -135,6 +159,12 @@ class FileBackend:
             token = read_encrypted_file(f"{self.path}.bak")
             if token is not None and _revision(token) == before:
                 self._replace(token)
+
+    def _missing(self) -> StoreEmptyError:
+        return StoreEmptyError(
+            f"The secrets file {self.path} does not exist",
+            hint="Run `make secrets` to make one, or set SECRETS_FILE_PATH to where it is",
+        )
 
     def _locked(self) -> AbstractContextManager[None]:
         from contextlib import contextmanager
@@ -189,7 +219,11 @@ class FileBackend:
         try:
             text = self._master_key.fernet().decrypt(token.strip())
         except InvalidToken:
-            raise self._decryption_error(token) from None
+            key = self._reread_key() if self._reread_key else self._master_key
+            if key.ids == self._master_key.ids:
+                raise self._decryption_error(token) from None
+            self._master_key = key
+            return self._open(token)
         return self._decode(text, _revision(token))
 
     def _decryption_error(self, token: bytes) -> StoreError:
@@ -286,6 +320,7 @@ def open_backend(settings: Settings) -> FileBackend:
         settings.file_path,
         load_master_key(settings.environ),
         expected_key_id=settings.environ.get("SECRETS_MASTER_KEY_ID") or None,
+        reread_key=lambda: load_master_key(settings.environ),
     )
 
 

@@ -1,0 +1,204 @@
+"""Brings the servers behind the application in step with their passwords: ``python -m src.app.credentials WHAT``.
+
+Run inside the application's container, where they can be reached. Standard input is JSON: ``{"passwords": [...]}``, the
+wanted one first, then those that the server may still have. Standard output is one word: what was done. Every action
+may be repeated, and leaves alone what is already as it should be.
+
+``database``
+    gives the role the wanted password. libpq makes the SCRAM verifier here, so the password itself reaches neither
+    the server nor its log.
+``redis-accept``
+    lets Redis accept the wanted password beside the ones it has.
+``redis-only``
+    lets Redis accept the wanted password only.
+``login``
+    logs in to the application itself, with ``username`` from standard input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.errors import SecretsError
+
+from .settings import AppSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import psycopg
+    import redis
+
+TIMEOUT_SECONDS = 10
+LOGIN_ATTEMPTS = 30  # the account follows a moment after the start
+
+
+class CredentialsError(Exception):
+    """It cannot be done. The text says why, and holds no secret."""
+
+
+def change_database_password(settings: AppSettings, passwords: Sequence[str]) -> str:
+    """Give the role the first of ``passwords``, signing in with any of them.
+
+    Raises:
+        CredentialsError: None of them is accepted, or the server does not answer.
+    """
+    connection, used = _database_connection(settings, passwords)
+    with connection:
+        if used == passwords[0]:
+            return "unchanged"
+        from psycopg import sql
+
+        verifier = connection.pgconn.encrypt_password(
+            passwords[0].encode(), settings.database_user.encode(), b"scram-sha-256"
+        )
+        statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+            sql.Identifier(settings.database_user), sql.Literal(verifier.decode())
+        )
+        connection.execute(statement)
+    connection.close()
+    check, _ = _database_connection(settings, passwords[:1])
+    check.close()
+    return "changed"
+
+
+def accept_redis_password(settings: AppSettings, passwords: Sequence[str]) -> str:
+    """Add the first of ``passwords`` to those that Redis accepts, as its hash, which is all that Redis keeps.
+
+    https://redis.io/docs/latest/commands/acl-setuser/
+
+    Raises:
+        CredentialsError: None of them is accepted, or the server does not answer.
+    """
+    client, used = _redis_client(settings, passwords)
+    with client:
+        if used == passwords[0]:
+            return "unchanged"
+        client.acl_setuser("default", enabled=True, hashed_passwords=[f"+{_redis_hash(passwords[0])}"])
+    _redis_client(settings, passwords[:1])[0].close()
+    return "changed"
+
+
+def accept_only_redis_password(settings: AppSettings, passwords: Sequence[str]) -> str:
+    """Let Redis accept the first of ``passwords`` and no other. Connections that are open stay so.
+
+    Raises:
+        CredentialsError: It is not accepted now, or the server does not answer.
+    """
+    client, _ = _redis_client(settings, passwords[:1])
+    with client:
+        client.acl_setuser(
+            "default", enabled=True, reset_passwords=True, hashed_passwords=[f"+{_redis_hash(passwords[0])}"]
+        )
+    _redis_client(settings, passwords[:1])[0].close()
+    return "changed"
+
+
+def log_in(settings: AppSettings, username: str, password: str) -> str:
+    """Log in to the application, as a person would.
+
+    Raises:
+        CredentialsError: It refuses, also after a while.
+    """
+    body = json.dumps({"username": username, "password": password}).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{settings.port}/login", data=body, headers={"Content-Type": "application/json"}
+    )
+    status = 0
+    for _ in range(LOGIN_ATTEMPTS):
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - its own address
+                return "accepted" if answer.status == 200 else "refused"  # noqa: PLR2004
+        except urllib.error.HTTPError as error:
+            status = error.code
+            if status == 429:  # noqa: PLR2004 - more tries would only make it longer
+                break
+        except OSError:
+            status = 0
+        time.sleep(1)
+    raise CredentialsError(f"the application does not let {username} in (answer {status})")
+
+
+def _database_connection(
+    settings: AppSettings, passwords: Sequence[str]
+) -> tuple[psycopg.Connection[tuple[object, ...]], str]:
+    import psycopg
+
+    for password in passwords:
+        try:
+            connection = psycopg.connect(
+                host=settings.database_host,
+                port=settings.database_port,
+                dbname=settings.database_name,
+                user=settings.database_user,
+                password=password,
+                connect_timeout=TIMEOUT_SECONDS,
+                autocommit=True,
+            )
+        except psycopg.OperationalError as error:
+            if "password authentication failed" not in str(error):
+                reason = str(error).strip().splitlines()[0]
+                raise CredentialsError(f"PostgreSQL cannot be reached: {reason}") from None
+        else:
+            return connection, password
+    raise CredentialsError(f"PostgreSQL accepts none of the passwords that are known for {settings.database_user}")
+
+
+def _redis_client(settings: AppSettings, passwords: Sequence[str]) -> tuple[redis.Redis, str]:
+    import redis
+
+    for password in passwords:
+        client = redis.Redis(
+            host=settings.redis_host or "", port=settings.redis_port, password=password, socket_timeout=TIMEOUT_SECONDS
+        )
+        try:
+            client.ping()
+        except redis.AuthenticationError:
+            client.close()
+        except (redis.RedisError, OSError) as error:
+            raise CredentialsError(f"Redis cannot be reached: {type(error).__name__}") from None
+        else:
+            return client, password
+    raise CredentialsError("Redis accepts none of the passwords that are known")
+
+
+def _redis_hash(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do one of the actions; returns the exit code."""
+    given = json.load(sys.stdin)
+    try:
+        done = _run(arguments[0], [str(password) for password in given["passwords"]], str(given.get("username")))
+    except (CredentialsError, SecretsError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    except Exception as error:  # noqa: BLE001 - its text may hold a password
+        print(f"unexpected {type(error).__name__}", file=sys.stderr)  # noqa: T201
+        return 1
+    print(done)  # noqa: T201
+    return 0
+
+
+def _run(action: str, passwords: Sequence[str], username: str) -> str:
+    settings = AppSettings.from_environment()
+    if action == "database":
+        return change_database_password(settings, passwords)
+    if action == "redis-accept":
+        return accept_redis_password(settings, passwords)
+    if action == "redis-only":
+        return accept_only_redis_password(settings, passwords)
+    if action == "login":
+        return log_in(settings, username, passwords[0])
+    raise CredentialsError(f"{action!r} is not something this program does")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

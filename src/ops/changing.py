@@ -1,0 +1,138 @@
+"""Changing single secrets of a store, each change read back and put down in the audit trail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.changes import Change
+from src.utils.secrets.errors import ConfigurationError, InvalidSecretError, SecretNotFoundError, StoreError
+from src.utils.secrets.snapshot import utc_after
+
+from .audit import recorded
+from .plan import GRACE_SECONDS
+from .setup import weakness_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from src.utils.secrets.backends.base import Backend
+    from src.utils.secrets.catalog import SecretSpec
+    from src.utils.secrets.snapshot import Snapshot
+
+    from .deployment import Deployment
+
+
+def find_spec(deployment: Deployment, name: str) -> SecretSpec:
+    """The secret called ``name``.
+
+    Raises:
+        ConfigurationError: The catalogue has none; the hint suggests one that is written alike.
+    """
+    import difflib
+
+    spec = deployment.catalog.find(name)
+    if spec is not None:
+        return spec
+    alike = difflib.get_close_matches(name.upper(), deployment.catalog.names, n=1)
+    raise ConfigurationError(
+        f"{name} is not in {deployment.shown(deployment.catalog.path)}",
+        hint=f"Did you mean {alike[0]}?" if alike else f"Known names: {', '.join(deployment.catalog.names)}",
+    )
+
+
+def check_new_value(deployment: Deployment, spec: SecretSpec, value: str) -> None:
+    """Refuse a weak value where people choose one of their own.
+
+    Raises:
+        InvalidSecretError: It is weak.
+    """
+    fault = weakness_of(spec, value, deployment)
+    if fault:
+        raise InvalidSecretError(f"The new value of {spec.name} is weak. {fault}", hint="Choose another one")
+
+
+def previous_valid_until(spec: SecretSpec, grace_seconds: float = GRACE_SECONDS) -> str | None:
+    """Until when the value that a new one replaces is accepted. See :class:`Change`."""
+    if spec.previous_values == "kept":
+        return None
+    return utc_after(grace_seconds) if spec.previous_values == "grace" else ""
+
+
+def save_values(
+    deployment: Deployment,
+    store: Backend,
+    values: Mapping[str, str],
+    *,
+    command: str,
+    expected_revision: str | None = None,
+    grace_seconds: float = GRACE_SECONDS,
+    progress: Callable[[str], None] | None = None,
+) -> Snapshot:
+    """Store new values, and read them back.
+
+    Args:
+        deployment: Whose secrets.
+        store: Where they are.
+        values: The new values by name.
+        command: For the audit trail.
+        expected_revision: See :meth:`Backend.save`.
+        grace_seconds: How long earlier values of secrets with a grace time are accepted.
+        progress: See :meth:`Backend.save`.
+
+    Raises:
+        SecretsError: It failed; the store is as it was.
+    """
+    changes = {}
+    for name, value in values.items():
+        spec = deployment.catalog.find(name)
+        changes[name] = Change(value, previous_valid_until=previous_valid_until(spec, grace_seconds) if spec else "")
+    with recorded(deployment, command, values, store.describe()):
+        stored = store.save(changes, expected_revision=expected_revision, progress=progress)
+        different = [name for name, value in values.items() if stored.values.get(name) != value]
+        if different:
+            raise StoreError(
+                f"{', '.join(different)} reads back differently from {store.describe()}", hint="Run this again"
+            )
+    return stored
+
+
+def remove_secret(deployment: Deployment, store: Backend, name: str) -> None:
+    """Take an optional secret, and its earlier values, out of the store.
+
+    Raises:
+        InvalidSecretError: It is required, or its feature needs it.
+        SecretNotFoundError: It is not there.
+    """
+    spec = find_spec(deployment, name)
+    snapshot = store.load()
+    if snapshot.values.get(name) is None:
+        raise SecretNotFoundError(f"{name} is not set in {store.describe()}", hint="Nothing has to be removed")
+    if spec.required:
+        raise InvalidSecretError(f"{name} is required and cannot be removed", hint="Give it another value instead")
+    assert spec.feature is not None
+    names = [member.name for member in deployment.catalog.of_feature(spec.feature) if member.name in snapshot.values]
+    with recorded(deployment, "remove", names, store.describe()):
+        store.save({member: Change(None) for member in names}, expected_revision=snapshot.revision)
+
+
+def roll_back(deployment: Deployment, store: Backend, name: str) -> None:
+    """Bring back the value that ``name`` had before; the present one becomes its previous value.
+
+    Raises:
+        SecretNotFoundError: The store keeps no earlier value of it.
+    """
+    spec = find_spec(deployment, name)
+    snapshot = store.load()
+    metadata = snapshot.metadata.get(name)
+    if snapshot.values.get(name) is None or not metadata or not metadata.previous:
+        raise SecretNotFoundError(
+            f"{store.describe()} keeps no earlier value of {name}",
+            hint=f"See what it keeps: ./scripts/manage_secrets.py history {name}{deployment.command_flag}",
+        )
+    save_values(
+        deployment,
+        store,
+        {spec.name: metadata.previous[0].value},
+        command="rollback",
+        expected_revision=snapshot.revision,
+    )

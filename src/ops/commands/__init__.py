@@ -1,0 +1,1 @@
+"""The commands of ``manage_secrets.py``, each imported when it is called."""

@@ -1,0 +1,116 @@
+"""``status`` and ``doctor``: how things are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from src.ops.status import read_status
+from src.ops.stores import load_if_any, open_writable_store
+from src.ops.terminal.click_command import deployment_options, json_option
+from src.ops.terminal.report import FAILED
+from src.ops.terminal.screen import Screen
+
+if TYPE_CHECKING:
+    from src.ops.deployment import Deployment
+    from src.ops.status import SecretStatus
+
+
+@click.command("status")
+@click.option("--strict", is_flag=True, help="Exit code 1 when something is missing, overdue, weak or out of step.")
+@click.option("--audit", is_flag=True, help="Show the trail of changes, and check that nothing in it was altered.")
+@json_option
+@deployment_options
+def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deployment) -> int:
+    """Show each secret: set or missing, age, strength, whether its Docker file is in step. No value is shown.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py status
+      ./scripts/manage_secrets.py status --strict --json   # for cron and CI
+      ./scripts/manage_secrets.py status --audit
+    """
+    if audit:
+        return _show_trail(deployment, as_json=as_json)
+    deployment.require_set_up()
+    store = open_writable_store(deployment)
+    rows = read_status(deployment, load_if_any(store))
+    if as_json:
+        secrets = [dataclasses.asdict(row) | {"overdue": row.is_overdue} for row in rows]
+        click.echo(json.dumps({"store": store.describe(), "secrets": secrets}, indent=2))
+    else:
+        _show_status(Screen(), deployment, store.describe(), rows)
+    return FAILED if strict and any(row.needs_attention for row in rows) else 0
+
+
+def _show_status(screen: Screen, deployment: Deployment, place: str, rows: list[SecretStatus]) -> None:
+    screen.say(f"{deployment.catalog.application} ({deployment.environment}): {place}", "")
+    cells = [
+        (
+            row.name,
+            row.state,
+            _age(row),
+            row.fault or ("-" if row.state != "set" else "strong"),
+            row.docker,
+            _grace(row),
+        )
+        for row in rows
+    ]
+    screen.table(("Secret", "State", "Age", "Strength", "Docker file", "In grace"), cells)
+    missing = [row.name for row in rows if row.state == "missing"]
+    due = [row.name for row in rows if row.is_overdue]
+    stale = [row.name for row in rows if row.docker in ("stale", "missing")]
+    screen.say("")
+    flag = deployment.command_flag
+    if missing:
+        screen.warn(f"Missing: {', '.join(missing)}. Next: {deployment.wizard_command()}")
+    if due:
+        screen.warn(f"Due for rotation: {', '.join(due)}. Next: ./scripts/manage_secrets.py rotate --due{flag}")
+    if stale:
+        screen.warn(f"Docker files not in step: {', '.join(stale)}. Next: ./scripts/generate_docker_secrets.sh{flag}")
+    if not (missing or due or stale):
+        screen.done("Everything that is required is there, and nothing is due.")
+
+
+def _show_trail(deployment: Deployment, *, as_json: bool) -> int:
+    from src.ops.audit import read_trail
+
+    trail = read_trail(deployment)
+    if as_json:
+        click.echo(json.dumps({"path": trail.path, "entries": trail.entries, "faults": trail.faults}, indent=2))
+        return FAILED if trail.faults else 0
+    screen = Screen()
+    screen.say(trail.path, "")
+    headings = ("Time", "Person", "Command", "Secrets", "Result")
+    cells = [
+        (
+            str(entry.get("time")),
+            f"{entry.get('person')}@{entry.get('host')}",
+            str(entry.get("command")),
+            ", ".join(map(str, entry.get("names", []))),
+            str(entry.get("result")),
+        )
+        for entry in trail.entries
+    ]
+    screen.table(headings, cells, last="left")
+    for fault in trail.faults:
+        screen.warn(fault)
+    if not trail.faults:
+        screen.done("Each line follows the one before it. (Whoever may write the file could have written all of it.)")
+    return FAILED if trail.faults else 0
+
+
+def _age(row: SecretStatus) -> str:
+    if row.state != "set":
+        return "-"
+    if row.age_days is None:
+        return "unknown"
+    of = f" of {row.rotation_days}" if row.rotation_days is not None else ""
+    return f"{row.age_days}{of} days{', due' if row.is_overdue else ''}"
+
+
+def _grace(row: SecretStatus) -> str:
+    return str(row.in_grace) if row.in_grace else "-"

@@ -1,0 +1,211 @@
+"""``rotate`` and ``rotate-master-key``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from src.ops.changing import check_new_value, find_spec
+from src.ops.status import read_status
+from src.ops.stores import open_writable_store
+from src.ops.terminal.ask import confirm_or_stop
+from src.ops.terminal.click_command import deployment_options, yes_option
+from src.ops.terminal.screen import Screen
+from src.utils.secrets.changes import check_value
+from src.utils.secrets.settings import read_value_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from src.ops.deployment import Deployment
+    from src.ops.rotate import Rotation
+    from src.utils.secrets.catalog import SecretSpec
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Duration(click.ParamType[float]):
+    """``90s``, ``30m``, ``24h`` or ``7d``, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See :class:`click.ParamType`."""
+        found = re.fullmatch(r"(\d{1,6})([smhd])", str(value))
+        if found is None:
+            self.fail(f"{value!r} is not a time; write 90s, 30m, 24h or 7d", param, ctx)
+        return float(int(found[1]) * _UNITS[found[2]])
+
+
+@click.command("rotate")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--due", is_flag=True, help="Those that are older than their rotation period.")
+@click.option("--all", "everything", is_flag=True, help="All that have a rotation period.")
+@click.option("--grace", type=Duration(), default="24h", show_default=True, help="How long signing keys stay accepted.")
+@click.option("--set-file", multiple=True, metavar="NAME=PATH", help="The new value of one of them is in a file.")
+@click.option("--store-only", is_flag=True, help="Change the store and the Docker files; leave running services alone.")
+@click.option("--dry-run", is_flag=True, help="Show the plan; change nothing.")
+@yes_option
+@deployment_options
+def rotate_command(
+    names: tuple[str, ...],
+    due: bool,
+    everything: bool,
+    grace: float,
+    set_file: tuple[str, ...],
+    store_only: bool,
+    dry_run: bool,
+    yes: bool,
+    deployment: Deployment,
+) -> None:
+    """Give secrets new values, in the store and in everything that uses them, while the stack runs.
+
+    After an interruption, run it again without names: it finishes what was begun.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py rotate JWT_SECRET_KEY
+      ./scripts/manage_secrets.py rotate --all --dry-run
+      ./scripts/manage_secrets.py rotate --due --yes         # for cron
+    """
+    from src.ops.rotate import Rotator
+
+    deployment.require_set_up()
+    screen = Screen()
+    rotator = Rotator(deployment, screen.done, store_only=store_only)
+    unfinished = rotator.unfinished()
+    if unfinished:
+        screen.warn(f"An earlier rotation was interrupted: {', '.join(unfinished)}")
+        if dry_run:
+            screen.say("Dry run: nothing was changed.")
+            return
+        confirm_or_stop("Finish it now?", yes=yes)
+        rotator.finish()
+        screen.done("Everything is in step with the store again.")
+        return
+    if [bool(names), due, everything].count(True) != 1:
+        raise click.UsageError("Say which: names, --due or --all")
+    wanted = [find_spec(deployment, name) for name in names] or _choose(deployment, due=due)
+    if not wanted:
+        screen.done("Nothing is due.")
+        return
+    given = _read_given(deployment, wanted, set_file, ask=bool(names) or not yes)
+    rotation = rotator.plan([spec.name for spec in wanted], given, grace)
+    _show_plan(screen, rotation)
+    if dry_run or not rotation.steps:
+        screen.say("Nothing was changed.")
+        return
+    confirm_or_stop("Rotate them now?", yes=yes)
+    rotator.run(rotation)
+    screen.done(f"Rotated: {', '.join(rotation.names)}")
+    _show_result(screen, deployment, rotation)
+
+
+@click.command("rotate-master-key")
+@click.option("--forget", is_flag=True, help="Remove the old keys that earlier rotations kept.")
+@yes_option
+@deployment_options
+def rotate_master_key_command(forget: bool, yes: bool, deployment: Deployment) -> None:
+    """Encrypt the encrypted file under a new master key, with no moment at which a reader cannot open it.
+
+    The old key is kept beside the new one until --forget, for backups of the old file.
+    """
+    from src.ops.master_key_rotation import (
+        forget_old_keys,
+        old_key_files,
+        plan_master_key_rotation,
+        rotate_master_key,
+    )
+
+    deployment.require_set_up()
+    rotation = plan_master_key_rotation(deployment)
+    screen = Screen()
+    if forget:
+        kept = old_key_files(rotation.key_file) if rotation.key_file else []
+        if not kept:
+            screen.done("No old key is kept.")
+            return
+        screen.say(*(f"Old key: {deployment.shown(path)}" for path in kept))
+        confirm_or_stop("Remove them for good, and the .bak file that only they open?", yes=yes, default=False)
+        for path in forget_old_keys(deployment, rotation):
+            screen.done(f"Removed {deployment.shown(path)}")
+        return
+    screen.say(f"Secrets:    {deployment.shown(rotation.path)}")
+    if rotation.key_file:
+        screen.say(f"Master key: {deployment.shown(rotation.key_file)}")
+    if rotation.is_resumed:
+        screen.warn("The key file holds two keys: an earlier run was interrupted. This one finishes it.")
+    confirm_or_stop("Encrypt it under the new key now?", yes=yes)
+    old_file = rotate_master_key(deployment, rotation)
+    screen.done("Encrypted under the new key, and read back with that key alone.")
+    if old_file is None:
+        screen.say("Now put the new key alone where the master key comes from.")
+        return
+    screen.say(f"The old key is kept in {deployment.shown(old_file)}, for copies of the old file.")
+    screen.commands(
+        "When you need it no more:",
+        [f"./scripts/manage_secrets.py rotate-master-key --forget{deployment.command_flag}"],
+    )
+    screen.say("", "Keep a copy of the new master key away from this machine.")
+
+
+def _choose(deployment: Deployment, *, due: bool) -> list[SecretSpec]:
+    rows = {row.name: row for row in read_status(deployment, open_writable_store(deployment).load())}
+    return [
+        spec
+        for spec in deployment.catalog.secrets
+        if spec.rotation_days is not None and rows[spec.name].state == "set" and (rows[spec.name].is_overdue or not due)
+    ]
+
+
+def _read_given(
+    deployment: Deployment, specs: Sequence[SecretSpec], set_file: Sequence[str], *, ask: bool
+) -> dict[str, str]:
+    """Values that cannot be generated: from files, or typed; Enter leaves one out."""
+    given = {}
+    for text in set_file:
+        name, separator, path = text.partition("=")
+        if not separator or name not in [spec.name for spec in specs]:
+            raise click.BadParameter(f"{text!r} is not NAME=PATH of a secret that is rotated", param_hint="--set-file")
+        given[name] = read_value_file(path, f"--set-file {name}")
+    can_ask = ask and sys.stdin.isatty() and sys.stdout.isatty()
+    for spec in specs:
+        if spec.name in given or spec.generated or not can_ask:
+            continue
+        from src.ops.terminal.prompts import ask_secret
+
+        value = ask_secret(f"{spec.description} ({spec.name}), the new one; Enter leaves it as it is:")
+        if value:
+            given[spec.name] = value
+    for spec in specs:
+        if spec.name in given:
+            check_value(spec.name, given[spec.name])
+            check_new_value(deployment, spec, given[spec.name])
+    return given
+
+
+def _show_plan(screen: Screen, rotation: Rotation) -> None:
+    rows = [(step.spec.name, ", ".join(step.spec.consumers), step.consequence) for step in rotation.steps]
+    screen.table(("Secret", "Used by", "What happens"), rows, last="left")
+    for name, reason in rotation.skipped.items():
+        screen.warn(f"Left as it is: {name}: {reason}")
+    if rotation.is_live and rotation.steps:
+        screen.say("", "The app restarts once; requests fail for that moment only.")
+
+
+def _show_result(screen: Screen, deployment: Deployment, rotation: Rotation) -> None:
+    for step in rotation.steps:
+        if step.spec.input != "generate_or_ask":
+            continue
+        if screen.is_terminal:
+            screen.show_once(f"{step.spec.description} ({step.spec.name}), shown only now:", step.value)
+        else:
+            command = f"./scripts/manage_secrets.py get {step.spec.name} --show{deployment.command_flag}"
+            screen.commands(f"{step.spec.description}, to see it on a terminal:", [command])
+    for name in rotation.skipped:
+        screen.warn(f"Still as it was: {name}")
+    if not rotation.is_live:
+        screen.commands("Next:", [f"./scripts/generate_docker_secrets.sh{deployment.command_flag}"])

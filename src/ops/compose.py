@@ -1,0 +1,139 @@
+"""The running stack, through Docker Compose."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+from src.utils.secrets.errors import SecretsError
+from src.utils.secrets.settings import PROJECT_DIRECTORY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .deployment import Deployment
+
+COMPOSE_FILE = "docker-compose.yml"
+READY_SECONDS = 120
+COMMAND_SECONDS = 300
+
+
+class StackError(SecretsError):
+    """The stack does not do what it was asked for."""
+
+
+class Stack:
+    """The containers of one deployment.
+
+    Args:
+        deployment: Whose.
+    """
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        own = os.path.join(deployment.project_directory, "scripts", "compose.sh")
+        self._script = own if os.path.exists(own) else os.path.join(PROJECT_DIRECTORY, "scripts", "compose.sh")
+
+    def services(self) -> dict[str, dict[str, Any]]:
+        """What Compose says of each container that there is, by service; none without Docker or a Compose file.
+
+        Raises:
+            StackError: There is a Compose file, and Docker, but they do not answer.
+        """
+        if not shutil.which("docker") and not shutil.which("docker-compose"):
+            return {}
+        if not os.path.isfile(os.path.join(self._deployment.project_directory, COMPOSE_FILE)):
+            return {}
+        done = self._compose("ps", "--all", "--format", "json")
+        if done.returncode:
+            raise StackError(
+                f"Docker Compose does not say what is running: {_last_line(done.stderr)}",
+                hint="Check Docker: docker info\nIf the stack does not run on this machine: --store-only",
+            )
+        lines = done.stdout.strip().splitlines()
+        # One object in each line; Compose before 2.21 printed one list.
+        rows = json.loads(done.stdout) if done.stdout.startswith("[") else [json.loads(line) for line in lines]
+        return {row["Service"]: row for row in rows}
+
+    def running(self) -> set[str]:
+        """The services that run now."""
+        return {name for name, row in self.services().items() if row.get("State") == "running"}
+
+    def execute(self, service: str, command: Sequence[str], standard_input: str) -> str:
+        """Run a command in a container.
+
+        Args:
+            service: Which.
+            command: What.
+            standard_input: What it reads; the place for secrets.
+
+        Returns:
+            What it printed.
+
+        Raises:
+            StackError: It failed.
+        """
+        done = self._compose("exec", "-T", service, *command, standard_input=standard_input)
+        if done.returncode:
+            raise StackError(
+                f"{' '.join(command[-1:])} failed in the container of {service}: {_last_line(done.stderr)}",
+                hint=f"See what it logs: docker-compose logs {service}",
+            )
+        return done.stdout.strip()
+
+    def restart(self, service: str) -> None:
+        """Restart a service, and wait until it is healthy.
+
+        Raises:
+            StackError: It does not come back.
+        """
+        done = self._compose("restart", service)
+        if done.returncode:
+            raise StackError(
+                f"{service} was not restarted: {_last_line(done.stderr)}", hint=f"docker-compose logs {service}"
+            )
+        self.wait_until_healthy(service)
+
+    def wait_until_healthy(self, service: str) -> None:
+        """Wait for a service's health check.
+
+        Raises:
+            StackError: It is not healthy after two minutes.
+        """
+        deadline = time.monotonic() + READY_SECONDS
+        while self.services().get(service, {}).get("Health") != "healthy":
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{service} is not healthy {READY_SECONDS} s after its restart",
+                    hint=f"See what it logs: docker-compose logs {service}",
+                )
+            time.sleep(0.5)
+
+    def _compose(self, *arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
+        directory = self._deployment.project_directory
+        flags = ["--project-directory", directory]
+        if os.path.exists(self._deployment.compose_file):
+            flags += ["--env-file", self._deployment.compose_file]
+        try:
+            return subprocess.run(
+                [self._script, *flags, *arguments],
+                cwd=directory,
+                input=standard_input,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=COMMAND_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise StackError(
+                f"Docker Compose has not answered for {COMMAND_SECONDS} s", hint="Check Docker: docker info"
+            ) from None
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "it says nothing"

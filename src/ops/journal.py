@@ -1,0 +1,58 @@
+"""What a command of several steps has begun, so that the next run can finish it. Names and steps, never a value."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries, replace_file
+from src.utils.secrets.errors import StoreError
+
+if TYPE_CHECKING:
+    from .deployment import Deployment
+
+
+class Journal:
+    """The journal of one command in one deployment.
+
+    Args:
+        deployment: Whose.
+        command: ``rotate``, ``migrate``, ...
+    """
+
+    def __init__(self, deployment: Deployment, command: str) -> None:
+        name = f"{command}-{deployment.environment}.json"
+        self.path = os.path.join(deployment.state_directory, name)
+        self._project = deployment.project_directory
+
+    def read(self) -> dict[str, Any] | None:
+        """What an earlier run has begun and not finished, for this project; ``None`` when nothing is open.
+
+        Raises:
+            StoreError: The journal cannot be understood.
+        """
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                content = json.load(file)
+            open_one = content if content["project"] == self._project else None
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise StoreError(
+                f"The journal {self.path} cannot be read",
+                hint=f"Look at it, then remove it: rm {self.path}\nIt holds no secret; it says what was begun",
+            ) from None
+        return open_one
+
+    def write(self, **content: Any) -> None:
+        """Put down what is begun, on the disk before anything else happens."""
+        make_private_directory(os.path.dirname(self.path))
+        remove_stale_temporaries([self.path])
+        replace_file(self.path, json.dumps({"project": self._project} | content).encode(), mode=0o600)
+
+    def clear(self) -> None:
+        """Everything is done."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)

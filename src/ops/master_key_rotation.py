@@ -1,0 +1,147 @@
+"""A new master key for the encrypted file, with no moment at which a reader cannot open it.
+
+First the key file holds both keys, the new one first; then the file is encrypted anew; then the key file holds the new
+key alone. A reader that still has the old key reads the key file again when the secrets do not open. After a crash the
+key file shows how far it came: running the command again goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
+from src.utils.secrets.backends.file import FileBackend
+from src.utils.secrets.errors import ConfigurationError, MasterKeyError
+from src.utils.secrets.masterkey import generate_master_key, load_master_key, read_master_key_file
+from src.utils.secrets.settings import MASTER_KEY_FAMILY, SecretsBackend, credentials_directory_key
+
+from .apply import KEY_FILE_MODE
+from .audit import recorded
+from .dotenv import write_dotenv
+from .interrupts import deferred_interrupts
+
+if TYPE_CHECKING:
+    from src.utils.secrets.masterkey import MasterKey
+
+    from .deployment import Deployment
+
+
+@dataclass(frozen=True)
+class MasterKeyRotation:
+    """What a rotation would do.
+
+    Attributes:
+        path: The encrypted file.
+        key_file: The file with its key; ``None`` when the key comes from elsewhere and already is the new one.
+        is_resumed: Whether an earlier run was stopped in the middle.
+    """
+
+    path: str
+    key_file: str | None
+    is_resumed: bool
+
+
+def plan_master_key_rotation(deployment: Deployment) -> MasterKeyRotation:
+    """Look at what is there.
+
+    Raises:
+        ConfigurationError: The store in use is not an encrypted file.
+        MasterKeyError: The key comes from a place that cannot be written from here; the hint says what to do.
+        SecretsError: The file does not open.
+    """
+    settings = deployment.settings()
+    if settings.backend is not SecretsBackend.FILE:
+        raise ConfigurationError(
+            f"{settings.backend.title} has no master key; only the encrypted file has one",
+            hint="The server encrypts what it keeps: see its own documentation for rotating its keys",
+        )
+    key = load_master_key(settings.environ)
+    FileBackend(settings.file_path, key).load()
+    key_file = settings.environ.get("SECRETS_MASTER_KEY_FILE") or None
+    if key_file is not None:
+        return MasterKeyRotation(settings.file_path, os.path.expanduser(key_file), is_resumed=len(key) > 1)
+    if len(key) > 1:
+        return MasterKeyRotation(settings.file_path, None, is_resumed=False)
+    where = next((name for name in MASTER_KEY_FAMILY if settings.environ.get(name)), "")
+    source = where or credentials_directory_key(settings.environ) or "the environment"
+    raise MasterKeyError(
+        f"The master key comes from {source}, which cannot be written from here",
+        hint="Make a new key: python3 -c 'import secrets; print(secrets.token_urlsafe(32) + \"=\")'\n"
+        "Put NEW,OLD there (the new key, a comma, the old one) and restart what reads it\n"
+        "Run this command again: it encrypts the file with the new key\n"
+        "Then put NEW there alone",
+    )
+
+
+def rotate_master_key(deployment: Deployment, rotation: MasterKeyRotation) -> str | None:
+    """Carry the rotation out.
+
+    Returns:
+        Where the old key is kept; ``None`` when the key comes from elsewhere.
+
+    Raises:
+        SecretsError: A step failed. Both keys are still accepted, and running this again goes on.
+    """
+    with (
+        deferred_interrupts() as check,
+        recorded(deployment, "rotate-master-key", [], f"the encrypted file {rotation.path}"),
+    ):
+        check()
+        if rotation.key_file is None:
+            FileBackend(rotation.path, load_master_key(deployment.settings().environ)).reencrypt()
+            return None
+        return _rotate_in_file(deployment, rotation.path, rotation.key_file)
+
+
+def old_key_files(key_file: str) -> list[str]:
+    """The keys that earlier rotations kept, beside ``key_file``."""
+    directory, name = os.path.split(os.path.abspath(key_file))
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(
+            os.path.join(directory, entry) for entry in os.listdir(directory) if entry.startswith(f"{name}.old-")
+        )
+    return []
+
+
+def forget_old_keys(deployment: Deployment, rotation: MasterKeyRotation) -> list[str]:
+    """Remove the kept old keys, and the backup of the file, which only they open.
+
+    Returns:
+        The files removed.
+    """
+    assert rotation.key_file is not None
+    removed = []
+    with recorded(deployment, "rotate-master-key --forget", [], f"the encrypted file {rotation.path}"):
+        old = old_key_files(rotation.key_file)
+        for path in [*old, f"{rotation.path}.bak"] if old else []:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+                removed.append(path)
+    return removed
+
+
+def _rotate_in_file(deployment: Deployment, path: str, key_file: str) -> str:
+    remove_stale_temporaries([key_file])
+    keys = read_master_key_file(key_file, "The master key file")
+    if len(keys) == 1:
+        old = keys
+        keys = generate_master_key(key_file).with_older(old)
+        _write_key(key_file, keys)
+    old_file = f"{key_file}.old-{keys.ids[-1]}"
+    if not os.path.exists(old_file):
+        _write_key(old_file, keys.older())
+    FileBackend(path, keys).reencrypt()
+    write_dotenv(deployment.settings_file, {"SECRETS_MASTER_KEY_ID": keys.ids[0]})
+    alone = keys.first()
+    FileBackend(path, alone, expected_key_id=alone.ids[0]).load()
+    _write_key(key_file, alone)
+    return old_file
+
+
+def _write_key(path: str, key: MasterKey) -> None:
+    status = os.stat(path) if os.path.exists(path) else None
+    owner = (status.st_uid, status.st_gid) if status else None
+    replace_file(path, f"{key.text()}\n".encode(), mode=KEY_FILE_MODE, owner=owner)

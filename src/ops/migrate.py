@@ -1,0 +1,235 @@
+"""Moving the secrets from one store to another.
+
+The order of things makes a crash harmless: the target first, read back and compared; then the settings, so that the
+source stays in use until everything is in the target; the source is emptied last, and only when that is asked for. To
+go on after a crash is to run the same command again: what is in the target already is not written again.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.atomicfile import make_private_directory
+from src.utils.secrets.backends.file import FileBackend
+from src.utils.secrets.changes import Change
+from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreError
+from src.utils.secrets.masterkey import load_master_key
+from src.utils.secrets.settings import SecretsBackend
+
+from .apply import write_key_file
+from .audit import recorded
+from .dotenv import quote, write_dotenv
+from .fingerprint import compare
+from .interrupts import deferred_interrupts
+from .settings_lines import file_settings, remote_settings, settings_heading
+from .setup import KeyChoice, choose_key
+from .stores import load_if_any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from src.utils.secrets.backends.base import Backend
+    from src.utils.secrets.snapshot import Snapshot
+
+    from .deployment import Deployment
+    from .references import StoreReference
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What moving would do.
+
+    Attributes:
+        source: Where the secrets are.
+        target: Where they go.
+        source_store: The source, opened.
+        target_store: The target, opened.
+        source_snapshot: What the source holds.
+        target_snapshot: What the target holds; empty when nothing is there.
+        states: For each name: ``new``, ``same``, ``differs``, or ``only there``.
+        key: For an encrypted file: its key.
+    """
+
+    source: StoreReference
+    target: StoreReference
+    source_store: Backend
+    target_store: Backend
+    source_snapshot: Snapshot
+    target_snapshot: Snapshot
+    states: dict[str, str]
+    key: KeyChoice | None = None
+
+    @property
+    def written(self) -> list[str]:
+        """The names whose value has to be written."""
+        return [name for name, state in self.states.items() if state in ("new", "differs")]
+
+    @property
+    def differing(self) -> list[str]:
+        """The names that have another value in the target."""
+        return [name for name, state in self.states.items() if state == "differs"]
+
+
+def plan_migration(source: StoreReference, target: StoreReference) -> Migration:
+    """Look at both stores; nothing is written.
+
+    Raises:
+        SecretsError: One cannot be read, the source holds nothing, both are the same place, or the target cannot hold
+            a value.
+    """
+    _refuse_outranked(target)
+    source_store = source.open()
+    source_snapshot = source_store.load()
+    if not source_snapshot.values:
+        raise StoreEmptyError(f"{source_store.describe()} holds no secrets", hint="Check --from")
+    target, key = _with_key(target)
+    target_store = _open_target(target, key)
+    if target_store.describe() == source_store.describe():
+        raise ConfigurationError(
+            f"Both are the same place: {source_store.describe()}", hint="Give --from or --to a place: file:PATH, ..."
+        )
+    target_snapshot = load_if_any(target_store)
+    if target.backend is SecretsBackend.ENV:
+        for name, value in source_snapshot.values.items():
+            quote(name, value)
+    said = {"only left": "new", "only right": "only there"}
+    found = compare(source_snapshot.values, target_snapshot.values)
+    states = {name: said.get(state, state) for name, state in found.items()}
+    return Migration(source, target, source_store, target_store, source_snapshot, target_snapshot, states, key)
+
+
+def migrate(deployment: Deployment, migration: Migration, progress: Callable[[str], None] | None = None) -> None:
+    """Copy, read back, compare, and make the target the store in use.
+
+    Args:
+        deployment: Whose secrets.
+        migration: What :func:`plan_migration` found.
+        progress: Called with the name of each secret once it is stored.
+
+    Raises:
+        SecretsError: It failed. The source is as it was and still the store in use; running this again goes on.
+    """
+    names = list(migration.source_snapshot.values)
+    store = f"{migration.source_store.describe()} -> {migration.target_store.describe()}"
+    with deferred_interrupts() as check, recorded(deployment, "migrate", names, store):
+        check()
+        changes = {name: _copy(migration, name) for name in names if _must_copy(migration, name)}
+        with ExitStack() as undo:
+            if migration.key is not None and migration.key.is_new and migration.key.file is not None:
+                write_key_file(migration.key.file, migration.key.key, undo)
+            if isinstance(migration.target_store, FileBackend):
+                make_private_directory(os.path.dirname(migration.target_store.path))
+            if changes:
+                migration.target_store.save(
+                    changes, expected_revision=migration.target_snapshot.revision, progress=progress
+                )
+            undo.pop_all()
+        _compare(migration)
+        switch(deployment, migration.target)
+
+
+def delete_source(deployment: Deployment, migration: Migration) -> None:
+    """Take what was copied out of the source.
+
+    Raises:
+        SecretsError: Source and target differ by now, or the source cannot be written. Nothing is lost: the target
+            has everything.
+    """
+    names = list(migration.source_snapshot.values)
+    _compare(migration)
+    with recorded(deployment, "migrate --delete-source", names, migration.source_store.describe()):
+        if isinstance(migration.source_store, FileBackend):
+            path = migration.source_store.path
+            for suffix in ("", ".sum", ".bak"):
+                if os.path.exists(path + suffix):
+                    os.unlink(path + suffix)
+            return
+        migration.source_store.save(
+            {name: Change(None) for name in names}, expected_revision=migration.source_snapshot.revision
+        )
+
+
+def switch(deployment: Deployment, target: StoreReference) -> None:
+    """Make ``target`` the store in use.
+
+    Raises:
+        SecretsError: The settings file cannot be written; it is as it was.
+    """
+    path = deployment.settings_file
+    if target.backend is SecretsBackend.ENV:
+        write_dotenv(deployment.compose_file, {"SECRETS_BACKEND": SecretsBackend.ENV.value})
+        if path != deployment.compose_file and os.path.exists(path):
+            # The application reads the first of the two that is there.
+            os.rename(path, f"{path}.before-migration")
+        return
+    lines: dict[str, str | None]
+    if target.backend is SecretsBackend.FILE:
+        settings = target.deployment.settings(SecretsBackend.FILE)
+        key = load_master_key(settings.environ)
+        key_file = settings.environ.get("SECRETS_MASTER_KEY_FILE") or None
+        lines = file_settings(deployment, settings.file_path, key, key_file)
+    else:
+        lines = remote_settings(target.deployment, target.backend)
+    write_dotenv(path, lines, heading=settings_heading(deployment))
+
+
+def _refuse_outranked(target: StoreReference) -> None:
+    """What the environment sets outranks the settings file, so it would still name the old store afterwards."""
+    environ = target.deployment.environ
+    wanted = dict(target.deployment.answers)
+    given = environ.get("SECRETS_BACKEND")
+    if given and SecretsBackend.from_name(given) is not target.backend:
+        wanted["SECRETS_BACKEND"] = target.backend.value
+    for name, value in wanted.items():
+        if environ.get(name) and environ[name] != value:
+            raise ConfigurationError(
+                f"{name} is set in this shell and would outrank the new settings",
+                hint=f"unset {name}, and run this again",
+            )
+
+
+def _with_key(target: StoreReference) -> tuple[StoreReference, KeyChoice | None]:
+    """A new encrypted file needs a key: the one that is configured, else a new one in the usual place."""
+    if target.backend is not SecretsBackend.FILE:
+        return target, None
+    key = choose_key(target.deployment, None)
+    if key.file is None or target.deployment.variables().get("SECRETS_MASTER_KEY_FILE"):
+        return target, key
+    answers = dict(target.deployment.answers) | {"SECRETS_MASTER_KEY_FILE": key.file}
+    return replace(target, deployment=replace(target.deployment, answers=answers)), key
+
+
+def _open_target(target: StoreReference, key: KeyChoice | None) -> Backend:
+    if key is None:
+        return target.open()
+    path = target.deployment.settings(SecretsBackend.FILE).file_path
+    return FileBackend(path, key.key)
+
+
+def _must_copy(migration: Migration, name: str) -> bool:
+    if migration.states[name] in ("new", "differs"):
+        return True
+    mine, theirs = migration.source_snapshot.metadata.get(name), migration.target_snapshot.metadata.get(name)
+    kept = [(entry.value, entry.valid_until) for entry in mine.previous] if mine else []
+    there = [(entry.value, entry.valid_until) for entry in theirs.previous] if theirs else []
+    return kept != there and migration.target.backend not in (SecretsBackend.ENV, SecretsBackend.AZURE)
+
+
+def _copy(migration: Migration, name: str) -> Change:
+    history = migration.source_snapshot.metadata.get(name)
+    return Change(migration.source_snapshot.values[name], history=history)
+
+
+def _compare(migration: Migration) -> None:
+    """Read both anew: what the source holds now has to be in the target."""
+    source = migration.source_store.load().values
+    target = migration.target_store.load().values
+    different = [name for name, value in source.items() if target.get(name) != value]
+    if different:
+        raise StoreError(
+            f"{', '.join(different)} reads back differently from {migration.target_store.describe()}",
+            hint="The store in use is still the old one. Run the same command again",
+        )

@@ -1,0 +1,66 @@
+"""Bringing a backup's secrets into the store in use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.changes import Change
+from src.utils.secrets.errors import StoreError
+
+from .audit import recorded
+from .changing import previous_valid_until
+from .fingerprint import compare
+from .stores import load_if_any
+
+if TYPE_CHECKING:
+    from src.utils.secrets.backends.base import Backend
+    from src.utils.secrets.snapshot import Snapshot
+
+    from .backup import Backup
+    from .deployment import Deployment
+
+
+def plan_restore(backup: Backup, present: Snapshot) -> dict[str, str]:
+    """For each name in the backup: ``new``, ``same`` or ``differs``."""
+    states = compare(backup.snapshot.values, present.values)
+    return {name: "new" if state == "only left" else state for name, state in states.items() if state != "only right"}
+
+
+def restore_backup(deployment: Deployment, store: Backend, backup: Backup, *, keep_present: bool) -> list[str]:
+    """Store the backup's values, and read them back.
+
+    A present value that another one replaces becomes its previous value: ``rollback`` brings it back.
+
+    Args:
+        deployment: Whose secrets.
+        store: Where they go.
+        backup: What was read.
+        keep_present: Leave values alone that are there and differ.
+
+    Returns:
+        The names that were written.
+
+    Raises:
+        SecretsError: It failed.
+    """
+    present = load_if_any(store)
+    states = plan_restore(backup, present)
+    wanted = ("new",) if keep_present else ("new", "differs")
+    names = [name for name, state in states.items() if state in wanted]
+    changes = {name: _change(deployment, backup, name, is_new=states[name] == "new") for name in names}
+    if not changes:
+        return []
+    with recorded(deployment, "restore", names, store.describe()):
+        stored = store.save(changes, expected_revision=present.revision)
+        different = [name for name in names if stored.values.get(name) != backup.snapshot.values[name]]
+        if different:
+            raise StoreError(f"{', '.join(different)} reads back differently", hint="Run the same command again")
+    return names
+
+
+def _change(deployment: Deployment, backup: Backup, name: str, *, is_new: bool) -> Change:
+    value = backup.snapshot.values[name]
+    if is_new:
+        return Change(value, history=backup.snapshot.metadata.get(name))
+    spec = deployment.catalog.find(name)
+    return Change(value, previous_valid_until=previous_valid_until(spec) if spec else "")

@@ -1,0 +1,315 @@
+"""Rotating secrets on a running stack.
+
+The store is changed first, in one write; everything else then follows from what it holds, in steps that can be
+repeated. So the journal needs no more than the names: after a crash, the next run goes through the steps again. When a
+step fails, the store gets the earlier values back and the same steps bring everything back in step with them.
+
+At no moment is anybody locked out: Redis accepts both passwords until the application has the new one; the application
+knows both database passwords while the database gets the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreError
+from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
+from src.utils.secrets.snapshot import Snapshot
+
+from .audit import recorded
+from .changing import previous_valid_until, save_values
+from .compose import Stack
+from .generate import generate_value
+from .interrupts import deferred_interrupts
+from .journal import Journal
+from .stores import open_writable_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from src.utils.secrets.backends.base import Backend
+    from src.utils.secrets.catalog import SecretSpec
+
+    from .deployment import Deployment
+
+APP, DATABASE, REDIS = "app", "postgres", "redis"
+COMMAND = "rotate"
+SHORTEST_DATABASE_GRACE_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class RotationStep:
+    """One secret of a rotation.
+
+    Attributes:
+        spec: The secret.
+        value: Its new value.
+        consequence: What happens besides, for people.
+    """
+
+    spec: SecretSpec
+    value: str = field(repr=False)
+    consequence: str
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """What a rotation would do.
+
+    Attributes:
+        steps: The secrets that change.
+        skipped: The names that do not, and why.
+        snapshot: What the store holds now.
+        is_live: Whether the stack is running and is changed with the store.
+        grace_seconds: How long earlier values with a grace time are accepted.
+    """
+
+    steps: tuple[RotationStep, ...]
+    skipped: Mapping[str, str]
+    snapshot: Snapshot
+    is_live: bool
+    grace_seconds: float
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the secrets that change."""
+        return [step.spec.name for step in self.steps]
+
+
+class Rotator:
+    """Rotates the secrets of one deployment.
+
+    Args:
+        deployment: Whose.
+        report: Called with what was done, one line each.
+        store_only: Leave the stack alone.
+    """
+
+    def __init__(self, deployment: Deployment, report: Callable[[str], None], *, store_only: bool = False) -> None:
+        self._deployment = deployment
+        self._report = report
+        self._stack = Stack(deployment)
+        self._journal = Journal(deployment, COMMAND)
+        self._store_only = store_only
+
+    def unfinished(self) -> list[str]:
+        """The names of a rotation that was begun and not finished; empty when there is none."""
+        content = self._journal.read()
+        return [str(name) for name in content["names"]] if content else []
+
+    def plan(self, names: Sequence[str], given: Mapping[str, str], grace_seconds: float) -> Rotation:
+        """Decide what changes.
+
+        Args:
+            names: The secrets to rotate.
+            given: Values that somebody typed, or read from a file.
+            grace_seconds: How long earlier values with a grace time are accepted.
+
+        Raises:
+            ConfigurationError: A secret cannot be rotated now.
+            SecretsError: The store cannot be read.
+        """
+        snapshot = open_writable_store(self._deployment).load()
+        running = self._running()
+        steps, skipped = [], {}
+        for name in names:
+            spec = self._deployment.catalog.find(name)
+            assert spec is not None
+            if name not in snapshot.values:
+                skipped[name] = "it is not set"
+            elif name not in given and not spec.generated:
+                skipped[name] = f"only its provider can issue it: ./scripts/manage_secrets.py rotate {name}"
+            else:
+                value = given.get(name) or generate_value(spec)
+                steps.append(RotationStep(spec, value, _consequence(spec, is_live=APP in running)))
+        specs = [step.spec for step in steps]
+        self._refuse_locking_out(specs, running)
+        if APP in running:
+            self._refuse_without_earlier_values(specs, grace_seconds)
+        return Rotation(tuple(steps), skipped, snapshot, APP in running, grace_seconds)
+
+    def run(self, rotation: Rotation) -> None:
+        """Carry a rotation out.
+
+        Raises:
+            SecretsError: A step failed. What was done has been undone, or the message says that it could not be; then
+                running the command again finishes it.
+            KeyboardInterrupt: Ctrl-C came before anything was changed.
+        """
+        values = {step.spec.name: step.value for step in rotation.steps}
+        before = {name: rotation.snapshot.values[name] for name in values}
+        store = open_writable_store(self._deployment)
+        with deferred_interrupts() as check:
+            check()
+            self._journal.write(names=rotation.names)
+            try:
+                save_values(
+                    self._deployment,
+                    store,
+                    values,
+                    command=COMMAND,
+                    expected_revision=rotation.snapshot.revision,
+                    grace_seconds=rotation.grace_seconds,
+                )
+            except SecretsError:
+                if self._is_unchanged(before):
+                    self._journal.clear()
+                raise
+            self._report(f"{store.describe()} has the new values, read back.")
+            try:
+                self._follow(rotation.names, before)
+            except SecretsError as error:
+                raise self._undo(rotation, store, values, before, error) from None
+            self._journal.clear()
+
+    def finish(self) -> list[str]:
+        """Finish a rotation that was interrupted: bring everything in step with what the store holds.
+
+        Returns:
+            Its names.
+
+        Raises:
+            SecretsError: A step failed; running this again goes on.
+        """
+        names = self.unfinished()
+        store = open_writable_store(self._deployment)
+        with deferred_interrupts() as check, recorded(self._deployment, "rotate (finished)", names, store.describe()):
+            check()
+            self._follow(names, {})
+            self._journal.clear()
+        return names
+
+    def _undo(
+        self,
+        rotation: Rotation,
+        store: Backend,
+        values: Mapping[str, str],
+        before: Mapping[str, str],
+        error: SecretsError,
+    ) -> SecretsError:
+        try:
+            grace = rotation.grace_seconds  # the app has to know both while the database changes back, too
+            save_values(self._deployment, store, before, command="rotate (undone)", grace_seconds=grace)
+            self._follow(rotation.names, values)
+        except SecretsError as second:
+            return StoreError(
+                f"The rotation stopped in the middle: {error} Undoing it did not work either: {second}",
+                hint=f"{second.hint}\nFinish it: ./scripts/manage_secrets.py rotate{self._deployment.command_flag}",
+            )
+        self._journal.clear()
+        return StoreError(
+            f"The rotation failed and was undone; the earlier values are in use: {error}", hint=error.hint
+        )
+
+    def _follow(self, names: Sequence[str], others: Mapping[str, str]) -> None:
+        """Bring everything in step with the store. May be repeated.
+
+        Args:
+            names: The secrets that changed.
+            others: Values that servers may still have besides those that the store remembers.
+        """
+        snapshot = open_writable_store(self._deployment).load()
+        running = self._running()
+        is_live = APP in running
+        if is_live and REDIS in running and "REDIS_PASSWORD" in names:
+            self._tell_app("redis-accept", snapshot, "REDIS_PASSWORD", others)
+            self._report("Redis accepts the new password beside the old one.")
+        if os.path.isdir(self._deployment.docker_directory):
+            self._write_docker_files()
+            self._report(f"{self._deployment.shown(self._deployment.docker_directory)}/ is in step.")
+        if not is_live:
+            return
+        self._stack.restart(APP)
+        self._report("The app has restarted, and is healthy.")
+        if DATABASE in running and "DATABASE_PASSWORD" in names:
+            self._tell_app("database", snapshot, "DATABASE_PASSWORD", others)
+            self._report("The database has the new password; logged in with it.")
+        if REDIS in running and "REDIS_PASSWORD" in names:
+            self._tell_app("redis-only", snapshot, "REDIS_PASSWORD", others)
+            self._report("Redis accepts the new password only.")
+        if "ADMIN_PASSWORD" in names:
+            self._tell_app("login", snapshot, "ADMIN_PASSWORD", others)
+            self._report("The administrator's account has the new password; logged in with it.")
+
+    def _tell_app(self, action: str, snapshot: Snapshot, name: str, others: Mapping[str, str]) -> None:
+        metadata = snapshot.metadata.get(name)
+        earlier = [entry.value for entry in metadata.previous] if metadata else []
+        passwords = list(dict.fromkeys([snapshot.values[name], *earlier, *([others[name]] if name in others else [])]))
+        content = {"passwords": passwords, "username": snapshot.values.get("ADMIN_USERNAME")}
+        self._stack.execute(APP, ["python", "-m", "src.app.credentials", action], json.dumps(content))
+
+    def _write_docker_files(self) -> None:
+        deployment = self._deployment
+        command = [os.path.join(PROJECT_DIRECTORY, "scripts", "generate_docker_secrets.sh")]
+        command += ["--project-directory", deployment.project_directory, "--environment", deployment.environment]
+        command += ["--catalog", deployment.catalog.path]
+        if os.path.exists(deployment.settings_file):
+            command += ["--env-file", deployment.settings_file]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["error: it says nothing"]
+            raise StoreError(
+                f"The Docker files were not written: {lines[0].removeprefix('error: ')}",
+                hint="\n".join(line.removeprefix("hint: ") for line in lines[1:]),
+            )
+
+    def _running(self) -> set[str]:
+        return set() if self._store_only else self._stack.running()
+
+    def _refuse_locking_out(self, specs: Sequence[SecretSpec], running: set[str]) -> None:
+        """A database or Redis that is not told would keep its old password."""
+        if self._store_only:
+            return
+        for spec in specs:
+            for service in (DATABASE, REDIS):
+                if service in spec.consumers and not {APP, service} <= running:
+                    raise ConfigurationError(
+                        f"{service} has {spec.name} too and is not running: it would keep the old one",
+                        hint=f"Start the stack first: make up{_make_flag(self._deployment)}\n"
+                        f"Or change the store alone, and {service} yourself: --store-only",
+                    )
+
+    def _refuse_without_earlier_values(self, specs: Sequence[SecretSpec], grace_seconds: float) -> None:
+        """While the database changes, the app has to know both passwords."""
+        for spec in specs:
+            if DATABASE not in spec.consumers:
+                continue
+            if self._deployment.settings().backend is SecretsBackend.ENV:
+                raise ConfigurationError(
+                    f"{spec.name} cannot be rotated on a running stack: a dotenv file keeps no earlier values",
+                    hint="Move to a store that does: ./scripts/manage_secrets.py migrate --to file --apply",
+                )
+            if grace_seconds < SHORTEST_DATABASE_GRACE_SECONDS:
+                raise ConfigurationError(
+                    f"The grace time is too short for {spec.name}: the app needs both values for some minutes",
+                    hint="Give --grace 10m or more, or rotate the others by themselves",
+                )
+
+    def _is_unchanged(self, before: Mapping[str, str]) -> bool:
+        try:
+            values = open_writable_store(self._deployment).load().values
+        except SecretsError:
+            return False
+        return all(values.get(name) == value for name, value in before.items())
+
+
+def _consequence(spec: SecretSpec, *, is_live: bool) -> str:
+    if not is_live:
+        return spec.change_note or "restart what uses it"
+    if DATABASE in spec.consumers:
+        return "the database's role gets it while it runs"
+    if REDIS in spec.consumers:
+        return "Redis accepts both for a moment"
+    if spec.previous_values == "kept":
+        return spec.change_note or "the old value stays until it is removed by hand"
+    if spec.previous_values == "grace":
+        return f"the old value is accepted until {previous_valid_until(spec)}"
+    return spec.change_note or "the old value stops working"
+
+
+def _make_flag(deployment: Deployment) -> str:
+    return "" if deployment.is_production else f" ENVIRONMENT={deployment.environment}"
