@@ -13,7 +13,7 @@ LOCK = $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python
 	--no-emit-index-url --no-emit-find-links $(LOCK_FLAGS)
 SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help install install-dev secrets docker-secrets up down database-password test bench servers lint lint-fix catalog lock
+.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test bench servers lint lint-fix catalog lock
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ up: install ## Start the stack, after checking that its secrets are in step with
 
 down: ## Stop the stack; its data stays
 	@./scripts/compose.sh $(COMPOSE_FLAGS) down
+
+doctor: install ## Look for what is wrong, and what mends it
+	@$(PYTHON) scripts/manage_secrets.py doctor --environment $(ENVIRONMENT)
 
 # psql hashes the password before it sends it, so the server's log never sees it.
 database-password: ## Give the running database the password that is in secrets/

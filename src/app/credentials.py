@@ -11,6 +11,8 @@ may be repeated, and leaves alone what is already as it should be.
     lets Redis accept the wanted password beside the ones it has.
 ``redis-only``
     lets Redis accept the wanted password only.
+``database-check``, ``redis-check``
+    only sign in with the wanted password.
 ``login``
     logs in to the application itself, with ``username`` from standard input.
 """
@@ -195,6 +197,12 @@ def _run(action: str, passwords: Sequence[str], username: str) -> str:
         return accept_redis_password(settings, passwords)
     if action == "redis-only":
         return accept_only_redis_password(settings, passwords)
+    if action == "database-check":
+        _database_connection(settings, passwords[:1])[0].close()
+        return "accepted"
+    if action == "redis-check":
+        _redis_client(settings, passwords[:1])[0].close()
+        return "accepted"
     if action == "login":
         return log_in(settings, username, passwords[0])
     raise CredentialsError(f"{action!r} is not something this program does")

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from src.utils.secrets.errors import SecretsError
@@ -44,9 +45,7 @@ class Stack:
         Raises:
             StackError: There is a Compose file, and Docker, but they do not answer.
         """
-        if not shutil.which("docker") and not shutil.which("docker-compose"):
-            return {}
-        if not os.path.isfile(os.path.join(self._deployment.project_directory, COMPOSE_FILE)):
+        if not self._is_there():
             return {}
         done = self._compose("ps", "--all", "--format", "json")
         if done.returncode:
@@ -58,6 +57,40 @@ class Stack:
         # One object in each line; Compose before 2.21 printed one list.
         rows = json.loads(done.stdout) if done.stdout.startswith("[") else [json.loads(line) for line in lines]
         return {row["Service"]: row for row in rows}
+
+    def configuration(self) -> dict[str, Any]:
+        """The Compose file as Compose understands it; empty without Docker or a Compose file.
+
+        Raises:
+            StackError: Compose does not understand it.
+        """
+        if not self._is_there():
+            return {}
+        done = self._compose("config", "--format", "json")
+        if done.returncode:
+            raise StackError(
+                f"Docker Compose does not understand {COMPOSE_FILE}: {_last_line(done.stderr)}",
+                hint="docker-compose config",
+            )
+        content: dict[str, Any] = json.loads(done.stdout)
+        return content
+
+    def started_at(self, service: str) -> datetime | None:
+        """When a service's container was last started."""
+        identity = self.services().get(service, {}).get("ID")
+        if not identity:
+            return None
+        done = subprocess.run(
+            ["docker", "inspect", "--format", "{{.State.StartedAt}}", identity],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_SECONDS,
+        )
+        try:
+            return datetime.fromisoformat(done.stdout.strip())
+        except ValueError:
+            return None
 
     def running(self) -> set[str]:
         """The services that run now."""
@@ -112,6 +145,10 @@ class Stack:
                     hint=f"See what it logs: docker-compose logs {service}",
                 )
             time.sleep(0.5)
+
+    def _is_there(self) -> bool:
+        has_docker = bool(shutil.which("docker") or shutil.which("docker-compose"))
+        return has_docker and os.path.isfile(os.path.join(self._deployment.project_directory, COMPOSE_FILE))
 
     def _compose(self, *arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
         directory = self._deployment.project_directory

@@ -123,6 +123,14 @@ def test_a_token_that_may_be_renewed_is_renewed(server: Vault, tmp_path: Path) -
         time.sleep(0.7)
 
 
+def test_it_knows_how_long_its_token_lasts(server: Vault, tmp_path: Path) -> None:
+    left = opened(server, tmp_path, VAULT_TOKEN=issue(server, policies=["app"], ttl="2h")).seconds_of_token()
+    assert left is not None
+    assert 7000 < left <= 7200
+    assert opened(server, tmp_path).seconds_of_token() is None  # the root token never ends
+    assert opened(server, tmp_path, **app_role(server)).seconds_of_token() is None  # it signs in again by itself
+
+
 def test_a_token_that_ended_is_read_again_from_its_file(server: Vault, tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(issue(server, policies=["app"]) + "\n")

@@ -306,3 +306,52 @@ def test_a_database_that_does_not_run_is_not_left_behind(stack: Checkout) -> Non
         stack.compose("start", "postgres")
         wait_until_healthy(stack)
     assert json.loads(stack.run("scripts/manage_secrets.py", "status", "--json").stdout)["secrets"]
+
+
+# --- The doctor, on the running stack --------------------------------------------------------------------------------
+
+
+def doctor(stack: Checkout) -> list[str]:
+    done = stack.run("scripts/manage_secrets.py", "doctor", "--json", check=False)
+    return [finding["check"] for finding in json.loads(done.stdout)]
+
+
+def test_the_doctor_is_silent_on_a_healthy_stack(stack: Checkout) -> None:
+    assert doctor(stack) == []
+
+
+def test_the_doctor_sees_an_app_that_has_not_been_restarted(stack: Checkout) -> None:
+    stack.run("scripts/manage_secrets.py", "set", "WEBHOOK_SECRET", "--generate")
+    stack.run("scripts/generate_docker_secrets.sh")
+    assert doctor(stack) == ["stale-containers"]
+    stack.compose("restart", "app")
+    wait_until_healthy(stack)
+    assert doctor(stack) == []
+
+
+def test_the_doctor_sees_servers_with_other_passwords_than_the_store(stack: Checkout) -> None:
+    before = stack.values()
+    rotate(stack, "DATABASE_PASSWORD", "REDIS_PASSWORD", "--store-only")
+    stack.compose("restart", "app")
+    try:
+        assert {"database-password", "redis-password"} <= set(doctor(stack))
+    finally:
+        for name in ("DATABASE_PASSWORD", "REDIS_PASSWORD"):
+            stack.run("scripts/manage_secrets.py", "rollback", name, "--yes")
+        stack.run("scripts/generate_docker_secrets.sh")
+        stack.compose("restart", "app")
+        wait_until_healthy(stack)
+    assert stack.values() == before
+    assert doctor(stack) == []
+
+
+def test_the_doctor_sees_a_service_that_is_not_healthy(stack: Checkout) -> None:
+    stack.compose("stop", "redis")
+    try:
+        deadline = time.monotonic() + 120
+        while "unhealthy" not in doctor(stack):
+            assert time.monotonic() < deadline
+            time.sleep(1)
+    finally:
+        stack.compose("start", "redis")
+        wait_until_healthy(stack)

@@ -46,6 +46,60 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
     return FAILED if strict and any(row.needs_attention for row in rows) else 0
 
 
+@click.command("doctor")
+@click.option("--fix", is_flag=True, help="Mend what can be mended safely.")
+@click.option("--offline", is_flag=True, help="Only what needs neither the store nor the running stack.")
+@click.option("--only", multiple=True, metavar="ID", help="Only this check; may be given again.")
+@click.option("--list", "is_list", is_flag=True, help="List the checks.")
+@json_option
+@deployment_options
+def doctor_command(
+    fix: bool, offline: bool, only: tuple[str, ...], is_list: bool, as_json: bool, deployment: Deployment
+) -> int:
+    """Look for what is wrong or will go wrong, and say what mends it. Exit code 1 when something was found.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py doctor
+      ./scripts/manage_secrets.py doctor --offline --fix
+      ./scripts/manage_secrets.py doctor --only git-history --only gitignore
+    """
+    from src.ops.doctor import CHECKS, examine
+
+    screen = Screen()
+    unknown = [name for name in only if name not in CHECKS]
+    if unknown:
+        raise click.BadParameter(f"no check is called {unknown[0]}; see doctor --list", param_hint="--only")
+    if is_list:
+        rows = [(check.id, check.why, check.needs or "-") for check in CHECKS.values()]
+        screen.table(("Check", "Why", "Needs"), rows, last="left")
+        return 0
+    findings = examine(deployment, offline=offline, only=only)
+    mended = [finding for finding in findings if fix and finding.fix]
+    for finding in mended:
+        assert finding.fix is not None
+        finding.fix()
+    left = [finding for finding in findings if finding not in mended]
+    if as_json:
+        rows_of = [
+            {"check": f.check.id if f.check else "", "finding": f.message, "command": f.command, "mended": f in mended}
+            for f in findings
+        ]
+        click.echo(json.dumps(rows_of, indent=2))
+        return FAILED if left else 0
+    for finding in mended:
+        screen.done(f"mended: {finding.message}")
+    for finding in left:
+        assert finding.check is not None
+        screen.warn(f"{finding.check.id}: {finding.message}")
+        screen.say(f"    {finding.check.why}")
+        screen.command(finding.command)
+    if not left:
+        count = sum(1 for check in CHECKS.values() if not (offline and check.needs) and (not only or check.id in only))
+        screen.done(f"{count} checks, nothing wrong.")
+    return FAILED if left else 0
+
+
 def _show_status(screen: Screen, deployment: Deployment, place: str, rows: list[SecretStatus]) -> None:
     screen.say(f"{deployment.catalog.application} ({deployment.environment}): {place}", "")
     cells = [

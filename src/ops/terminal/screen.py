@@ -49,6 +49,10 @@ class Screen:
         """One thing to take care of."""
         self._console.print(f"[yellow]![/yellow] {escape(text)}")
 
+    def command(self, command: str) -> None:
+        """A command to type, under the line that it belongs to."""
+        self._console.print(f"    [cyan]{escape(command)}[/cyan]", soft_wrap=True)
+
     def commands(self, heading: str, commands: Iterable[str]) -> None:
         """Commands to type; never wrapped, so that they can be copied."""
         self._console.print()

@@ -233,7 +233,7 @@ class FileBackend:
                 f"it was written with key {self._expected_key_id}, and the key from {self._master_key.source} is "
                 f"{self._master_key.ids[0]}"
             )
-        intact = _matches_sum(self.path, token)
+        intact = matches_checksum(self.path, token)
         if intact:
             return self._wrong_key(f"the key from {self._master_key.source} is not the one it was written with")
         if known_key or intact is False:
@@ -352,7 +352,7 @@ def _sum_line(path: str, token: bytes) -> bytes:
     return f"# {len(token)} bytes\n{hashlib.sha256(token).hexdigest()}  {os.path.basename(path)}\n".encode()
 
 
-def _matches_sum(path: str, token: bytes) -> bool | None:
+def matches_checksum(path: str, token: bytes) -> bool | None:
     """Whether the file is the one last written, ``None`` when no checksum says."""
     try:
         with open(f"{path}.sum", "rb") as file:

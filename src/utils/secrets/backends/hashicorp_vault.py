@@ -92,6 +92,11 @@ class Login:
             return
         self._plan_renewal(issued["lease_duration"], renewable=issued["renewable"])
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a new token can be had when this one has ended."""
+        return not read_variable(self._environ, "VAULT_TOKEN") and bool(read_variable(self._environ, "VAULT_ROLE_ID"))
+
     def forget(self) -> None:
         """The token is not accepted any more."""
         self._lifetime_known = False
@@ -177,6 +182,16 @@ class VaultBackend:
             versions=[metadata["data"]["current_version"]],
             mount_point=self._mount_point,
         )
+
+    def seconds_of_token(self) -> float | None:
+        """How long the token is still valid; ``None`` for one that never ends, or that a login replaces by itself.
+
+        https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self
+        """
+        answer = self._call("looking the token up", self._client.auth.token.lookup_self)
+        data = answer["data"]
+        ends = bool(data.get("expire_time")) and not self._login.is_repeatable
+        return float(data.get("ttl") or 0) if ends else None
 
     def describe(self) -> str:
         """Address and path."""

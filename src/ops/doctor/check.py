@@ -1,0 +1,133 @@
+"""What a check is.
+
+A check is a function that yields a :class:`Finding` for each thing that is wrong, and nothing where all is well or
+where there is nothing to look at. It never shows a value, and changes nothing; a finding may bring a ``fix`` that is
+safe to run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from src.ops.compose import Stack
+from src.ops.stores import open_writable_store
+from src.utils.secrets.errors import SecretsError, StoreEmptyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from src.ops.deployment import Deployment
+    from src.utils.secrets.snapshot import Snapshot
+
+    Function = Callable[["Context"], Iterator["Finding"]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        message: What, and where. One line.
+        command: What mends it.
+        fix: Mends it, where that is safe.
+        check: The check that found it.
+    """
+
+    message: str
+    command: str
+    fix: Callable[[], None] | None = field(default=None, compare=False)
+    check: Check | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes:
+        id: Its name on the command line.
+        why: Why it matters. One sentence.
+        needs: ``store`` or ``stack``, when it cannot be made offline.
+        function: Yields what it finds.
+    """
+
+    id: str
+    why: str
+    needs: str | None
+    function: Function
+
+
+CHECKS: dict[str, Check] = {}
+
+
+def check(id: str, why: str, *, needs: str | None = None) -> Callable[[Function], Function]:  # noqa: A002
+    """Make a function a check. See :class:`Check`."""
+
+    def register(function: Function) -> Function:
+        CHECKS[id] = Check(id, why, needs, function)
+        return function
+
+    return register
+
+
+class Context:
+    """What the checks look at, each thing read once.
+
+    Args:
+        deployment: What is examined.
+        offline: Whether the store and the stack are left alone.
+    """
+
+    def __init__(self, deployment: Deployment, *, offline: bool) -> None:
+        self.deployment = deployment
+        self.offline = offline
+        self.catalog = deployment.catalog
+        self.directory = deployment.project_directory
+        self.stack = Stack(deployment)
+
+    @cached_property
+    def _read(self) -> tuple[Snapshot | None, SecretsError | None]:
+        try:
+            return open_writable_store(self.deployment).load(), None
+        except SecretsError as error:
+            return None, error
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What the store holds; ``None`` when it cannot be read, which a check of its own says."""
+        return self._read[0]
+
+    @property
+    def store_error(self) -> SecretsError | None:
+        """Why the store cannot be read."""
+        error = self._read[1]
+        return None if isinstance(error, StoreEmptyError) and not self.deployment.is_set_up else error
+
+    @cached_property
+    def services(self) -> dict[str, dict[str, Any]]:
+        """The containers of the stack; none when there is no Docker."""
+        try:
+            return self.stack.services()
+        except SecretsError:
+            return {}
+
+    def runs(self, service: str) -> bool:
+        """Whether a service runs now."""
+        return self.services.get(service, {}).get("State") == "running"
+
+    def shown(self, path: str) -> str:
+        """See :meth:`Deployment.shown`."""
+        return self.deployment.shown(path)
+
+
+def examine_check(check: Check, context: Context) -> list[Finding]:
+    """What one check finds. A check that cannot look says that in place of a finding of its own."""
+    try:
+        return [Finding(found.message, found.command, found.fix, check) for found in check.function(context)]
+    except SecretsError as error:
+        hint = error.hint.splitlines()[0] if error.hint else ""
+        return [Finding(f"this check could not look: {error}", hint, check=check)]
+    except OSError as error:
+        return [Finding(f"this check could not look: {error.filename}: {error.strerror}", "ls -l", check=check)]

@@ -1,0 +1,128 @@
+"""The Compose file, the Docker files, and the containers that run."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from src.ops.docker import content_state, render_files
+from src.utils.secrets.errors import SecretsError
+
+from .check import Context, Finding, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+APP, DATABASE, REDIS = "app", "postgres", "redis"
+
+
+@check("docker-files", "The containers use these files, not the store.", needs="store")
+def docker_files_are_in_step(context: Context) -> Iterator[Finding]:
+    folder = context.deployment.docker_directory
+    if context.snapshot is None or not os.path.isdir(folder):
+        return
+    try:
+        files = render_files(context.catalog, context.snapshot)
+    except SecretsError:
+        return  # a required secret is missing, which has a check of its own
+    states = {
+        file.name: content_state(file, folder) for file in files if os.path.lexists(os.path.join(folder, file.name))
+    }
+    for name, state in states.items():
+        if state != "in step":
+            command = f"./scripts/generate_docker_secrets.sh{context.deployment.command_flag}"
+            yield Finding(f"{context.shown(os.path.join(folder, name))} is {state}", command)
+
+
+@check("compose-environment", "Whoever may run `docker inspect` can read what stands in environment.", needs="stack")
+def no_secret_is_in_environment(context: Context) -> Iterator[Finding]:
+    for service, content in _services(context).items():
+        for name, value in _environment(content).items():
+            if name in context.catalog.names and value:
+                yield Finding(f"{service} gets {name} in its environment", f"use {name}_FILE in docker-compose.yml")
+
+
+@check("compose-needless", "A container that is broken into gives away every secret that it has.", needs="stack")
+def services_get_only_what_they_need(context: Context) -> Iterator[Finding]:
+    consumers = {spec.mount_name: spec.consumers for spec in context.catalog.secrets}
+    for service, content in _services(context).items():
+        for source in _secrets(content):
+            needed = consumers.get(source)
+            if needed is not None and service not in needed:
+                yield Finding(f"{service} gets {source}, which it does not need", "remove it from docker-compose.yml")
+
+
+@check("compose-missing", "A service without its secret does not start, or starts without protection.", needs="stack")
+def services_get_what_they_need(context: Context) -> Iterator[Finding]:
+    services = _services(context)
+    if APP in services and not any(_environment(services[APP]).get(f"{name}_FILE") for name in context.catalog.names):
+        return  # the app reads a cloud store itself
+    for spec in context.catalog.secrets:
+        for service in spec.consumers:
+            if service in services and spec.mount_name not in _secrets(services[service]):
+                yield Finding(
+                    f"{service} does not get {spec.mount_name}", "add it to its secrets in docker-compose.yml"
+                )
+            elif service == APP and service in services and not _environment(services[APP]).get(f"{spec.name}_FILE"):
+                yield Finding(f"{service} has no {spec.name}_FILE", "add it to its environment in docker-compose.yml")
+
+
+@check("stale-containers", "A container sees a changed file only after its next start.", needs="stack")
+def the_app_has_the_present_secrets(context: Context) -> Iterator[Finding]:
+    folder = context.deployment.docker_directory
+    if not context.runs(APP) or not os.path.isdir(folder):
+        return
+    started = context.stack.started_at(APP)
+    for spec in context.catalog.secrets:
+        path = os.path.join(folder, spec.docker_file)
+        if APP in spec.consumers and os.path.isfile(path):
+            changed = datetime.fromtimestamp(os.stat(path).st_ctime, UTC)
+            if started is not None and changed > started:
+                yield Finding(f"the app started before {context.shown(path)} changed", "docker-compose restart app")
+                return
+
+
+@check("unhealthy", "A service that is not healthy answers nobody.", needs="stack")
+def services_are_healthy(context: Context) -> Iterator[Finding]:
+    for name, row in context.services.items():
+        if row.get("State") == "running" and row.get("Health") == "unhealthy":
+            yield Finding(f"{name} runs and is not healthy", f"docker-compose logs {name}")
+
+
+@check("database-password", "A volume keeps the password that its database was made with.", needs="stack")
+def database_accepts_the_password(context: Context) -> Iterator[Finding]:
+    if context.runs(DATABASE):
+        yield from _try_password(context, "database-check", "DATABASE_PASSWORD", "make database-password")
+
+
+@check("redis-password", "Redis keeps the password that it was started with.", needs="stack")
+def redis_accepts_the_password(context: Context) -> Iterator[Finding]:
+    if context.runs(REDIS):
+        yield from _try_password(context, "redis-check", "REDIS_PASSWORD", "docker-compose restart redis")
+
+
+def _try_password(context: Context, action: str, name: str, command: str) -> Iterator[Finding]:
+    value = context.snapshot.values.get(name) if context.snapshot else None
+    if value is None or not context.runs(APP):
+        return
+    try:
+        content = json.dumps({"passwords": [value]})
+        context.stack.execute(APP, ["python", "-m", "src.app.credentials", action], content)
+    except SecretsError as error:
+        yield Finding(f"{name} of the store is refused: {error}", command)
+
+
+def _services(context: Context) -> dict[str, Any]:
+    configuration = context.stack.configuration()
+    services: dict[str, Any] = configuration.get("services", {})
+    return services
+
+
+def _environment(service: dict[str, Any]) -> dict[str, str]:
+    return {name: value or "" for name, value in (service.get("environment") or {}).items()}
+
+
+def _secrets(service: dict[str, Any]) -> list[str]:
+    return [entry["source"] for entry in service.get("secrets") or []]

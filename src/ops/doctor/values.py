@@ -1,0 +1,216 @@
+"""The store and the values in it."""
+
+from __future__ import annotations
+
+import glob
+import os
+from typing import TYPE_CHECKING
+
+from src.ops.deployment import Deployment, is_environment_file
+from src.ops.fingerprint import fingerprint
+from src.ops.status import age_in_days, read_status
+from src.ops.stores import open_writable_store
+from src.ops.strength import fault_of
+from src.utils.secrets.errors import SecretsError
+from src.utils.secrets.settings import SecretsBackend
+from src.utils.secrets.snapshot import utc_after, utc_now
+
+from .check import Context, Finding, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHORTEST_SHARED = 12
+LEAST_CREDENTIAL_SECONDS = 7 * 24 * 60 * 60
+CLOCK_SECONDS = 300
+MANY_PREVIOUS = 5
+
+
+@check("store", "What cannot be read cannot be used, changed or backed up.", needs="store")
+def store_can_be_read(context: Context) -> Iterator[Finding]:
+    error = context.store_error
+    if error is not None:
+        yield Finding(str(error), error.hint.splitlines()[0] if error.hint else context.deployment.wizard_command())
+
+
+@check("credentials-expiry", "When the credentials end, nothing can be refreshed any more.", needs="store")
+def credentials_last(context: Context) -> Iterator[Finding]:
+    settings = context.deployment.settings()
+    if settings.backend is SecretsBackend.VAULT and context.snapshot is not None:
+        from src.utils.secrets.backends.hashicorp_vault import VaultBackend
+
+        store = open_writable_store(context.deployment)
+        assert isinstance(store, VaultBackend)
+        left = store.seconds_of_token()
+        if left is not None and left < LEAST_CREDENTIAL_SECONDS:
+            yield Finding(
+                f"the Vault token ends in {left / 3600:.1f} hours, and cannot be renewed for long",
+                "vault token renew, or sign in with an AppRole (docs/cloud.md)",
+            )
+    if settings.backend is SecretsBackend.AWS and settings.environ.get("AWS_SESSION_TOKEN"):
+        yield Finding(
+            "AWS is used with a session token, which ends by itself", "use a role or a profile (docs/cloud.md)"
+        )
+
+
+@check("missing", "The application does not start without a required secret.", needs="store")
+def nothing_required_is_missing(context: Context) -> Iterator[Finding]:
+    if context.snapshot is None:
+        return
+    missing = [name for name in context.catalog.required_names if not context.snapshot.values.get(name)]
+    if missing:
+        yield Finding(f"required and not set: {', '.join(missing)}", context.deployment.wizard_command())
+
+
+@check("incomplete-feature", "A feature with half of its secrets does not work.", needs="store")
+def features_are_complete(context: Context) -> Iterator[Finding]:
+    if context.snapshot is None:
+        return
+    for feature in context.catalog.features:
+        names = [spec.name for spec in context.catalog.of_feature(feature)]
+        absent = [name for name in names if not context.snapshot.values.get(name)]
+        if absent and len(absent) < len(names):
+            flag = context.deployment.command_flag
+            yield Finding(
+                f"{feature}: {', '.join(absent)} is not set", f"./scripts/manage_secrets.py set {absent[0]}{flag}"
+            )
+
+
+@check("placeholder", "Everybody knows the values of examples.", needs="store")
+def no_value_is_a_placeholder(context: Context) -> Iterator[Finding]:
+    yield from _faults(context, placeholder=True)
+
+
+@check("weak", "What can be guessed is no secret.", needs="store")
+def no_value_is_weak(context: Context) -> Iterator[Finding]:
+    yield from _faults(context, placeholder=False)
+
+
+@check("reused", "One leak must not open two doors.", needs="store")
+def no_value_is_used_twice(context: Context) -> Iterator[Finding]:
+    if context.snapshot is None:
+        return
+    by_value: dict[str, list[str]] = {}
+    for name in context.catalog.names:
+        value = context.snapshot.values.get(name)
+        if value:
+            by_value.setdefault(fingerprint(value), []).append(name)
+    for names in by_value.values():
+        if len(names) > 1:
+            flag = context.deployment.command_flag
+            yield Finding(
+                f"{' and '.join(names)} have the same value", f"./scripts/manage_secrets.py rotate {names[-1]}{flag}"
+            )
+
+
+@check("shared", "A leak of the staging secrets must not open production.", needs="store")
+def no_value_is_shared_between_environments(context: Context) -> Iterator[Finding]:
+    if context.snapshot is None:
+        return
+    mine = {
+        fingerprint(value): name
+        for name in context.catalog.names
+        if (value := context.snapshot.values.get(name)) and len(value) >= SHORTEST_SHARED
+    }
+    for other in _other_environments(context.deployment):
+        try:
+            theirs = open_writable_store(other).load().values
+        except SecretsError:
+            continue  # its own doctor says why
+        same = [
+            mine[mark]
+            for name in other.catalog.names
+            if (value := theirs.get(name)) and (mark := fingerprint(value)) in mine
+        ]
+        if same:
+            yield Finding(
+                f"{other.environment} has the same {', '.join(same)}",
+                f"./scripts/manage_secrets.py rotate {' '.join(same)} --environment {other.environment}",
+            )
+
+
+@check("overdue", "The longer a secret lives, the more places it has leaked to.", needs="store")
+def nothing_is_overdue(context: Context) -> Iterator[Finding]:
+    if context.snapshot is None:
+        return
+    due = [row for row in read_status(context.deployment, context.snapshot) if row.is_overdue]
+    for row in due:
+        yield Finding(
+            f"{row.name} is {row.age_days} days old; its period is {row.rotation_days}",
+            f"./scripts/manage_secrets.py rotate --due{context.deployment.command_flag}",
+        )
+
+
+@check("unknown-names", "What no catalogue names is rotated by nobody.", needs="store")
+def every_name_is_known(context: Context) -> Iterator[Finding]:
+    if context.snapshot is None or context.deployment.settings().backend is SecretsBackend.AZURE:
+        return  # an Azure vault may be shared with others
+    unknown = sorted(set(context.snapshot.values) - set(context.catalog.names))
+    if unknown:
+        yield Finding(f"not in the catalogue: {', '.join(unknown)}", "add them to config/catalog.toml, or remove them")
+
+
+@check("clock", "Grace times and tokens end at the wrong moment on a machine with a wrong clock.", needs="store")
+def clock_is_right(context: Context) -> Iterator[Finding]:
+    if context.snapshot is None:
+        return
+    latest = max((entry.updated_at or "" for entry in context.snapshot.metadata.values()), default="")
+    if latest > utc_after(CLOCK_SECONDS):
+        yield Finding(
+            f"a secret was changed at {latest}, which is in the future here ({utc_now()})", "timedatectl status"
+        )
+
+
+@check("previous-values", "Each earlier value that is still accepted is one more that can leak.", needs="store")
+def few_earlier_values_are_accepted(context: Context) -> Iterator[Finding]:
+    if context.snapshot is None:
+        return
+    for name in context.catalog.names:
+        metadata = context.snapshot.metadata.get(name)
+        valid = [entry for entry in metadata.previous if entry.is_valid(utc_now())] if metadata else []
+        if len(valid) > MANY_PREVIOUS:
+            yield Finding(
+                f"{name}: {len(valid)} earlier values are still accepted", f"./scripts/manage_secrets.py history {name}"
+            )
+
+
+@check("unknown-age", "A secret whose age nobody knows is never due.", needs="store")
+def every_age_is_known(context: Context) -> Iterator[Finding]:
+    if context.snapshot is None or context.deployment.settings().backend is SecretsBackend.ENV:
+        return
+    for spec in context.catalog.secrets:
+        metadata = context.snapshot.metadata.get(spec.name)
+        if spec.rotation_days is None or not context.snapshot.values.get(spec.name):
+            continue
+        if age_in_days(metadata.updated_at if metadata else None) is None:
+            flag = context.deployment.command_flag
+            yield Finding(
+                f"nobody knows when {spec.name} last changed", f"./scripts/manage_secrets.py rotate {spec.name}{flag}"
+            )
+
+
+def _faults(context: Context, *, placeholder: bool) -> Iterator[Finding]:
+    if context.snapshot is None:
+        return
+    for spec in context.catalog.secrets:
+        value = context.snapshot.values.get(spec.name)
+        fault = fault_of(spec, value, context.catalog) if value else None
+        if fault is not None and (fault == "a placeholder") is placeholder:
+            flag = context.deployment.command_flag
+            yield Finding(f"{spec.name} is {fault}", f"./scripts/manage_secrets.py rotate {spec.name}{flag}")
+
+
+def _other_environments(deployment: Deployment) -> list[Deployment]:
+    others = []
+    for path in sorted(glob.glob(os.path.join(glob.escape(deployment.project_directory), ".env.*"))):
+        name = os.path.basename(path).removeprefix(".env.")
+        if is_environment_file(path) and name != deployment.environment:
+            others.append(
+                Deployment.locate(
+                    project_directory=deployment.project_directory,
+                    environment=name,
+                    catalog=deployment.catalog.path,
+                    environ=deployment.environ,
+                )
+            )
+    return others
