@@ -171,7 +171,7 @@ def _(project: Project) -> None:
 
 @plants("temporaries")
 def _(project: Project) -> None:
-    (project.directory / "config/.secrets.enc.4194999-0123456789abcdef.tmp").touch(0o600)
+    (project.directory / "config/.secrets.enc.4194999-0000000000000000.tmp").touch(0o600)
 
 
 @plants("docker-files-mode")
@@ -260,7 +260,7 @@ def _(project: Project) -> None:
 
 @plants("incomplete-feature")
 def _(project: Project) -> None:
-    rewrite(project, {"TWILIO_SID": "AC0123456789"})
+    rewrite(project, {"TWILIO_SID": "AC1"})
 
 
 @plants("placeholder")
