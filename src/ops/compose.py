@@ -75,6 +75,26 @@ class Stack:
         content: dict[str, Any] = json.loads(done.stdout)
         return content
 
+    def exists(self) -> bool:
+        """Whether there are containers, running or not, or volumes with data from earlier ones.
+
+        Raises:
+            StackError: Docker does not answer.
+        """
+        if self.services():
+            return True
+        name = self.configuration().get("name")
+        if not name or not shutil.which("docker"):
+            return False
+        done = subprocess.run(
+            ["docker", "volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={name}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_SECONDS,
+        )
+        return bool(done.stdout.strip())
+
     def started_at(self, service: str) -> datetime | None:
         """When a service's container was last started."""
         identity = self.services().get(service, {}).get("ID")

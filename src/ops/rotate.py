@@ -262,7 +262,7 @@ class Rotator:
 
     def _refuse_locking_out(self, specs: Sequence[SecretSpec], running: set[str]) -> None:
         """A database or Redis that is not told would keep its old password."""
-        if self._store_only:
+        if self._store_only or not self._stack.exists():
             return
         for spec in specs:
             for service in (DATABASE, REDIS):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import InvalidSecretError, SecretsError
 from src.utils.secrets.masterkey import generate_master_key
-from src.utils.secrets.settings import SecretsBackend
+from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
 
 from .connect import Connector, what_is_at_hand
 from .interrupts import deferred_interrupts
@@ -45,6 +46,13 @@ _STORE_NOTES = {
     SecretsBackend.VAULT: "your Vault server",
     SecretsBackend.AZURE: "your key vault",
     SecretsBackend.ENV: "a .env file, for development",
+}
+
+
+_OTHER_COMMANDS = {
+    "rotate-all": "Rotate all, in the running stack, too",
+    "migrate": "Move everything to another store",
+    "backup": "Back everything up, into one encrypted file",
 }
 
 
@@ -226,7 +234,9 @@ class Wizard:
             answer = select("What do you want to do?", self._change_menu(store))
             if answer == "keep":
                 return
-            if answer == "add":
+            if answer in _OTHER_COMMANDS:
+                self._leave_for(answer)
+            elif answer == "add":
                 self._ask_for_first_values(store)
             elif answer == "change":
                 spec = self._choose_secret("Change which one?", generated=False)
@@ -241,13 +251,30 @@ class Wizard:
         decided = len(self.choices.typed) + len(self.choices.regenerated)
         missing = any(not self._is_given(spec, store) for spec in self.catalog.secrets)
         add = [Choice("add", "Add what is not set yet")] if missing else []
+        # These are commands of their own, on the store in use; what was decided here would be lost.
+        others = {} if decided or store.backend is not self.original.settings().backend else _OTHER_COMMANDS
         keep = "Go on to the review" if decided else "Keep everything, and add what is required and missing"
         return [
             Choice("keep", keep),
             *add,
             Choice("change", "Change one: type a new value"),
             Choice("rotate", "Rotate one: generate a new value"),
+            *[Choice(name, title) for name, title in others.items()],
         ]
+
+    def _leave_for(self, answer: str) -> NoReturn:
+        """Become the command that does it, which shows its plan and asks before it changes anything."""
+        arguments = [answer]
+        if answer == "rotate-all":
+            arguments = ["rotate", "--all"]
+        elif answer == "migrate":
+            current = self.deployment.settings().backend
+            menu = [Choice(backend.value, backend.title) for backend in SecretsBackend if backend is not current]
+            arguments += ["--to", select("Where to?", menu), "--apply"]
+        script = os.path.join(PROJECT_DIRECTORY, "scripts", "manage_secrets.py")
+        arguments += ["--project-directory", self.deployment.project_directory, "--catalog", self.catalog.path]
+        arguments += ["--environment", self.deployment.environment]
+        os.execv(sys.executable, [sys.executable, script, *arguments])  # noqa: S606
 
     def _choose_secret(self, question: str, *, generated: bool) -> SecretSpec:
         specs = [spec for spec in self.catalog.secrets if spec.generated or not generated]
@@ -390,6 +417,10 @@ def show_result(screen: Screen, deployment: Deployment, store: Store, plan: Plan
         screen.commands(
             "Or, if the app is to read the store itself (docs/cloud.md):",
             [f"./scripts/generate_docker_secrets.sh{flag} --cloud"],
+        )
+    if not store.exists:
+        screen.commands(
+            "And a backup, under a passphrase that you choose:", [f"./scripts/manage_secrets.py backup{flag}"]
         )
     if store.key is not None and store.key.is_new and store.key.file is not None:
         screen.say("", "Keep a copy of the master key away from this machine:", f"  {deployment.shown(store.key.file)}")

@@ -294,16 +294,17 @@ def test_the_plan_is_shown_first_and_a_dry_run_changes_nothing(stack: Checkout) 
     assert stack.values() == before
 
 
-def test_a_database_that_does_not_run_is_not_left_behind(stack: Checkout) -> None:
+@pytest.mark.parametrize("how", [("stop", "postgres"), ("down",)])
+def test_a_database_that_does_not_run_is_not_left_behind(stack: Checkout, how: tuple[str, ...]) -> None:
     before = stack.values()
-    stack.compose("stop", "postgres")
+    stack.compose(*how)
     try:
         done = rotate(stack, "DATABASE_PASSWORD", check=False)
         assert done.returncode == 1
         assert "hint: Start the stack first: make up" in done.stderr
         assert stack.values() == before
     finally:
-        stack.compose("start", "postgres")
+        stack.compose("up", "-d", "--no-build")
         wait_until_healthy(stack)
     assert json.loads(stack.run("scripts/manage_secrets.py", "status", "--json").stdout)["secrets"]
 

@@ -254,6 +254,43 @@ def test_a_second_run_adds_changes_and_rotates(project: Project) -> None:
     assert "make database-password" in terminal.text
 
 
+def test_a_second_run_leads_to_a_backup(project: Project) -> None:
+    first = project.set_up()
+    assert "manage_secrets.py backup" in first.stdout
+    terminal = wizard(project)
+    terminal.answer(FIRST_RUN[0])
+    terminal.answer("What do you want to do", "7" + ENTER)
+    terminal.answer("passphrase for the backup", "several unlikely words together 7" + ENTER)
+    terminal.answer("once more", "several unlikely words together 7" + ENTER)
+    assert terminal.finish() == 0, terminal.text
+    assert "read back and compared" in " ".join(terminal.text.split())
+    assert len(list((project.home / ".local/state/cctv-face-detection/backups").iterdir())) == 1
+
+
+def test_a_second_run_leads_to_another_store(project: Project) -> None:
+    project.set_up()
+    values = project.values()
+    terminal = wizard(project)
+    terminal.answer(FIRST_RUN[0])
+    terminal.answer("What do you want to do", "6" + ENTER)
+    terminal.answer("Where to", "4" + ENTER)  # environment variables
+    terminal.answer("Move them")
+    assert terminal.finish() == 0, terminal.text
+    assert values.items() <= dotenv_values(project.directory / ".env").items()
+
+
+def test_a_second_run_leads_to_a_rotation_of_everything(project: Project) -> None:
+    project.set_up()
+    before = project.values()
+    terminal = wizard(project)
+    terminal.answer(FIRST_RUN[0])
+    terminal.answer("What do you want to do", "5" + ENTER)
+    terminal.answer("Rotate them now")
+    assert terminal.finish() == 0, terminal.text
+    after = project.values()
+    assert {name for name in after if after[name] == before[name]} == {"ADMIN_USERNAME"}
+
+
 def _other_key(project: Project) -> None:
     project.key_file.chmod(0o600)
     project.key_file.write_text(Fernet.generate_key().decode())
