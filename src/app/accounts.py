@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from src.utils.secrets import SecretsManager
 
     from .settings import AppSettings
+
+_LOG = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5
 _REFUSED_LOGIN = "password authentication failed"
@@ -144,6 +147,7 @@ class DatabaseAccounts:
         self._settings = settings
         self._passwords = PasswordCheck()
         self._addresses = ColumnCipher(manager, "accounts.last_login_address")
+        self._has_warned = False
 
     async def prepare(self) -> None:
         """See :class:`Accounts`."""
@@ -213,7 +217,7 @@ class DatabaseAccounts:
         refusal = ""
         for password in self._manager.versions("DATABASE_PASSWORD"):
             try:
-                return await psycopg.AsyncConnection.connect(
+                connection = await psycopg.AsyncConnection.connect(
                     host=settings.database_host,
                     port=settings.database_port,
                     dbname=settings.database_name,
@@ -226,7 +230,15 @@ class DatabaseAccounts:
                 refusal = refusal or explain_connection_error(error, settings)
                 if _REFUSED_LOGIN not in str(error):
                     break
+            else:
+                self._warn_of_earlier_password(refusal)
+                return connection
         raise DatabaseError(refusal)
+
+    def _warn_of_earlier_password(self, refusal: str) -> None:
+        if refusal and not self._has_warned:
+            _LOG.warning("An earlier DATABASE_PASSWORD works, for as long as the store keeps it: %s", refusal)
+        self._has_warned = bool(refusal)
 
 
 def explain_connection_error(error: psycopg.OperationalError, settings: AppSettings) -> str:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError, SecretNotFoundError, StoreError
-from src.utils.secrets.snapshot import utc_after
 
 from .audit import recorded
-from .plan import GRACE_SECONDS
+from .plan import GRACE_SECONDS, previous_valid_until
 from .setup import weakness_of
 
 if TYPE_CHECKING:
@@ -49,13 +48,6 @@ def check_new_value(deployment: Deployment, spec: SecretSpec, value: str) -> Non
     fault = weakness_of(spec, value, deployment)
     if fault:
         raise InvalidSecretError(f"The new value of {spec.name} is weak. {fault}", hint="Choose another one")
-
-
-def previous_valid_until(spec: SecretSpec, grace_seconds: float = GRACE_SECONDS) -> str | None:
-    """Until when the value that a new one replaces is accepted. See :class:`Change`."""
-    if spec.previous_values == "kept":
-        return None
-    return utc_after(grace_seconds) if spec.previous_values == "grace" else ""
 
 
 def save_values(

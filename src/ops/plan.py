@@ -80,7 +80,7 @@ class Plan:
     def changes(self) -> dict[str, Change]:
         """What to save."""
         return {
-            planned.spec.name: Change(planned.value, previous_valid_until=_previous_valid_until(planned.spec))
+            planned.spec.name: Change(planned.value, previous_valid_until=previous_valid_until(planned.spec))
             for planned in self.written
         }
 
@@ -100,6 +100,13 @@ class Choices:
     imported: dict[str, str] = field(default_factory=dict, repr=False)
     regenerated: set[str] = field(default_factory=set)
     replace_by_import: bool = False
+
+
+def previous_valid_until(spec: SecretSpec, grace_seconds: float = GRACE_SECONDS) -> str | None:
+    """Until when the value that a new one replaces is accepted. See :class:`Change`."""
+    if spec.previous_values == "kept":
+        return None
+    return utc_after(grace_seconds) if spec.previous_values == "grace" else ""
 
 
 def make_plan(catalog: Catalog, existing: Mapping[str, str], choices: Choices) -> Plan:
@@ -151,9 +158,3 @@ def _check_feature(feature: str, members: list[PlannedSecret]) -> None:
             f"{', '.join(present)} is set, but {', '.join(absent)} is not: {feature} needs both or neither",
             hint="Give the missing one: " + " ".join(f"--set-file {name}=PATH" for name in absent),
         )
-
-
-def _previous_valid_until(spec: SecretSpec) -> str | None:
-    if spec.previous_values == "kept":
-        return None
-    return utc_after(GRACE_SECONDS) if spec.previous_values == "grace" else ""

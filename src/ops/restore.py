@@ -8,8 +8,8 @@ from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import StoreError
 
 from .audit import recorded
-from .changing import previous_valid_until
 from .fingerprint import compare
+from .plan import previous_valid_until
 from .stores import load_if_any
 
 if TYPE_CHECKING:

@@ -21,11 +21,12 @@ from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
 from src.utils.secrets.snapshot import Snapshot
 
 from .audit import recorded
-from .changing import previous_valid_until, save_values
+from .changing import save_values
 from .compose import Stack
 from .generate import generate_value
 from .interrupts import deferred_interrupts
 from .journal import Journal
+from .plan import previous_valid_until
 from .stores import open_writable_store
 
 if TYPE_CHECKING:

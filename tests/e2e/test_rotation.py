@@ -17,11 +17,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import PROJECT, need_root
+from tests.conftest import need_root
 from tests.servers.ports import free_port
 
-from .engine import command_folder, docker, docker_config, need_engine, standin_images
-from .test_stack import Checkout, client, containers, copy_checkout, find_leaks, log_in, wait_until_healthy
+from .engine import docker, need_engine, standin_images
+from .test_stack import Checkout, client, containers, find_leaks, linked_checkout, log_in, wait_until_healthy
 
 ROTATED = [
     "SECRET_KEY",
@@ -41,17 +41,7 @@ def stack() -> Iterator[Checkout]:
     need_engine()
     images = standin_images()
     base = Path(tempfile.mkdtemp(prefix="rotation-"))
-    directory, home = base / "project", base / "home"
-    directory.mkdir()
-    shutil.copytree(Path(docker_config()) / "cli-plugins", home / ".docker/cli-plugins")
-    copy_checkout(directory)
-    (directory / ".venv").symlink_to(PROJECT / ".venv")
-    environ = {
-        "HOME": str(home),
-        "PATH": f"{command_folder(home / 'bin')}:{os.environ['PATH']}",
-        "DOCKER_BUILDKIT": "0",
-    } | {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
-    checkout = Checkout(directory, home, os.geteuid(), environ)
+    checkout = linked_checkout(base)
     name = f"rotation-test-{os.getpid()}"
     settings = images | {
         "APP_IMAGE": f"{name}:latest",
@@ -59,7 +49,7 @@ def stack() -> Iterator[Checkout]:
         "BUILD_NETWORK": "host",
         "COMPOSE_PROJECT_NAME": name,
     }
-    (directory / ".env").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    (checkout.directory / ".env").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     try:
         checkout.run("scripts/setup_secrets.py", "--non-interactive", "--backend", "file")
         checkout.run("scripts/generate_docker_secrets.sh")

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from dotenv import dotenv_values
 
-from tests.conftest import PROJECT, need_root
+from tests.conftest import need_root
 from tests.servers.ports import free_port
 from tests.servers.vault import Vault, running_vault
 
-from .engine import command_folder, docker, docker_config, need_engine, standin_images
-from .test_stack import Checkout, containers, copy_checkout, log_in, wait_until_healthy
+from .engine import docker, need_engine, standin_images
+from .test_stack import Checkout, containers, linked_checkout, log_in, wait_until_healthy
 
 APP_ID = 10001
 
@@ -39,7 +39,7 @@ def stack(vault: Vault) -> Iterator[Checkout]:
     """Three healthy containers."""
     images = standin_images()
     base = Path(tempfile.mkdtemp(prefix="cloud-stack-"))
-    checkout = make_checkout(base, vault)
+    checkout = linked_checkout(base, VAULT_ADDR=vault.url, VAULT_TOKEN=vault.token)
     name = f"cloud-stack-test-{os.getpid()}"
     settings = images | {
         "APP_CLOUD_IMAGE": f"{name}:latest",
@@ -61,22 +61,6 @@ def stack(vault: Vault) -> Iterator[Checkout]:
         checkout.compose("down", "--volumes", "--timeout", "5", check=False)
         docker("image", "rm", settings["APP_CLOUD_IMAGE"], check=False)
         shutil.rmtree(base, ignore_errors=True)
-
-
-def make_checkout(base: Path, vault: Vault) -> Checkout:
-    directory, home = base / "project", base / "home"
-    directory.mkdir()
-    shutil.copytree(Path(docker_config()) / "cli-plugins", home / ".docker/cli-plugins")
-    copy_checkout(directory)
-    (directory / ".venv").symlink_to(PROJECT / ".venv")
-    environ = {
-        "HOME": str(home),
-        "PATH": f"{command_folder(home / 'bin')}:{os.environ['PATH']}",
-        "DOCKER_BUILDKIT": "0",
-        "VAULT_ADDR": vault.url,
-        "VAULT_TOKEN": vault.token,
-    }
-    return Checkout(directory, home, os.geteuid(), environ)
 
 
 def app_sign_in(checkout: Checkout, vault: Vault) -> dict[str, str]:

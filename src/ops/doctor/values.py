@@ -165,7 +165,10 @@ def clock_is_right(context: Context) -> Iterator[Finding]:
 def few_earlier_values_are_accepted(context: Context) -> Iterator[Finding]:
     if context.snapshot is None:
         return
-    for name in context.catalog.names:
+    for spec in context.catalog.secrets:
+        if "postgres" in spec.consumers:
+            continue  # the database accepts one; the app tries earlier ones while the database changes
+        name = spec.name
         metadata = context.snapshot.metadata.get(name)
         valid = [entry for entry in metadata.previous if entry.is_valid(utc_now())] if metadata else []
         if len(valid) > MANY_PREVIOUS:
