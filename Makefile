@@ -13,7 +13,7 @@ LOCK = $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python
 	--no-emit-index-url --no-emit-find-links $(LOCK_FLAGS)
 SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test bench servers lint lint-fix catalog lock
+.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test bench servers lint lint-fix lambda catalog lock
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ lint: install-dev ## Check style, types, shell scripts, and that no secret is in
 lint-fix: install-dev ## Mend what ruff can mend
 	@$(VENV)/bin/ruff format --quiet .
 	@$(VENV)/bin/ruff check --quiet --fix .
+
+lambda: install ## Pack the function for AWS's automatic rotation
+	@$(PYTHON) scripts/build_lambda.py
 
 catalog: install ## Write the files that come from config/catalog.toml
 	@$(PYTHON) scripts/render_catalog.py

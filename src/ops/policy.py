@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .deployment import Deployment
 
 AWS_READ_ACTIONS = ("GetSecretValue", "DescribeSecret")
+AWS_ROTATION_ACTIONS = ("PutSecretValue", "UpdateSecretVersionStage")
 AWS_WRITE_ACTIONS = ("CreateSecret", "PutSecretValue", "UpdateSecretVersionStage", "RestoreSecret")
 ARN_SUFFIX = "-??????"
 """What the service adds to a secret's name: https://docs.aws.amazon.com/secretsmanager/latest/userguide/auth-and-access_examples.html"""
@@ -24,6 +25,7 @@ class Role(Enum):
 
     APP = "app"
     DEPLOYER = "deployer"
+    ROTATION = "rotation"
 
 
 def aws_policy(deployment: Deployment, role: Role, *, kms_key: str | None = None) -> str:
@@ -41,10 +43,11 @@ def aws_policy(deployment: Deployment, role: Role, *, kms_key: str | None = None
         prefix = f"arn:{_partition(variables.get('AWS_REGION') or '')}:secretsmanager:*:*:secret:{secret_id}"
         # Not NAME-*: that would open NAME-staging, too. The bare name is what a secret is called before it exists.
         resources = [prefix, prefix + ARN_SUFFIX] if role is Role.DEPLOYER else [prefix + ARN_SUFFIX]
-    actions = AWS_READ_ACTIONS + (AWS_WRITE_ACTIONS if role is Role.DEPLOYER else ())
+    more = {Role.APP: (), Role.DEPLOYER: AWS_WRITE_ACTIONS, Role.ROTATION: AWS_ROTATION_ACTIONS}
+    actions = AWS_READ_ACTIONS + more[role]
     statements = [_statement("Secrets", [f"secretsmanager:{action}" for action in actions], resources)]
     if kms_key:
-        keys = ["kms:Decrypt", *(["kms:GenerateDataKey"] if role is Role.DEPLOYER else [])]
+        keys = ["kms:Decrypt", *(["kms:GenerateDataKey"] if role is not Role.APP else [])]
         statements.append(_statement("Key", keys, [kms_key]))
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
 

@@ -68,6 +68,17 @@ def test_a_customer_key_is_added(project: Project) -> None:
     assert deployer["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
 
 
+def test_the_rotation_function_may_write_versions_of_one_secret_and_create_none(project: Project) -> None:
+    [statement] = json.loads(printed(project, "aws", "--role", "rotation"))["Statement"]
+    assert statement["Action"] == [
+        "secretsmanager:GetSecretValue",
+        "secretsmanager:DescribeSecret",
+        "secretsmanager:PutSecretValue",
+        "secretsmanager:UpdateSecretVersionStage",
+    ]
+    assert statement["Resource"] == ["arn:aws:secretsmanager:*:*:secret:cctv-face-detection-??????"]
+
+
 def test_in_aws_the_deployer_can_set_up_and_the_app_can_only_read(
     project: Project, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
