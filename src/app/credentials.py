@@ -154,10 +154,16 @@ def _database_connection(
 
 def _redis_client(settings: AppSettings, passwords: Sequence[str]) -> tuple[redis.Redis, str]:
     import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
     for password in passwords:
         client = redis.Redis(
-            host=settings.redis_host or "", port=settings.redis_port, password=password, socket_timeout=TIMEOUT_SECONDS
+            host=settings.redis_host or "",
+            port=settings.redis_port,
+            password=password,
+            socket_timeout=TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),  # the default tries a refused password for four seconds
         )
         try:
             client.ping()

@@ -110,7 +110,7 @@ def apply_to_file(deployment: Deployment, plan: Plan, target: FileTarget) -> Rep
     with deferred_interrupts() as check, ExitStack() as undo:
         written = []
         check()
-        remove_stale_temporaries(filter(None, (target.path, f"{target.path}.sum", target.key_file)))
+        remove_stale_temporaries(filter(None, (target.path, target.key_file)))
         if target.key_is_new:
             assert target.key_file is not None
             write_key_file(target.key_file, target.master_key, undo)
@@ -208,6 +208,7 @@ def write_key_file(path: str, master_key: MasterKey, undo: ExitStack) -> None:
         StoreError: It could not be written.
     """
     _make_directories(os.path.dirname(os.path.abspath(path)), undo)
+    remove_stale_temporaries([path])
     replace_file(path, f"{master_key.text()}\n".encode(), mode=KEY_FILE_MODE, must_not_exist=True)
     undo.callback(_remove, path)
 

@@ -201,11 +201,11 @@ def _follows(pending: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
     """Whether ``pending`` is ``current`` with some values replaced, and remembers each that it replaces."""
     now, later = _with_metadata(current), _with_metadata(pending)
     changed = {name for name in {*now, *later} if now.get(name) != later.get(name)}
-    return bool(changed) and all(_replaces(later.get(name), now.get(name)) for name in changed)
+    return all(_replaces(later.get(name), now.get(name)) for name in changed)
 
 
 def _replaces(later: tuple[Any, Any] | None, now: tuple[Any, Any] | None) -> bool:
-    if later is None or now is None or later[0] == now[0]:
+    if later is None or now is None:
         return False
     previous = (later[1] or {}).get("previous", [])
     return bool(previous) and bool(previous[0]["value"] == now[0])

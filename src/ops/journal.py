@@ -54,5 +54,6 @@ class Journal:
 
     def clear(self) -> None:
         """Everything is done."""
+        remove_stale_temporaries([self.path])
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from src.utils.secrets.atomicfile import make_private_directory
+from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreError
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
     from .deployment import Deployment
     from .references import StoreReference
+
+
+class SamePlaceError(ConfigurationError):
+    """Source and target are one store."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def plan_migration(source: StoreReference, target: StoreReference) -> Migration:
     target, key = _with_key(target)
     target_store = _open_target(target, key)
     if target_store.describe() == source_store.describe():
-        raise ConfigurationError(
+        raise SamePlaceError(
             f"Both are the same place: {source_store.describe()}", hint="Give --from or --to a place: file:PATH, ..."
         )
     target_snapshot = load_if_any(target_store)
@@ -122,6 +126,7 @@ def migrate(deployment: Deployment, migration: Migration, progress: Callable[[st
                 write_key_file(migration.key.file, migration.key.key, undo)
             if isinstance(migration.target_store, FileBackend):
                 make_private_directory(os.path.dirname(migration.target_store.path))
+                remove_stale_temporaries([migration.target_store.path, *_key_files(migration)])
             if changes:
                 migration.target_store.save(
                     changes, expected_revision=migration.target_snapshot.revision, progress=progress
@@ -216,6 +221,10 @@ def _must_copy(migration: Migration, name: str) -> bool:
     kept = [(entry.value, entry.valid_until) for entry in mine.previous] if mine else []
     there = [(entry.value, entry.valid_until) for entry in theirs.previous] if theirs else []
     return kept != there and migration.target.backend not in (SecretsBackend.ENV, SecretsBackend.AZURE)
+
+
+def _key_files(migration: Migration) -> list[str]:
+    return [migration.key.file] if migration.key is not None and migration.key.file else []
 
 
 def _copy(migration: Migration, name: str) -> Change:

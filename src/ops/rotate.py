@@ -146,9 +146,9 @@ class Rotator:
         store = open_writable_store(self._deployment)
         with deferred_interrupts() as check:
             check()
-            self._journal.write(names=rotation.names)
+            self._journal.write(names=rotation.names, revision=rotation.snapshot.revision)
             try:
-                save_values(
+                stored = save_values(
                     self._deployment,
                     store,
                     values,
@@ -164,38 +164,43 @@ class Rotator:
             try:
                 self._follow(rotation.names, before)
             except SecretsError as error:
-                raise self._undo(rotation, store, values, before, error) from None
+                raise self._undo(rotation, store, stored, before, error) from None
             self._journal.clear()
 
     def finish(self) -> list[str]:
         """Finish a rotation that was interrupted: bring everything in step with what the store holds.
 
         Returns:
-            Its names.
+            The names that have new values; none when it was interrupted before the store was changed.
 
         Raises:
             SecretsError: A step failed; running this again goes on.
         """
-        names = self.unfinished()
+        journal = self._journal.read() or {}
+        names = [str(name) for name in journal.get("names", [])]
         store = open_writable_store(self._deployment)
+        revision = store.load().revision
+        was_undoing = "undone_from" in journal
+        is_changed = revision == journal["undone_from"] if was_undoing else revision != journal.get("revision")
         with deferred_interrupts() as check, recorded(self._deployment, "rotate (finished)", names, store.describe()):
             check()
             self._follow(names, {})
             self._journal.clear()
-        return names
+        return names if is_changed else []
 
     def _undo(
         self,
         rotation: Rotation,
         store: Backend,
-        values: Mapping[str, str],
+        stored: Snapshot,
         before: Mapping[str, str],
         error: SecretsError,
     ) -> SecretsError:
         try:
             grace = rotation.grace_seconds  # the app has to know both while the database changes back, too
+            self._journal.write(names=rotation.names, undone_from=stored.revision)
             save_values(self._deployment, store, before, command="rotate (undone)", grace_seconds=grace)
-            self._follow(rotation.names, values)
+            self._follow(rotation.names, stored.values)
         except SecretsError as second:
             return StoreError(
                 f"The rotation stopped in the middle: {error} Undoing it did not work either: {second}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from src.utils.secrets.atomicfile import remove_stale_temporaries
 from src.utils.secrets.backends.environment import EnvironmentBackend
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import ConfigurationError, StoreChangedError, StoreEmptyError, StoreError
@@ -119,11 +120,16 @@ class DotenvStore:
 def open_writable_store(deployment: Deployment, backend: SecretsBackend | None = None) -> Backend:
     """The store of ``deployment``, or its store of another kind, to read and to write.
 
+    What killed writers have left beside its files is removed.
+
     Raises:
         SecretsError: A setting is missing or wrong.
     """
     deployment.export_sdk_settings()
     settings = deployment.settings(backend)
+    files = {SecretsBackend.ENV: deployment.compose_file, SecretsBackend.FILE: settings.file_path}
+    if path := files.get(settings.backend):
+        remove_stale_temporaries([path, deployment.settings_file])
     if settings.backend is SecretsBackend.ENV:
         return DotenvStore(deployment.compose_file, deployment.catalog.names, deployment.environ)
     return open_backend(settings)

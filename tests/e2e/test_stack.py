@@ -163,7 +163,12 @@ def linked_checkout(base: Path, **environ: str) -> Checkout:
     copy_checkout(directory)
     (directory / ".venv").symlink_to(PROJECT / ".venv")
     path = f"{command_folder(home / 'bin')}:{os.environ['PATH']}"
-    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    kept = {}
+    if "COVERAGE_FILE" in os.environ:
+        kept = {
+            "COVERAGE_FILE": os.environ["COVERAGE_FILE"],
+            "COVERAGE_PROCESS_START": str(directory / "pyproject.toml"),
+        }
     base_environ = {"HOME": str(home), "PATH": path, "DOCKER_BUILDKIT": "0"}
     return Checkout(directory, home, os.geteuid(), base_environ | kept | environ)
 

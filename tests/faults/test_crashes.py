@@ -5,234 +5,83 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 import shutil
-import stat
 import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
 
-from src.utils.secrets.catalog import load_catalog
+from tests import figures
 from tests.conftest import PROJECT, Project, need_program, need_root
 
-CATALOG = load_catalog()
-SYSCALLS = ("mkdir", "fchmod", "fchown", "fsync", "link", "linkat", "rename", "unlink", "rmdir")
-OLD = "old-canary-0815"
-NEW = "new-canary-4711"
+from .commands import CATALOG, COMMANDS, NEW, OLD, Command, assert_old_or_new, leftovers, values_in_use
+from .steps import Point, Workshop, chosen, disturb, run
 
+pytestmark = pytest.mark.timeout(7200)
 
-@dataclass
-class Command:
-    """One writing command, and the state that it starts from."""
-
-    name: str
-    script: str
-    arguments: tuple[str, ...]
-    existing: bool
-
-
-COMMANDS = [
-    Command("the first set-up", "setup_secrets.py", ("--non-interactive", "--import", "NEW"), False),
-    Command("a later set-up", "setup_secrets.py", ("--non-interactive", "--import", "NEW", "--replace"), True),
-    Command("a first set-up for development", "setup_secrets.py", ("--non-interactive", "--backend", "env"), False),
-    Command("the Docker secrets", "generate_docker_secrets.sh", (), True),
-]
-
-
-def prepare(project: Project, command: Command) -> None:
-    """The state before the command."""
-    for folder in (project.directory, project.home):
-        shutil.rmtree(folder, ignore_errors=True)
-    (project.directory / "config").mkdir(parents=True)
-    project.home.mkdir()
-    shutil.copy(PROJECT / "config/catalog.toml", project.directory / "config/catalog.toml")
-    (project.directory / "NEW").write_text(f"SECRET_KEY={NEW}\n")
-    if not command.existing:
-        return
-    project.set_up("--import", "-", standard_input=f"SECRET_KEY={OLD}\n")
-    if command.script.endswith(".sh"):
-        assert project.run("generate_docker_secrets.sh").returncode == 0
-        project.set_up("--import", "NEW", "--replace")
-
-
-def command_line(project: Project, command: Command) -> list[str]:
-    """The command as one process, so that its calls can be counted."""
-    arguments = [*command.arguments, "--project-directory", str(project.directory)]
-    if command.script.endswith(".sh"):
-        return [sys.executable, "-m", "src.ops.docker_command", *arguments]
-    return [sys.executable, str(PROJECT / "scripts" / command.script), *arguments]
-
-
-def trace(project: Project, command: Command, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the command under strace."""
-    # Much faster, but strace delivers no injected signal with it.
-    filtered = [] if "signal=" in " ".join(options) else ["--seccomp-bpf"]
-    environ = project.environ({"PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": "1"})
-    environ = {name: value for name, value in environ.items() if not name.startswith("COVERAGE_")}
-    return subprocess.run(
-        [
-            "strace",
-            "-qq",
-            "-f",
-            *filtered,
-            "-e",
-            f"trace={','.join(SYSCALLS)}",
-            *options,
-            *command_line(project, command),
-        ],
-        env=environ,
-        cwd=project.directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
-def points_of(project: Project, command: Command, log: Path) -> list[tuple[str, int]]:
-    """Name and position of each call that changes something in an undisturbed run."""
-    prepare(project, command)
-    done = trace(project, command, "-o", str(log))
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, int] = {}
-    points = []
-    for name, result in re.findall(r"^(?:\d+ +)?(\w+)\(.*\) += (-?\d+)", log.read_text(), re.MULTILINE):
-        seen[name] = seen.get(name, 0) + 1
-        if result == "0":
-            points.append((name, seen[name]))
-    return points
+ERRORS = ("ENOSPC", "EIO", "EACCES", "EROFS", "EDQUOT", "EMFILE", "EINTR")
+REMOVING = ("unlink", "unlinkat", "rmdir")
 
 
 @pytest.fixture(params=COMMANDS, ids=lambda command: command.name)
 def command(request: pytest.FixtureRequest) -> Command:
     need_root()
     need_program("strace", "strace")
-    chosen: Command = request.param
-    return chosen
-
-
-def assert_modes(project: Project) -> None:
-    for path in (*project.directory.rglob("*"), *project.home.rglob("*")):
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if path.name.startswith((".env", "secrets.enc", "master.key", ".master", ".secrets")) or "/secrets/" in str(
-            path
-        ):
-            assert mode & 0o077 == 0, f"{path} has mode {mode:04o}"
-
-
-def plaintext_files(project: Project) -> set[str]:
-    """Where a value can be read without the key."""
-    found = set()
-    for path in (*project.directory.rglob("*"), *project.home.rglob("*")):
-        if path.is_file() and path.name != "NEW":
-            content = path.read_bytes()
-            if any(value.encode() in content for value in (OLD, NEW)):
-                found.add(str(path.relative_to(project.directory)))
-    return found
-
-
-def stored_value(project: Project) -> str | None:
-    if not project.secrets_file.exists():
-        return None
-    return project.values()["SECRET_KEY"]
-
-
-def leftovers(project: Project) -> list[Path]:
-    return [*project.directory.rglob(".*.tmp"), *project.home.rglob(".*.tmp")]
-
-
-def assert_old_or_new(project: Project, command: Command) -> None:
-    assert_modes(project)
-    if command.script.endswith(".sh"):
-        folder = project.directory / "secrets"
-        names = {spec.docker_file for spec in CATALOG.secrets} | {
-            s.previous_file for s in CATALOG.secrets if s.previous_file
-        }
-        assert names <= set(os.listdir(folder))
-        assert (folder / "secret_key.txt").read_text() in (OLD, NEW)
-        assert (folder / "db_password.txt").read_text() == project.values()["DATABASE_PASSWORD"]
-        assert stored_value(project) == NEW
-    elif "env" in command.arguments:
-        path = project.directory / ".env"
-        assert not path.exists() or all(f"{name}=" in path.read_text() for name in CATALOG.required_names)
-    else:
-        assert stored_value(project) in ((OLD, NEW) if command.existing else (None, NEW))
-        assert plaintext_files(project) == set()
-
-
-def assert_next_run_works(project: Project, command: Command) -> None:
-    kept = project.values() if project.secrets_file.exists() else {}
-    done = trace(project, command, "-o", os.devnull)
-    assert done.returncode == 0, done.stderr
-    assert leftovers(project) == []
-    assert_modes(project)
-    if command.script.endswith(".sh"):
-        assert (project.directory / "secrets/secret_key.txt").read_text() == NEW
-    elif "env" not in command.arguments:
-        assert stored_value(project) == NEW
-        after = project.values()
-        lost = [name for name, value in kept.items() if name != "SECRET_KEY" and after.get(name) != value]
-        assert lost == []
+    made: Command = request.param
+    return made
 
 
 def test_killed_at_each_step_the_old_or_the_new_state_is_there_and_the_next_run_works(
-    project: Project, command: Command, tmp_path: Path
+    command: Command, tmp_path: Path
 ) -> None:
-    points = points_of(project, command, tmp_path / "log")
-    for name, number in points:
-        prepare(project, command)
-        done = trace(project, command, "-e", f"inject={name}:signal=KILL:when={number}", "-o", os.devnull)
-        assert done.returncode != 0, f"not killed at {name} {number}"
-        try:
-            assert_old_or_new(project, command)
-            assert_next_run_works(project, command)
-        except AssertionError as error:
-            raise AssertionError(f"killed at {name} {number}: {error}") from error
-    print(f"{command.name}: killed at {len(points)} points")  # noqa: T201
+    workshop = Workshop(tmp_path, command)
+    points = chosen(workshop.points(tmp_path / "log"))
     assert len(points) >= 4
 
+    def check(project: Project, point: Point, fault: str, before: dict[str, str] | None) -> None:
+        done = disturb(project, command, point, fault)
+        assert done.returncode != 0, "not killed"
+        assert_old_or_new(project, command, before)
+        again = run(project, command)
+        assert again.returncode == 0, again.stderr
+        assert leftovers(project) == []
+        assert_old_or_new(project, command, before)
+        if command.after:
+            assert (values_in_use(project) or {})["SECRET_KEY"] == command.after
 
-def assert_changed(project: Project, command: Command, where: str) -> None:
-    if "env" in command.arguments:
-        assert "SECRET_KEY=" in (project.directory / ".env").read_text(), where
-    else:
-        assert stored_value(project) == NEW, where
+    wrong = list(workshop.each([(point, "signal=KILL") for point in points], check))
+    assert wrong == [], "\n".join(wrong)
+    figures.add("killed at a system call", len(points), "points")
 
 
-@pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EACCES"])
-def test_refused_at_each_step_nothing_has_changed_and_one_error_says_why(
-    project: Project, command: Command, error: str, tmp_path: Path
-) -> None:
+def test_refused_at_each_step_the_old_state_is_there_and_one_error_says_why(command: Command, tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path, command)
     # What cleans up cannot be undone when it is refused itself: what could not be removed stays.
-    points = [point for point in points_of(project, command, tmp_path / "log") if point[0] not in ("unlink", "rmdir")]
-    for name, number in points:
-        prepare(project, command)
-        before = project.state()
-        done = trace(project, command, "-e", f"inject={name}:error={error}:when={number}", "-o", os.devnull)
-        where = f"{error} at {name} {number}"
-        if (name, error, done.returncode) == ("fchmod", "EACCES", 0):
-            # The lock library sets its file's mode once more after making it with that mode, and can do without.
-            assert_changed(project, command, where)
-            continue
+    points = [point for point in workshop.points(tmp_path / "log") if point.syscall not in REMOVING]
+    items = [(point, f"error={error}") for point in chosen(points) for error in ERRORS]
+
+    def check(project: Project, point: Point, fault: str, before: dict[str, str] | None) -> None:
+        state = project.state()
+        done = disturb(project, command, point, fault)
+        assert NEW not in done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
+        assert_old_or_new(project, command, before)
         if done.returncode == 0:
-            # The audit trail comes when everything else is done.
-            assert done.stderr.startswith("warning: the audit trail"), where
-            assert_changed(project, command, where)
-            continue
-        assert done.returncode == 1, f"{where}: exit code {done.returncode}\n{done.stderr}"
-        assert done.stderr.startswith("error: "), f"{where}: {done.stderr}"
-        assert done.stderr.count("error: ") == 1, where
-        assert "hint: " in done.stderr, where
-        assert NEW not in done.stderr + done.stdout, where
-        after = project.state()
-        changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
-        assert not changed, f"{where}: {changed}"
-    print(f"{command.name}: {error} at {len(points)} points")  # noqa: T201
-    assert len(points) >= 4
+            # Python repeats an interrupted call; some calls can be done without; the audit trail comes last.
+            if command.after:
+                assert (values_in_use(project) or {})["SECRET_KEY"] == command.after
+            return
+        assert done.returncode == 1, f"exit code {done.returncode}: {done.stderr}"
+        assert done.stderr.count("error: ") == 1, done.stderr
+        assert "hint: " in done.stderr, done.stderr
+        now = project.state()
+        changed = {path for path in state.keys() | now.keys() if state.get(path) != now.get(path)}
+        assert not changed, f"{changed}: {done.stderr}"
+
+    wrong = list(workshop.each(items, check))
+    assert wrong == [], "\n".join(wrong)
+    figures.add("refused at a system call", len(items), "points")
 
 
 # --- A disk that is really full --------------------------------------------------------------------------------------

@@ -59,16 +59,24 @@ def migrate_command(
       ./scripts/manage_secrets.py migrate --to vault:secret/cctv --apply
       ./scripts/manage_secrets.py migrate --from file:old.enc --from-key-file old.key --to file --apply
     """
+    from src.ops.migrate import SamePlaceError, migrate, plan_migration
     from src.ops.migrate import delete_source as empty_source
-    from src.ops.migrate import migrate, plan_migration
 
     deployment.require_set_up()
     if any(text and text.startswith("environment:") for text in (source, target)):
         raise click.UsageError("Another environment's secrets are its own; use diff to compare, backup to copy")
     origin = parse_reference(source or deployment.settings().backend.value, deployment, key_file=from_key_file)
     goal = parse_reference(target, deployment, key_file=to_key_file)
-    migration = plan_migration(origin, goal)
     screen = Screen()
+    try:
+        migration = plan_migration(origin, goal)
+    except SamePlaceError:
+        if source is not None:
+            raise
+        # What an interrupted run finds that had come to its end.
+        screen.done(f"{origin.open().describe()} is the store in use already.")
+        screen.say("To empty the one before: --from STORE --delete-source --apply")
+        return
     _show_migration(screen, migration, as_json=as_json)
     if not is_applied:
         if not as_json:

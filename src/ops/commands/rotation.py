@@ -63,7 +63,7 @@ def rotate_command(
 ) -> None:
     """Give secrets new values, in the store and in everything that uses them, while the stack runs.
 
-    After an interruption, run it again without names: it finishes what was begun.
+    After an interruption, run it again, with names or without: it finishes what was begun first.
 
     \b
     Examples:
@@ -77,20 +77,24 @@ def rotate_command(
     screen = Screen()
     rotator = Rotator(deployment, screen.done, store_only=store_only)
     unfinished = rotator.unfinished()
+    finished: list[str] = []
     if unfinished:
         screen.warn(f"An earlier rotation was interrupted: {', '.join(unfinished)}")
         if dry_run:
             screen.say("Dry run: nothing was changed.")
             return
         confirm_or_stop("Finish it now?", yes=yes)
-        rotator.finish()
+        finished = rotator.finish()
         screen.done("Everything is in step with the store again.")
-        return
+        screen.say("Rotated by that run: " + ", ".join(finished) if finished else "Nothing had been changed yet.")
+        if not (names or due or everything):
+            return
     if [bool(names), due, everything].count(True) != 1:
         raise click.UsageError("Say which: names, --due or --all")
     wanted = [find_spec(deployment, name) for name in names] or _choose(deployment, due=due)
+    wanted = [spec for spec in wanted if spec.name not in finished]
     if not wanted:
-        screen.done("Nothing is due.")
+        screen.done("Nothing else is due.")
         return
     given = _read_given(deployment, wanted, set_file, ask=bool(names) or not yes)
     rotation = rotator.plan([spec.name for spec in wanted], given, grace)

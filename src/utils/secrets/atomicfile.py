@@ -168,7 +168,10 @@ def write_error(path: str, error: OSError) -> StoreError:
 
 
 def remove_stale_temporaries(paths: Iterable[str]) -> None:
-    """Remove what killed writers of these files have left beside them; what a running one is at work on stays."""
+    """Remove what killed writers of these files have left beside them; what a running one is at work on stays.
+
+    Files that are named after them (``secrets.enc.sum``, ``master.key.old-...``) count, too.
+    """
     names: dict[str, set[str]] = {}
     for path in paths:
         directory, name = os.path.split(os.path.abspath(path))
@@ -176,7 +179,7 @@ def remove_stale_temporaries(paths: Iterable[str]) -> None:
     for directory, written in names.items():
         for entry in os.listdir(directory) if os.path.isdir(directory) else ():
             match = _TEMPORARY.fullmatch(entry)
-            if match and match["name"] in written and not _is_running(int(match["process"])):
+            if match and _is_named_after(match["name"], written) and not _is_running(int(match["process"])):
                 _unlink(os.path.join(directory, entry))
 
 
@@ -218,6 +221,10 @@ def sync_directory(directory: str) -> None:
 def _temporary_name(path: str) -> str:
     directory, name = os.path.split(path)
     return os.path.join(directory, f".{name}.{os.getpid()}-{secrets.token_hex(8)}.tmp")
+
+
+def _is_named_after(name: str, written: set[str]) -> bool:
+    return name in written or any(name.startswith(f"{base}.") for base in written)
 
 
 def _is_running(process: int) -> bool:

@@ -1,0 +1,132 @@
+"""What a rotation runs inside the application's container, here beside real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from src.app import credentials
+from src.app.settings import AppSettings
+from tests.conftest import PROJECT
+from tests.servers.ports import free_port
+from tests.servers.postgres import Postgres, running_postgres
+from tests.servers.redis import running_redis
+
+from .app import running_app
+
+OLD, NEW = "old-'password'-\\", 'new-"password"-$HOME'
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_port() -> Iterator[int]:
+    with running_redis("old-password") as port:
+        yield port
+
+
+def run(action: str, passwords: list[str], environ: dict[str, str], **content: str) -> tuple[int, str]:
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("COVERAGE_", "PATH"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "src.app.credentials", action],
+        input=json.dumps({"passwords": passwords} | content),
+        cwd=PROJECT,
+        env=kept | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert not any(password in done.stdout + done.stderr for password in passwords)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout.strip() or done.stderr.strip()
+
+
+def database(postgres: Postgres) -> dict[str, str]:
+    return {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": str(postgres.port)}
+
+
+def accepts(postgres: Postgres, password: str) -> bool:
+    try:
+        psycopg.connect(
+            host="127.0.0.1", port=postgres.port, user="cctv", dbname="cctv", password=password, connect_timeout=5
+        ).close()
+    except psycopg.OperationalError as error:
+        assert "password authentication failed" in str(error)  # noqa: PT017
+        return False
+    return True
+
+
+def test_the_database_gets_the_first_password_whichever_it_has_now(postgres: Postgres) -> None:
+    postgres.set_password(OLD)
+    assert run("database", [NEW, "another", OLD], database(postgres)) == (0, "changed")
+    assert accepts(postgres, NEW)
+    assert not accepts(postgres, OLD)
+    assert run("database", [NEW, OLD], database(postgres)) == (0, "unchanged")
+    assert run("database-check", [NEW], database(postgres)) == (0, "accepted")
+
+
+def test_a_database_that_accepts_none_of_them_is_left_as_it_is(postgres: Postgres) -> None:
+    postgres.set_password("that nobody knows")
+    code, text = run("database", [NEW, OLD], database(postgres))
+    assert (code, text) == (1, "PostgreSQL accepts none of the passwords that are known for cctv")
+    assert run("database-check", [NEW], database(postgres))[0] == 1
+    assert accepts(postgres, "that nobody knows")
+
+
+def test_a_server_that_is_not_there_is_said_so() -> None:
+    port = str(free_port())
+    code, text = run("database", [NEW], {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": port})
+    assert (code, text.partition(":")[0]) == (1, "PostgreSQL cannot be reached")
+    code, text = run("redis-check", [NEW], {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": port})
+    assert (code, text) == (1, "Redis cannot be reached: ConnectionError")
+
+
+def redis_accepts(port: int, password: str) -> bool:
+    with redis.Redis(port=port, password=password) as client:
+        try:
+            return bool(client.ping())
+        except redis.AuthenticationError:
+            return False
+
+
+def test_redis_accepts_both_passwords_and_then_the_new_one_alone(redis_port: int) -> None:
+    environ = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis_port)}
+    assert run("redis-only", ["new-password"], environ)[0] == 1  # nobody is locked out by a wrong order
+    assert run("redis-accept", ["new-password", "old-password"], environ) == (0, "changed")
+    assert run("redis-accept", ["new-password", "old-password"], environ) == (0, "unchanged")
+    assert redis_accepts(redis_port, "old-password")
+    assert run("redis-only", ["new-password"], environ) == (0, "changed")
+    assert run("redis-check", ["new-password"], environ) == (0, "accepted")
+    assert not redis_accepts(redis_port, "old-password")
+    code, text = run("redis-check", ["old-password"], environ)
+    assert (code, text) == (1, "Redis accepts none of the passwords that are known")
+
+
+def test_the_administrator_is_logged_in_as_a_person_would_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {"SECRET_KEY": "k" * 64, "JWT_SECRET_KEY": "j" * 64, "ENCRYPTION_KEY": "e" * 32}
+    secrets |= {"WEBHOOK_SECRET": "w" * 43, "ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": NEW}
+    secrets |= {"DATABASE_PASSWORD": "d" * 43, "REDIS_PASSWORD": "r" * 43}
+    monkeypatch.setattr(credentials, "LOGIN_ATTEMPTS", 2)
+    with running_app(secrets, tmp_path) as app:
+        app.wait_until_ready()
+        environ = {"APP_PORT": str(app.client.base_url.port)}
+        assert run("login", [NEW], environ, username="admin") == (0, "accepted")
+        with pytest.raises(credentials.CredentialsError, match=r"does not let admin in \(answer 401\)"):
+            credentials.log_in(AppSettings.from_environment(environ), "admin", OLD)
+
+
+def test_an_unknown_action_is_refused() -> None:
+    assert run("drop", [NEW], {}) == (1, "'drop' is not something this program does")
