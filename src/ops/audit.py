@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from src.utils.secrets.atomicfile import make_private_directory
-from src.utils.secrets.errors import SecretsError
+from src.utils.secrets.errors import SecretsError, StoreError
 from src.utils.secrets.snapshot import utc_now
 
 if TYPE_CHECKING:
@@ -82,11 +82,13 @@ def read_trail(deployment: Deployment) -> Trail:
             lines = file.read().splitlines()
     except FileNotFoundError:
         lines = []
+    except OSError as error:
+        raise StoreError(f"The audit trail {path} cannot be read: {error.strerror}", hint=f"ls -l {path}") from None
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
             said = entry["previous"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             faults.append(f"line {number} cannot be read")
         else:
             entries.append(entry)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from src.utils.secrets.atomicfile import make_private_directory, replace_file
+from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries, replace_file
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import (
     DamagedStoreError,
@@ -132,6 +132,7 @@ def make_backup(deployment: Deployment, store: Backend, lock: Lock, path: str) -
     token = lock.fernet(header["lock"], path).encrypt(json.dumps(content, ensure_ascii=False).encode()).decode()
     text = json.dumps(header | {"data": token}, indent=1) + "\n"
     make_private_directory(os.path.dirname(os.path.abspath(path)))
+    remove_stale_temporaries([path])
     with recorded(deployment, "backup", snapshot.values, store.describe()):
         replace_file(path, text.encode(), mode=0o400, must_not_exist=True)
         if read_backup(path, lock).snapshot.values != dict(snapshot.values):

@@ -257,10 +257,12 @@ class Rotator:
             command += ["--env-file", deployment.settings_file]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["error: it says nothing"]
+            lines = done.stderr.strip().splitlines()
+            errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+            hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
             raise StoreError(
-                f"The Docker files were not written: {lines[0].removeprefix('error: ')}",
-                hint="\n".join(line.removeprefix("hint: ") for line in lines[1:]),
+                f"The Docker files were not written: {(errors or lines or ['it does not say why'])[0]}",
+                hint="\n".join(hints) or f"./scripts/generate_docker_secrets.sh{deployment.command_flag}",
             )
 
     def _running(self) -> set[str]:

@@ -39,6 +39,7 @@ class Command:
         after: What ``SECRET_KEY`` may be afterwards besides what it was before.
         plain_files: Files that are meant to hold values.
         standard_input: What it asks for.
+        has_steps: Whether it may stop between two of its steps, to be finished by the next run.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Command:
     after: str | None = NEW
     plain_files: tuple[str, ...] = ()
     standard_input: str = ""
+    has_steps: bool = False
 
     def line(self, project: Project) -> list[str]:
         """Its command line, as one process where that can be."""
@@ -128,8 +130,9 @@ COMMANDS = (
         ("rotate", "SECRET_KEY", "--store-only", "--yes", "--set-file", "SECRET_KEY=value"),
         _docker_files,
         plain_files=_DOCKER_FILES,
+        has_steps=True,
     ),
-    Command("rotate-master-key", _MANAGE, ("rotate-master-key", "--yes"), _file_store, after=None),
+    Command("rotate-master-key", _MANAGE, ("rotate-master-key", "--yes"), _file_store, after=None, has_steps=True),
     Command(
         "migrate to the file",
         _MANAGE,
@@ -137,6 +140,7 @@ COMMANDS = (
         _dotenv,
         after=None,
         plain_files=(".env",),
+        has_steps=True,
     ),
     Command(
         "migrate and empty the source",
@@ -145,6 +149,7 @@ COMMANDS = (
         _file_store,
         after=None,
         standard_input="delete\n",
+        has_steps=True,
     ),
     Command("backup", _MANAGE, ("backup", "--output", BACKUP, "--key-file", BACKUP_KEY), _backup_key, after=None),
     Command("restore", _MANAGE, ("restore", BACKUP, "--key-file", BACKUP_KEY, "--yes"), _backup_of_new),

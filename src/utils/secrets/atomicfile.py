@@ -184,7 +184,7 @@ def remove_stale_temporaries(paths: Iterable[str]) -> None:
 
 
 def make_private_directory(path: str) -> list[str]:
-    """Make a folder that only its owner can enter (0700), with the folders above it.
+    """Make a folder that only its owner can enter (0700), with the folders above it, on the disk when this returns.
 
     Returns:
         The folders that were made, the innermost first.
@@ -202,6 +202,7 @@ def make_private_directory(path: str) -> list[str]:
         for directory in reversed(missing):
             os.mkdir(directory, 0o700)
             made.insert(0, directory)
+            sync_directory(os.path.dirname(directory))
     except OSError as error:
         for directory in made:
             os.rmdir(directory)

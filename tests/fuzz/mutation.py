@@ -1,0 +1,69 @@
+"""Inputs that are almost right: seeds with pieces cut, doubled, replaced and swapped. Deeper than random bytes go."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DrawFn
+
+IN_FULL = bool(os.environ.get("PROVE"))
+EXAMPLES = 3000 if IN_FULL else 60
+
+full_or_short = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=not IN_FULL,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
+)
+
+_NASTY = (b"\0", b"\xff\xfe", b"\xed\xa0\x80", b"{", b"[" * 2000, b'"', b"'", b"\n", b"\r", b"=", b"$(x)", b"`", b"\\")
+
+
+@st.composite
+def mutated(draw: DrawFn, seeds: list[bytes]) -> bytes:
+    """One of ``seeds`` with up to six changes."""
+    data = draw(st.sampled_from(seeds))
+    for _ in range(draw(st.integers(0, 6))):
+        start = draw(st.integers(0, len(data)))
+        end = draw(st.integers(start, min(len(data), start + 40)))
+        piece = draw(
+            st.one_of(st.just(b""), st.sampled_from(_NASTY), st.binary(max_size=8), st.just(data[start:end] * 2))
+        )
+        data = data[:start] + piece + data[end:]
+    return data
+
+
+def json_values() -> st.SearchStrategy[Any]:
+    """Any JSON, with the names that mean something to this project among its keys."""
+    names = st.sampled_from(["secrets", "metadata", "version", "previous", "value", "updated_at", "SECRET_KEY", "data"])
+    scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
+    return st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names | st.text(max_size=5), inner, max_size=4),
+        max_leaves=12,
+    )
+
+
+@st.composite
+def reshaped(draw: DrawFn, document: dict[str, Any]) -> Any:
+    """``document`` with parts of it, anywhere, replaced by something else or taken out."""
+    changed = json.loads(json.dumps(document))
+    for _ in range(draw(st.integers(1, 3))):
+        node: Any = changed
+        while isinstance(node, dict | list) and node:
+            key = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+            child = node[key]
+            if not isinstance(child, dict | list) or not child or draw(st.booleans()):
+                if draw(st.booleans()):
+                    node[key] = draw(json_values())
+                else:
+                    del node[key]
+                break
+            node = child
+    return changed
