@@ -13,7 +13,7 @@ LOCK = $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python
 	--no-emit-index-url --no-emit-find-links $(LOCK_FLAGS)
 SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test bench servers lint lint-fix lambda catalog lock
+.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test prove bench servers lint lint-fix lambda catalog lock
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ test: install-dev ## Run every test that this machine has the parts for
 	@$(PYTHON) -m coverage run -m pytest $(PYTEST_ARGS)
 	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report $(if $(REQUIRE_ALL),--fail-under=95)
+
+prove: install-dev ## Crashes, power loss, leaks, fuzzing and load in full; prints the figures (about 40 minutes)
+	@PROVE=1 $(PYTHON) -m pytest tests/faults tests/fuzz tests/contract/test_stores.py $(PYTEST_ARGS)
 
 bench: $(VENV)/bench/.installed ## Compare speed with peers; writes bench/results.md
 	@$(VENV)/bench/bin/python -m bench

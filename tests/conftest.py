@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import figures
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -49,7 +51,11 @@ def need_root() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name what was skipped, and how to get it."""
+    """Name what was skipped, and how to get it; in full, the figures too."""
+    if os.environ.get("PROVE"):
+        terminalreporter.section("what this run went through")
+        for line in figures.lines():
+            terminalreporter.write_line(line)
     if _missing_parts:
         terminalreporter.section("not tested, because something is missing on this machine")
         for part, how in sorted(_missing_parts.items()):

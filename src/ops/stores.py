@@ -45,7 +45,7 @@ class DotenvStore:
 
     def load(self) -> Snapshot:
         """The secrets that are set, in the environment or in the file."""
-        revision = self._revision()
+        revision = self.empty_revision = self._revision()
         live = EnvironmentBackend(merge_dotenv(self._environ, read_dotenv(self.path))).load()
         values = {name: value for name in self._names if (value := live.values.get(name)) is not None}
         metadata = {name: entry for name in values if (entry := live.metadata.get(name)) is not None}

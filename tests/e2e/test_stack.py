@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -15,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import pytest
@@ -24,6 +22,7 @@ from dotenv import dotenv_values
 
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import PROJECT, need_program, need_root
+from tests.leaks import leaked
 from tests.servers.ports import free_port
 from tests.terminal import Terminal
 
@@ -276,14 +275,8 @@ def test_the_admin_password_logs_in(stack: Checkout) -> None:
         assert http.get("/ready").json()["status"] == "ready"
 
 
-def forms(value: str) -> list[bytes]:
-    encoded = base64.b64encode(value.encode()).rstrip(b"=")
-    return list({value.encode(), encoded, quote(value, safe="").encode(), value.encode().hex().encode()})
-
-
 def find_leaks(stack: Checkout, text: bytes) -> list[str]:
-    secrets = stack.values() | {"the master key": stack.key_file.read_text().strip()}
-    return [name for name, value in secrets.items() if len(value) > 8 and any(form in text for form in forms(value))]
+    return leaked(stack.values() | {"the master key": stack.key_file.read_text().strip()}, text)
 
 
 def test_the_leak_hunt_finds_a_planted_leak(stack: Checkout) -> None:

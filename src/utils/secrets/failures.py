@@ -354,6 +354,40 @@ def store_error(
     return StoreError(f"{where}: {action} failed with {codes[0]}", hint="Please report this as a bug if it comes again")
 
 
+class Intelligible:
+    """Turns what goes wrong with an answer of another shape than the service's into one clear error.
+
+    The SDKs let through whatever their parsers raise when a proxy, a sign-in page or another program answers.
+
+    Args:
+        where: What was asked.
+        known: The SDK's own errors, which are let through.
+    """
+
+    __slots__ = ("_known", "_where")
+
+    def __init__(self, where: str, known: tuple[type[BaseException], ...] = ()) -> None:
+        self._where = where
+        self._known = known
+
+    def __enter__(self) -> None:
+        """Nothing to begin."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Raise in place of what a parser raised.
+
+        Raises:
+            StoreUnavailableError: The answer makes no sense.
+        """
+        if kind is None or issubclass(kind, (SecretsError, *self._known)):
+            return
+        if issubclass(kind, (AttributeError, LookupError, RecursionError, TypeError, ValueError)):
+            raise StoreUnavailableError(
+                f"{self._where} gives an answer that makes no sense ({kind.__name__})",
+                hint="Check the address: a proxy, a sign-in page or another program may answer there",
+            ) from None
+
+
 def class_names(error: BaseException) -> list[str]:
     """The name of the error's class, then those of its bases."""
     return [kind.__name__ for kind in type(error).__mro__[:-3]] or [type(error).__name__]

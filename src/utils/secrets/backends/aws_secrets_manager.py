@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 
 from ..errors import ConfigurationError, SecretsError, StoreEmptyError, StoreError, StoreUnavailableError
-from ..failures import AWS, class_names, root_cause, store_error
+from ..failures import AWS, Intelligible, class_names, root_cause, store_error
 from ..flatmap import read_flat_map, save_flat_map
 from ..settings import DEFAULT_AWS_SECRET_ID, Settings
 from ..snapshot import Snapshot
@@ -95,7 +95,8 @@ class AwsBackend:
         except (ValueError, RecursionError):
             content = None
         read_flat_map(content, "", self.describe())
-        return content, answer["VersionId"]
+        with Intelligible(self.describe()):
+            return content, answer["VersionId"]
 
     def read_if_any(self) -> tuple[dict[str, Any], str]:
         """What is there, and its version."""
@@ -197,7 +198,8 @@ class AwsBackend:
 
         action = f"{'sts' if method.__name__ == 'get_caller_identity' else 'secretsmanager'}:{_camel(method.__name__)}"
         try:
-            return method(**parameters)
+            with Intelligible(f"{self.secret_id} in {self.region}", (BotoCoreError, ClientError)):
+                return method(**parameters)
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "an unknown error")
             raise self._error([_refined(code, error)], action) from None

@@ -22,7 +22,7 @@ from ..errors import (
     StoreEmptyError,
     StoreError,
 )
-from ..failures import VAULT, class_names, root_cause, store_error
+from ..failures import VAULT, Intelligible, class_names, root_cause, store_error
 from ..flatmap import read_flat_map, save_flat_map
 from ..settings import DEFAULT_VAULT_PATH, Settings, read_value_file, read_variable
 from ..snapshot import Snapshot
@@ -75,14 +75,17 @@ class Login:
     def renew(self, client: Client) -> None:
         """Renew the token when half of its life is over. A token that cannot be renewed is used until it ends."""
         from hvac.exceptions import VaultError
+        from requests.exceptions import RequestException
 
         if not self._lifetime_known:
             self._lifetime_known = True
             try:
-                found = client.auth.token.lookup_self()["data"]
+                with Intelligible(client.url, (VaultError, RequestException)):
+                    found = client.auth.token.lookup_self()["data"]
+                    ttl, renewable = found.get("ttl", 0), bool(found.get("renewable"))
             except VaultError:
                 return
-            self._plan_renewal(found.get("ttl", 0), renewable=bool(found.get("renewable")))
+            self._plan_renewal(ttl, renewable=renewable)
         if monotonic() < self._renew_at:
             return
         try:
@@ -205,7 +208,8 @@ class VaultBackend:
             answer = self._call(
                 "reading", self._client.secrets.kv.v1.read_secret, path=self._path, mount_point=self._mount_point
             )
-            return answer["data"], _digest(answer["data"])
+            with Intelligible(self._where()):
+                return answer["data"], _digest(answer["data"])
         answer = self._call(
             "reading",
             self._client.secrets.kv.v2.read_secret_version,
@@ -214,11 +218,12 @@ class VaultBackend:
             mount_point=self._mount_point,
             raise_on_deleted_version=False,
         )
-        content, metadata = answer["data"]["data"], answer["data"]["metadata"]
+        with Intelligible(self._where()):
+            content, metadata = answer["data"]["data"], answer["data"]["metadata"]
+            number, is_destroyed = str(metadata["version"]), bool(metadata.get("destroyed"))
         if content is None:
-            code = "DestroyedVersion" if metadata.get("destroyed") else "DeletedVersion"
-            raise store_error(VAULT, [code], where=self._where())
-        return content, str(metadata["version"])
+            raise store_error(VAULT, ["DestroyedVersion" if is_destroyed else "DeletedVersion"], where=self._where())
+        return content, number
 
     def read_if_any(self) -> tuple[dict[str, Any], str]:
         """What is there, and its version."""
@@ -280,10 +285,12 @@ class VaultBackend:
                 raise store_error(VAULT, ["NoMount"], where=where) from None
             if answer is None:
                 raise store_error(VAULT, ["NoMount"], where=where)
-            kind = answer["data"].get("type")
+            with Intelligible(where):
+                kind = answer["data"].get("type")
+                version = int((answer["data"].get("options") or {}).get("version", 1))
             if kind not in ("kv", "generic"):
                 raise store_error(VAULT, ["NotKeyValue"], where=where, reason=f"its type is {kind}")
-            self._engine_version = int((answer["data"].get("options") or {}).get("version", 1))
+            self._engine_version = version
         return self._engine_version
 
     def _renew_token(self) -> None:
@@ -314,7 +321,8 @@ class VaultBackend:
         try:
             if not self._client.token:
                 self._client.token = self._login.token(self._client)
-            return method(*arguments, **parameters)
+            with Intelligible(self._client.url, (VaultError, RequestException)):
+                return method(*arguments, **parameters)
         except VaultError as error:
             raise self._refusal(error, action) from None
         except RequestException as error:
