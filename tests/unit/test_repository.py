@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
@@ -34,6 +35,7 @@ def is_ignored(path: str) -> bool:
         "secrets/db_password.txt",
         "secrets/staging/db_password.txt",
         "secrets/.db_password.txt.1-0123456789abcdef.tmp",
+        "secrets.backup",
         "master.key",
         "config/master.key",
         "server.pem",
@@ -47,3 +49,20 @@ def test_what_may_hold_a_secret_is_ignored(path: str) -> None:
 @pytest.mark.parametrize("path", [".env.example", ".env.production.example", "config/catalog.toml", "src/ops/plan.py"])
 def test_what_belongs_to_the_project_is_not(path: str) -> None:
     assert not is_ignored(path)
+
+
+def test_every_claim_of_the_threat_model_points_to_a_test_that_is_there() -> None:
+    text = (PROJECT / "docs/threat-model.md").read_text()
+    section = text.partition("## Claims")[2].partition("## Not protected")[0]
+    rows = [line for line in section.splitlines() if "|" in line]
+    claims = [row for row in rows if not re.search(r"\| (claim|---) ", row)]
+    assert len(claims) > 15
+    present = {
+        name
+        for path in (PROJECT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    for claim in claims:
+        named = re.findall(r"`(test_\w+)`", claim)
+        assert named, claim
+        assert set(named) <= present, claim
