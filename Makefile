@@ -11,9 +11,10 @@ COMPOSE_FLAGS = $(if $(filter-out production,$(ENVIRONMENT)),--env-file .env.$(E
 PIP_INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 LOCK = $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
 	--no-emit-index-url --no-emit-find-links $(LOCK_FLAGS)
+DEPENDENCIES = requirements.txt requirements-cloud.txt requirements-secrets.txt
 SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test prove bench servers lint lint-fix lambda catalog lock
+.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test prove bench sbom audit servers lint lint-fix lambda catalog lock
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -57,6 +58,15 @@ prove: install-dev ## Crashes, power loss, leaks, fuzzing and load in full; prin
 bench: $(VENV)/bench/.installed ## Compare speed with peers; writes bench/results.md
 	@$(VENV)/bench/bin/python -m bench
 
+sbom: $(VENV)/audit/.installed ## List what is installed, with hashes and licenses, in build/sbom.json (CycloneDX)
+	@mkdir -p build
+	@awk '/^[a-z]/ {keep = !seen[$$1]++} keep' $(DEPENDENCIES) | $(VENV)/audit/bin/cyclonedx-py requirements - \
+		--output-reproducible --output-file build/sbom.json
+	@echo 'build/sbom.json'
+
+audit: $(VENV)/audit/.installed ## Ask the registry for known vulnerabilities of the dependencies
+	@$(VENV)/audit/bin/pip-audit --disable-pip --require-hashes $(addprefix -r ,$(DEPENDENCIES))
+
 servers: install-dev ## Start the test servers of the cloud stores, to try the wizard against
 	@$(PYTHON) -m tests.servers
 
@@ -83,6 +93,7 @@ lock: install-dev ## Lock the dependencies anew (LOCK_FLAGS=--upgrade for newer 
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) requirements-cloud.in -o requirements-cloud.txt
 	@$(LOCK) requirements-secrets.in -o requirements-secrets.txt
+	@$(LOCK) requirements-audit.in -o requirements-audit.txt
 	@$(LOCK) requirements-dev.in -o requirements-dev.txt
 	@$(LOCK) tests/servers/ministack.in -o tests/servers/ministack.txt
 	@$(LOCK) bench/requirements.in -o bench/requirements.txt
@@ -106,4 +117,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt tests/servers/mi
 $(VENV)/bench/.installed: $(VENV)/.installed-dev bench/requirements.txt
 	@./scripts/make_venv.sh $(VENV)/bench
 	@$(subst $(PYTHON),$(VENV)/bench/bin/python,$(PIP_INSTALL)) -r bench/requirements.txt
+	@touch $@
+
+$(VENV)/audit/.installed: $(VENV)/.installed requirements-audit.txt
+	@./scripts/make_venv.sh $(VENV)/audit
+	@$(subst $(PYTHON),$(VENV)/audit/bin/python,$(PIP_INSTALL)) -r requirements-audit.txt
 	@touch $@
