@@ -342,7 +342,8 @@ def test_deleting_the_source_needs_the_word(project: Project) -> None:
 
 def test_the_same_place_twice_and_unknown_places_are_refused(project: Project) -> None:
     project.set_up()
-    assert "Both are the same place" in error_of(manage(project, "migrate", "--to", "file", code=1))
+    assert "Both are the same place" in error_of(manage(project, "migrate", "--from", "file", "--to", "file", code=1))
+    assert "is the store in use already" in manage(project, "migrate", "--to", "file").stdout
     assert "does not name a store" in error_of(manage(project, "migrate", "--to", "aws:eu-central-1", code=1))
     assert "not a known store" in error_of(manage(project, "migrate", "--to", "s3", code=1))
     assert "Another environment" in error_of(manage(project, "migrate", "--to", "environment:staging", code=2), 2)
