@@ -57,8 +57,8 @@ def seeds(kind: str) -> list[bytes]:
 
 @pytest.fixture(scope="module", autouse=True)
 def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as name:
-        os.environ["HOME"] = name
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", name)
         yield Path(name)
 
 
