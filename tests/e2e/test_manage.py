@@ -600,3 +600,58 @@ def test_a_trail_that_cannot_be_written_is_said_and_stops_nothing(project: Proje
     assert "the audit trail" in done.stderr
     assert len(project.values()) == 8
     assert os.path.exists(project.secrets_file)
+
+
+# --- A rotation that was interrupted ---------------------------------------------------------------------------------
+
+
+def interrupt(project: Project, **content: str) -> Path:
+    """Leave a journal behind, as a rotation of SECRET_KEY does that is killed."""
+    path = project.home / ".local/state/cctv-face-detection/rotate-production.json"
+    path.write_text(json.dumps({"project": str(project.directory), "names": ["SECRET_KEY"]} | content))
+    return path
+
+
+def test_what_an_interrupted_rotation_had_not_changed_yet_is_said_and_what_was_asked_is_done(project: Project) -> None:
+    project.set_up()
+    before = project.values()
+    journal = interrupt(project, undone_from="a revision that is not there")
+    done = manage(project, "rotate", "--dry-run")
+    assert "was interrupted: SECRET_KEY" in done.stdout
+    assert journal.exists()
+    done = manage(project, "rotate", "--yes")
+    assert "Nothing had been changed yet" in done.stdout
+    assert not journal.exists()
+    assert project.values() == before
+    interrupt(project, undone_from="a revision that is not there")
+    manage(project, "rotate", "SECRET_KEY", "--store-only", "--yes")
+    assert [name for name, value in project.values().items() if value != before[name]] == ["SECRET_KEY"]
+
+
+def test_what_an_interrupted_rotation_had_changed_is_not_changed_again(project: Project) -> None:
+    project.set_up()
+    before = project.values()
+    interrupt(project, revision="the one before")
+    done = manage(project, "rotate", "SECRET_KEY", "WEBHOOK_SECRET", "--store-only", "--yes")
+    assert "Rotated by that run: SECRET_KEY" in done.stdout
+    assert [name for name, value in project.values().items() if value != before[name]] == ["WEBHOOK_SECRET"]
+    interrupt(project, revision="the one before")
+    assert "Nothing else is due" in manage(project, "rotate", "SECRET_KEY", "--store-only", "--yes").stdout
+
+
+def test_a_rotation_whose_docker_files_cannot_be_written_stops_and_is_finished_by_the_next_run(
+    project: Project,
+) -> None:
+    project.set_up()
+    assert project.run("generate_docker_secrets.sh").returncode == 0
+    before = project.values()
+    path = project.directory / "secrets/secret_key.txt"
+    path.unlink()
+    path.mkdir()
+    error = error_of(manage(project, "rotate", "SECRET_KEY", "--store-only", "--yes", code=1))
+    assert "stopped in the middle" in error
+    assert "is not a regular file" in error
+    assert project.values() == before
+    path.rmdir()
+    assert "Nothing had been changed yet" in manage(project, "rotate", "--store-only", "--yes").stdout
+    assert path.read_text() == before["SECRET_KEY"]

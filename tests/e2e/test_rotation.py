@@ -21,7 +21,16 @@ from tests.conftest import need_root
 from tests.servers.ports import free_port
 
 from .engine import docker, need_engine, standin_images
-from .test_stack import Checkout, client, containers, find_leaks, linked_checkout, log_in, wait_until_healthy
+from .test_stack import (  # noqa: F401 - `swarm` is a fixture
+    Checkout,
+    client,
+    containers,
+    find_leaks,
+    linked_checkout,
+    log_in,
+    swarm,
+    wait_until_healthy,
+)
 
 ROTATED = [
     "SECRET_KEY",
@@ -346,3 +355,11 @@ def test_the_doctor_sees_a_service_that_is_not_healthy(stack: Checkout) -> None:
     finally:
         stack.compose("start", "redis")
         wait_until_healthy(stack)
+
+
+def test_the_running_stack_s_secrets_become_swarm_secrets(swarm: Checkout) -> None:  # noqa: F811
+    done = swarm.run("scripts/generate_docker_secrets.sh", "--swarm")
+    assert "docker stack deploy" in done.stdout
+    listed = docker("secret", "ls", "--format", "{{.Name}}").split()
+    assert any(name.startswith("cctv-face-detection_db_password_v") for name in listed)
+    assert find_leaks(swarm, done.stdout.encode()) == []
