@@ -17,6 +17,7 @@ import click
 from src.ops.deployment import Deployment
 from src.ops.setup import Options, inspect_store, plan_setup, read_choices, take_over
 from src.ops.terminal.click_command import deployment_options, run_click
+from src.ops.terminal.prompts import PLAIN_SETTING
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.settings import SecretsBackend
 
@@ -50,6 +51,7 @@ def _split_pairs(_context: click.Context, _option: click.Parameter, pairs: tuple
     help="Take a value from a file. Repeatable.",
 )
 @click.option("--master-key-file", metavar="PATH", help="The master key's file: read if it is there, else written.")
+@click.option("--plain", is_flag=True, help="Plain numbered questions, for screen readers. Also: SECRETS_PLAIN=1.")
 @deployment_options
 def main(
     backend: str | None,
@@ -60,6 +62,7 @@ def main(
     replace: bool,
     set_file: dict[str, str],
     master_key_file: str | None,
+    plain: bool,
     deployment: Deployment,
 ) -> None:
     """Set up the secrets: generate, ask, import, encrypt, verify.
@@ -84,6 +87,8 @@ def main(
         set_files=set_file,
         master_key_file=master_key_file,
     )
+    if plain:
+        os.environ[PLAIN_SETTING] = "1"
     if non_interactive:
         _run_unattended(deployment, options)
     else:

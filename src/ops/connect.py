@@ -13,7 +13,7 @@ from src.utils.secrets.settings import SecretsBackend
 
 from .apply import Credential
 from .setup import Store, inspect_store
-from .terminal.prompts import Choice, ask_secret, ask_text, confirm, select
+from .terminal.prompts import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from src.utils.secrets.backends.base import PurgingBackend
 
     from .deployment import Deployment
+    from .terminal.interview import Interview
     from .terminal.screen import Screen
 
     Check = Callable[[str], str | None]
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 DEFAULT_REGION = "us-east-1"
 # Any of these: how to sign in, or that it was asked before.
 _AWS_SIGN_IN_SAID = ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "SECRETS_AWS_SECRET_ID")
+_WHY = {
+    "AWS_REGION": "The secret lies in one region, and the application has to name the same one.",
+    "SECRETS_AWS_SECRET_ID": "All values are kept together, in one secret of this name.",
+    "VAULT_ADDR": "Scheme, host and port of your Vault or OpenBao server.",
+    "VAULT_MOUNT_POINT": "The key-value engine that holds the secrets; a new Vault has one called secret.",
+    "VAULT_SECRET_PATH": "All values are kept together, at this path of the engine.",
+    "AZURE_KEYVAULT_URL": "The portal shows it as the vault's Vault URI.",
+}
 DEFAULT_VAULT_ADDRESS = "http://127.0.0.1:8200"
 
 
@@ -52,9 +61,11 @@ class Connector:
         deployment: What is set up.
         backend: The store.
         screen: Where everything is shown.
+        interview: Asks.
     """
 
-    def __init__(self, deployment: Deployment, backend: SecretsBackend, screen: Screen) -> None:
+    def __init__(self, deployment: Deployment, backend: SecretsBackend, screen: Screen, interview: Interview) -> None:
+        self._interview = interview
         self.deployment = deployment
         self._backend = backend
         self._screen = screen
@@ -88,7 +99,8 @@ class Connector:
     def _inspect(self) -> Store:
         while True:
             try:
-                store = inspect_store(self.deployment, self._backend, None)
+                with self._screen.working(f"Connecting to {self._backend.title}"):
+                    store = inspect_store(self.deployment, self._backend, None)
             except StoreDeletedError as error:
                 self._show(error)
                 self._bring_back(error)
@@ -100,14 +112,16 @@ class Connector:
         menu = [Choice("restore", "Bring it back, with the values that it had")]
         if hasattr(store, "purge"):
             menu.append(Choice("purge", "Remove it for ever, and make new values"))
-        answer = select("What shall become of it?", [*menu, Choice("stop", "Leave it as it is")])
+        answer = self._interview.select("What shall become of it?", [*menu, Choice("stop", "Leave it as it is")])
         if answer == "stop":
             raise error
         if answer == "restore":
             store.restore(error.names)
             return
         word = "purge"
-        ask_text(f"Type '{word}' to go on:", check=lambda answer: None if answer == word else f"Type: {word}")
+        self._interview.ask_text(
+            f"Type '{word}' to go on:", check=lambda answer: None if answer == word else f"Type: {word}"
+        )
         store.purge(error.names)
 
     def _show(self, error: SecretsError) -> None:
@@ -116,7 +130,7 @@ class Connector:
             self._screen.say(f"  {line}")
 
     def _ask_what_next(self) -> str:
-        return select(
+        return self._interview.select(
             "Nothing was written. What next?",
             [
                 Choice("again", "Try again"),
@@ -142,7 +156,12 @@ class Connector:
             profiles = _aws_profiles(self.deployment)
             if len(profiles) > 1:
                 menu = [Choice(profile, profile) for profile in profiles]
-                self._answer("AWS_PROFILE", select("Which AWS profile?", menu))
+                self._answer(
+                    "AWS_PROFILE",
+                    self._interview.select(
+                        "Which AWS profile?", menu, why="Your AWS configuration has several accounts or roles."
+                    ),
+                )
         region = variables.get("AWS_DEFAULT_REGION") or _aws_region(self.deployment) or DEFAULT_REGION
         self._ask_for_setting("AWS_REGION", "AWS region:", default=region, check=_check_region, ask_all=ask_all)
         self._ask_for_setting("SECRETS_AWS_SECRET_ID", "Name of the secret:", check=_check_given, ask_all=ask_all)
@@ -152,7 +171,9 @@ class Connector:
         ask("VAULT_ADDR", "Address of Vault:", default=DEFAULT_VAULT_ADDRESS, check=_check_given, ask_all=ask_all)
         address = self.deployment.variables()["VAULT_ADDR"]
         if ask_all and address.startswith("https:"):
-            path = ask_text("File with the CA's certificate (Enter for the system's):", check=_check_optional_file)
+            path = self._interview.ask_text(
+                "File with the CA's certificate (Enter for the system's):", check=_check_optional_file
+            )
             self._answer("VAULT_CACERT", os.path.abspath(os.path.expanduser(path)) if path.strip() else "")
         if ask_all or not self._has_vault_login():
             self._ask_for_vault_login()
@@ -170,17 +191,24 @@ class Connector:
         self._credentials = []
         for name in ("VAULT_TOKEN", "VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE"):
             self._answer(name, "")
-        if select("How do you sign in to Vault?", menu) == "token":
-            self._keep_credential("VAULT_TOKEN", ask_secret("Token:", check=_check_given).strip())
+        if (
+            self._interview.select(
+                "How do you sign in to Vault?", menu, why="Neither VAULT_TOKEN nor ~/.vault-token is there."
+            )
+            == "token"
+        ):
+            self._keep_credential("VAULT_TOKEN", self._interview.ask_secret("Token:", check=_check_given).strip())
             return
-        self._answer("VAULT_ROLE_ID", ask_text("Role id:", check=_check_given).strip())
-        self._keep_credential("VAULT_SECRET_ID", ask_secret("Secret id:", check=_check_given).strip())
+        self._answer("VAULT_ROLE_ID", self._interview.ask_text("Role id:", check=_check_given).strip())
+        self._keep_credential("VAULT_SECRET_ID", self._interview.ask_secret("Secret id:", check=_check_given).strip())
 
     def _keep_credential(self, name: str, value: str) -> None:
         """Use a credential now, and keep it in a file of its own for the scripts if the person wants that."""
         self._answer(name, value)
         path = self.deployment.default_credential_file(name.lower().replace("_", "-"))
-        if confirm(f"Keep it for later commands in {self.deployment.shown(path)}, readable by you only?", default=True):
+        if self._interview.confirm(
+            f"Keep it for later commands in {self.deployment.shown(path)}, readable by you only?", default=True
+        ):
             self._credentials.append(Credential(name, path, value))
 
     def _ask_for_setting(
@@ -189,7 +217,7 @@ class Connector:
         if self.deployment.is_said(name) and not ask_all:
             return
         default = self.deployment.variables().get(name) or default
-        self._answer(name, ask_text(question, default=default, check=check).strip())
+        self._answer(name, self._interview.ask_text(question, default=default, check=check, why=_WHY[name]).strip())
 
     def _answer(self, name: str, value: str) -> None:
         self.deployment = replace(self.deployment, answers={**self.deployment.answers, name: value})

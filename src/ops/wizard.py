@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from dataclasses import replace
@@ -27,12 +28,15 @@ from .setup import (
     take_over,
     weakness_of,
 )
-from .terminal.prompts import Choice, ask_secret, ask_text, confirm, select
+from .summary import write_summary
+from .terminal.interview import Interview
+from .terminal.prompts import BackError, Choice, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from src.utils.secrets.catalog import Feature, SecretSpec
+    from src.utils.secrets.masterkey import MasterKey
 
     from .apply import Report
     from .deployment import Deployment
@@ -77,9 +81,13 @@ class Wizard:
         self.deployment = self.original = deployment
         self.catalog = deployment.catalog
         self.options = options
-        self.choices = choices
+        self.choices = self.given = choices
         self.imported = imported
         self.screen = screen
+        self.interview = Interview(screen)
+        self._new_keys: dict[str | None, MasterKey] = {}
+        environment = "" if deployment.is_production else f" ({deployment.environment})"
+        screen.heading = f"{self.catalog.application}: secrets{environment}"
 
     def run(self) -> None:
         """Ask, show, confirm, write.
@@ -88,6 +96,11 @@ class Wizard:
             SecretsError: Something failed; what was there before is still there.
             KeyboardInterrupt: The person left; the same.
         """
+        self.interview.run(self._converse)
+
+    def _converse(self) -> None:
+        """Everything from the first question to the writing; starts over when the person goes back."""
+        self.deployment, self.choices = self.original, copy.deepcopy(self.given)
         self._show_start()
         store = self._choose_store()
         self._offer_take_over(store)
@@ -97,20 +110,21 @@ class Wizard:
             self._ask_for_first_values(store)
             store = self._choose_key_place(store)
         plan = plan_setup(self.deployment, store, self.choices)
+        self.interview.forget_repeated()
         show_plan(self.screen, self.deployment, store, plan, self.imported)
         if self.options.dry_run:
             self.screen.say("Dry run: nothing was written.")
             return
         if not plan.written and store.exists:
             self.screen.say("Every secret is there already.")
-        self._confirm(store)
+        self._confirm()
         write_and_show(self.screen, self.deployment, store, plan)
 
     def _show_start(self) -> None:
-        environment = "" if self.deployment.is_production else f" ({self.deployment.environment})"
         self.screen.title(
-            f"{self.catalog.application}: secrets{environment}",
-            "Enter takes the suggested answer. Ctrl-C leaves, and nothing is written before you confirm.",
+            self.screen.heading,
+            "Enter takes the suggested answer, Esc goes back to the question before. Ctrl-C leaves; nothing is written "
+            "before you confirm.",
         )
         settings = self.deployment.settings(self.options.backend)
         for path in dict.fromkeys((self.deployment.settings_file, settings.file_path)):
@@ -125,7 +139,7 @@ class Wizard:
             backend = backend or self._ask_for_backend()
             if backend in (SecretsBackend.FILE, SecretsBackend.ENV):
                 return self._inspect(backend)
-            connector = Connector(self.deployment, backend, self.screen)
+            connector = Connector(self.deployment, backend, self.screen, self.interview)
             store = connector.connect()
             if store is not None:
                 self.deployment = connector.deployment
@@ -139,7 +153,15 @@ class Wizard:
             menu.append(Choice(backend.value, f"{backend.title} - {note}"))
         current = self.deployment.settings().backend if os.path.exists(self.deployment.settings_file) else None
         default = current.value if current else SecretsBackend.FILE.value
-        return SecretsBackend.from_name(select("Where shall the secrets be kept?", menu, default))
+        return SecretsBackend.from_name(
+            self.interview.select(
+                "Where shall the secrets be kept?",
+                menu,
+                default,
+                why="The application reads its passwords and keys from this store. If in doubt, keep the suggestion: "
+                "you can move everything to another store later.",
+            )
+        )
 
     def _inspect(self, backend: SecretsBackend) -> Store:
         key_file = self.options.master_key_file
@@ -150,7 +172,7 @@ class Wizard:
                 if backend is not SecretsBackend.FILE:
                     raise
                 self.screen.warn(str(error))
-                answer = select(
+                answer = self.interview.select(
                     "The secrets file is left as it is. What next?",
                     [
                         Choice("stop", "Stop here"),
@@ -162,7 +184,7 @@ class Wizard:
                     raise
                 if answer == "new":
                     return self._start_over()
-                key_file = ask_text("Path of the key file:", check=self._check_existing_key_path)
+                key_file = self.interview.ask_text("Path of the key file:", check=self._check_existing_key_path)
 
     def _check_existing_key_path(self, path: str) -> str | None:
         if not os.path.isfile(os.path.expanduser(path)):
@@ -172,7 +194,9 @@ class Wizard:
     def _start_over(self) -> Store:
         self.screen.warn("The application loses what only the old secrets can open: encrypted data, logins, databases.")
         word = "start over"
-        ask_text(f"Type '{word}' to go on:", check=lambda answer: None if answer == word else f"Type: {word}")
+        self.interview.ask_text(
+            f"Type '{word}' to go on:", check=lambda answer: None if answer == word else f"Type: {word}"
+        )
         return start_over(self.deployment)
 
     def _offer_take_over(self, store: Store) -> None:
@@ -185,7 +209,10 @@ class Wizard:
         if not values:
             return
         self.screen.say("", f"Until now the secrets are in {origin}.")
-        if confirm(f"Take {len(values)} of them over, so that the application keeps working?", default=True):
+        question = f"Take {len(values)} of them over, so that the application keeps working?"
+        if self.interview.confirm(
+            question, default=True, why="A database that exists opens with its old password only."
+        ):
             self.choices.imported = values | self.choices.imported
 
     def _ask_for_first_values(self, store: Store) -> None:
@@ -201,21 +228,29 @@ class Wizard:
     def _ask_for_required(self, spec: SecretSpec) -> None:
         if spec.input == "generate_or_ask":
             menu = [Choice("generate", "Generate a strong one"), Choice("type", "Type one")]
-            if select(f"{spec.description}:", menu) == "generate":
+            why = "Nobody can guess a generated one. It is shown once, after everything is written."
+            if self.interview.select(f"{spec.description}:", menu, why=why) == "generate":
                 return
         self.choices.typed[spec.name] = self._ask_for_value(spec)
 
     def _ask_for_feature(self, feature: Feature, store: Store) -> None:
         missing = [spec for spec in self.catalog.of_feature(feature.name) if not self._is_given(spec, store)]
-        if missing and confirm(feature.question, default=False):
+        names = ", ".join(spec.name for spec in missing)
+        why = f"If so, you are asked for: {names}. You can add this later."
+        if missing and self.interview.confirm(feature.question, default=False, why=why):
             for spec in missing:
                 self.choices.typed[spec.name] = self._ask_for_value(spec)
 
     def _ask_for_value(self, spec: SecretSpec) -> str:
+        why = f"The application needs it, as {spec.name}."
+        check = self._value_check(spec)
         if spec.default is not None:
-            return ask_text(f"{spec.description}:", default=spec.default, check=self._value_check(spec)).strip()
-        value = ask_secret(f"{spec.description} ({spec.name}):", check=self._value_check(spec))
-        ask_secret("The same once more:", check=lambda again: None if again == value else "It differs; type it again.")
+            return self.interview.ask_text(f"{spec.description}:", default=spec.default, check=check, why=why).strip()
+        why += " Nothing is shown while you type or paste it."
+        value = self.interview.ask_secret(f"{spec.description} ({spec.name}):", check=check, why=why)
+        self.interview.ask_secret(
+            "The same once more:", check=lambda again: None if again == value else "It differs; type it again."
+        )
         return value
 
     def _value_check(self, spec: SecretSpec) -> Callable[[str], str | None]:
@@ -231,7 +266,7 @@ class Wizard:
     def _ask_for_changes(self, store: Store) -> None:
         self.screen.done(f"{len(store.snapshot.values)} secrets are there; they are kept unless you change one.")
         while True:
-            answer = select("What do you want to do?", self._change_menu(store))
+            answer = self.interview.select("What do you want to do?", self._change_menu(store))
             if answer == "keep":
                 return
             if answer in _OTHER_COMMANDS:
@@ -270,7 +305,7 @@ class Wizard:
         elif answer == "migrate":
             current = self.deployment.settings().backend
             menu = [Choice(backend.value, backend.title) for backend in SecretsBackend if backend is not current]
-            arguments += ["--to", select("Where to?", menu), "--apply"]
+            arguments += ["--to", self.interview.select("Where to?", menu), "--apply"]
         script = os.path.join(PROJECT_DIRECTORY, "scripts", "manage_secrets.py")
         arguments += ["--project-directory", self.deployment.project_directory, "--catalog", self.catalog.path]
         arguments += ["--environment", self.deployment.environment]
@@ -278,7 +313,9 @@ class Wizard:
 
     def _choose_secret(self, question: str, *, generated: bool) -> SecretSpec:
         specs = [spec for spec in self.catalog.secrets if spec.generated or not generated]
-        name = select(question, [Choice(spec.name, f"{spec.name} - {spec.description}") for spec in specs])
+        name = self.interview.select(
+            question, [Choice(spec.name, f"{spec.name} - {spec.description}") for spec in specs]
+        )
         return next(spec for spec in specs if spec.name == name)
 
     def _choose_key_place(self, store: Store) -> Store:
@@ -291,27 +328,48 @@ class Wizard:
             return store
         if self.options.master_key_file:
             return store
-        self.screen.say(
-            "",
-            "The master key opens the encrypted file. Whoever has both has every secret;",
-            "without the key nobody can read the file again, not even you.",
-        )
         assert key.file is not None
-        place = select(
+        place = self.interview.select(
             "Where shall the master key go?",
             [
-                Choice("default", f"Key file {self.deployment.shown(key.file)}"),
+                Choice("file", f"Key file {self.deployment.shown(key.file)}; I copy it later"),
+                Choice("copy", "The same, and show it now for my password manager"),
                 Choice("other", "Another file"),
                 Choice("show", "Nowhere: show it once, I store it myself"),
             ],
+            why="The master key opens the encrypted file: whoever has both has every secret. "
+            "Without the key nobody can read the file again, not even you.",
         )
+        path: str | None = key.file
         if place == "show":
-            return replace(store, key=KeyChoice(generate_master_key("this run"), None, is_new=True))
-        if place == "other":
-            path = ask_text("Path of the key file:", check=self._check_new_key_path)
+            path = None
+        elif place == "other":
+            path = self.interview.ask_text(
+                "Path of the key file:",
+                check=self._check_new_key_path,
+                why="A file outside of the project's folder, on a disk that is there whenever the application starts.",
+            )
             path = os.path.abspath(os.path.expanduser(path))
-            return replace(store, key=KeyChoice(generate_master_key(path), path, is_new=True))
-        return store
+        new_key = self._new_keys.setdefault(path, generate_master_key(path or "this run"))
+        if place in ("copy", "show"):
+            self._hand_over(new_key)
+        return replace(store, key=KeyChoice(new_key, path, is_new=True))
+
+    def _hand_over(self, key: MasterKey) -> None:
+        """Show the key, and go on when the person proves that it is stored somewhere."""
+        text = key.text()
+        if not self.screen.is_silent:
+            self.screen.show_once("The master key (SECRETS_MASTER_KEY), shown only now:", text)
+        if not self.interview.confirm("Have you stored it?", default=False, why="Copy the whole line, = included."):
+            raise StoppedError(
+                "The master key is not stored", hint="Run `make secrets` again when you have a place for it"
+            )
+        last = text[-6:]
+        self.interview.ask_text(
+            "The last 6 characters of the key:",
+            check=lambda answer: None if answer.strip() == last else "Those are not its last 6. Look at your copy.",
+            why="Read them from where you stored it: this proves that the copy is there and whole.",
+        )
 
     def _check_new_key_path(self, path: str) -> str | None:
         if not path.strip():
@@ -320,17 +378,32 @@ class Wizard:
             return "There is something at that path already."
         return check_key_path(path, self.deployment)
 
-    def _confirm(self, store: Store) -> None:
-        if store.key is not None and store.key.file is None and store.key.is_new:
-            self.screen.show_once("The master key (SECRETS_MASTER_KEY), shown only now:", store.key.key.text())
-            if not confirm("Have you stored it in a safe place?", default=False):
-                raise StoppedError(
-                    "The master key is not stored", hint="Run `make secrets` again when you have a place for it"
-                )
-        if not self.options.yes and not confirm("Write this now?", default=True):
+    def _confirm(self) -> None:
+        if self.options.yes:
+            return
+        menu = [
+            Choice("write", "Yes, write it"),
+            Choice("change", "No, change an answer"),
+            Choice("stop", "No, stop here"),
+        ]
+        answer = self.interview.select("Write this now?", menu)
+        if answer == "stop":
             raise StoppedError(
                 "Stopped before writing; nothing was changed", hint="Run `make secrets` again at any time"
             )
+        if answer == "change":
+            raise BackError(self._choose_answer())
+
+    def _choose_answer(self) -> int | None:
+        answers = self.interview.answers[:-1]
+        if not answers:
+            return None
+        menu = [
+            Choice(str(position), f"{answer.question.rstrip(':?')}: {answer.shown or '(not shown)'}")
+            for position, answer in enumerate(answers)
+        ]
+        self.screen.say("")
+        return int(select("Change which answer?", menu))
 
 
 def write_and_show(screen: Screen, deployment: Deployment, store: Store, plan: Plan) -> None:
@@ -344,6 +417,17 @@ def write_and_show(screen: Screen, deployment: Deployment, store: Store, plan: P
         with screen.progress("Writing", len(plan.written)) as progress:
             report = apply_setup(deployment, store, plan, progress)
         show_result(screen, deployment, store, plan, report)
+        _write_summary(screen, deployment, store, plan)
+
+
+def _write_summary(screen: Screen, deployment: Deployment, store: Store, plan: Plan) -> None:
+    """The secrets are written by now, so a summary that cannot be is no failure."""
+    try:
+        path = write_summary(deployment, store, plan.values())
+    except (SecretsError, OSError) as error:
+        screen.warn(f"The summary was not written: {error}")
+        return
+    screen.say("", f"To read this again: {deployment.shown(path)} (no secret is in it)")
 
 
 def show_import(screen: Screen, imported: Imported) -> None:

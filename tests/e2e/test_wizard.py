@@ -42,6 +42,18 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def store_shown_key(terminal: Terminal) -> str:
+    """Take the key from the screen as a person would, and prove it; returns the key."""
+    terminal.wait_for("Have you stored it")
+    match = re.search(r"^\s*([A-Za-z0-9_-]{43}=)$", terminal.text, re.MULTILINE)
+    assert match
+    terminal.answer("Have you stored it", "y")
+    terminal.answer("The last 6 characters", "wrong" + ENTER)
+    terminal.wait_for("Those are not its last 6")
+    terminal.process.send("\x15" + match[1][-6:] + ENTER)
+    return match[1]
+
+
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_enter_through_every_question_makes_a_complete_set(project: Project, columns: int) -> None:
     terminal = wizard(project, columns=columns)
@@ -111,7 +123,7 @@ def test_no_at_the_confirmation_changes_nothing(project: Project) -> None:
     terminal = wizard(project)
     for question in FIRST_RUN[:-1]:
         terminal.answer(question)
-    terminal.answer(FIRST_RUN[-1], "n")
+    terminal.answer(FIRST_RUN[-1], "3" + ENTER)
     assert terminal.finish() == 1
     assert project.state() == before
 
@@ -167,7 +179,7 @@ def test_the_key_can_go_to_another_file(project: Project) -> None:
     terminal = wizard(project)
     for question in FIRST_RUN[:5]:
         terminal.answer(question)
-    terminal.answer(FIRST_RUN[5], "2" + ENTER)
+    terminal.answer(FIRST_RUN[5], "3" + ENTER)
     terminal.answer("Path of the key file", f"{project.directory}/master.key" + ENTER)
     terminal.wait_for("may not lie in the project")
     terminal.process.send("\x15~/keys/my key" + ENTER)
@@ -183,8 +195,8 @@ def test_the_key_can_be_shown_once_and_kept_by_the_person(project: Project) -> N
     terminal = wizard(project)
     for question in FIRST_RUN[:5]:
         terminal.answer(question)
-    terminal.answer(FIRST_RUN[5], "3" + ENTER)
-    terminal.answer("Have you stored it", "y")
+    terminal.answer(FIRST_RUN[5], "4" + ENTER)
+    store_shown_key(terminal)
     terminal.answer(FIRST_RUN[6])
     assert terminal.finish() == 0
     match = re.search(r"^\s*([A-Za-z0-9_-]{43}=)$", terminal.text, re.MULTILINE)
@@ -203,7 +215,7 @@ def test_a_key_that_is_not_stored_yet_stops_the_run(project: Project) -> None:
     terminal = wizard(project)
     for question in FIRST_RUN[:5]:
         terminal.answer(question)
-    terminal.answer(FIRST_RUN[5], "3" + ENTER)
+    terminal.answer(FIRST_RUN[5], "4" + ENTER)
     terminal.answer("Have you stored it")
     assert terminal.finish() == 1
     assert project.state() == before
@@ -353,8 +365,8 @@ def test_starting_over_with_a_key_that_is_only_shown_forgets_the_old_key_file(pr
     terminal.answer("Type 'start over'", "start over" + ENTER)
     for question in FIRST_RUN[1:5]:
         terminal.answer(question)
-    terminal.answer(FIRST_RUN[5], "3" + ENTER)
-    terminal.answer("Have you stored it", "y")
+    terminal.answer(FIRST_RUN[5], "4" + ENTER)
+    store_shown_key(terminal)
     terminal.answer(FIRST_RUN[6])
     assert terminal.finish() == 0
     assert "SECRETS_MASTER_KEY_FILE" not in (project.directory / ".env.production").read_text()

@@ -40,6 +40,8 @@ def is_ignored(path: str) -> bool:
         "config/master.key",
         "server.pem",
         ".vault-token",
+        "config/SETUP.md",
+        "config/SETUP.staging.md",
     ],
 )
 def test_what_may_hold_a_secret_is_ignored(path: str) -> None:

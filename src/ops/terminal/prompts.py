@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import questionary
-from prompt_toolkit.key_binding import KeyBindings, merge_key_bindings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from prompt_toolkit.key_binding import KeyPressEvent
+    import questionary
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-_STYLE = questionary.Style([("instruction", "fg:ansibrightblack"), ("highlighted", "bold"), ("answer", "bold")])
+    Check = Callable[[str], str | None]
+
+PLAIN_SETTING = "SECRETS_PLAIN"
+_BACK = "<"
+
+
+class BackError(Exception):
+    """The person wants another question: the one before, or the one at ``position`` of those answered."""
+
+    def __init__(self, position: int | None = None) -> None:
+        super().__init__()
+        self.position = position
 
 
 @dataclass(frozen=True)
@@ -29,14 +40,26 @@ class Choice:
     title: str
 
 
-def select(question: str, choices: Sequence[Choice], default: str | None = None) -> str:
+def is_plain() -> bool:
+    """Whether questions are plain lines that nothing is drawn over: for screen readers and simple terminals."""
+    return bool(os.environ.get(PLAIN_SETTING)) or os.environ.get("TERM") == "dumb"
+
+
+def select(question: str, choices: Sequence[Choice], default: str | None = None, *, can_go_back: bool = False) -> str:
     """Let the person choose one line, with the arrow keys or its number, and Enter.
 
     Args:
         question: One line.
         choices: At least one; the first nine have a number key.
         default: The choice that Enter means; the first when left out.
+        can_go_back: Whether Esc raises :class:`BackError`.
     """
+    default = default or choices[0].value
+    if is_plain():
+        return _select_plainly(question, choices, default, can_go_back=can_go_back)
+    import questionary
+
+    number = 1 + next(i for i, choice in enumerate(choices) if choice.value == default)
     lines = [questionary.Choice(choice.title, value=choice.value) for choice in choices]
     answer: str = _ask(
         questionary.select(
@@ -45,57 +68,156 @@ def select(question: str, choices: Sequence[Choice], default: str | None = None)
             default=default,
             use_shortcuts=True,
             use_indicator=False,
-            instruction="(arrows or number, then Enter)",
-            style=_STYLE,
-        )
+            instruction=_instruction(f"arrows or number; Enter: {number}", can_go_back=can_go_back),
+            style=_style(),
+        ),
+        can_go_back=can_go_back,
     )
     return answer
 
 
-def confirm(question: str, *, default: bool) -> bool:
+def confirm(question: str, *, default: bool, can_go_back: bool = False) -> bool:
     """Ask for yes or no; Enter means ``default``."""
-    answer: bool = _ask(questionary.confirm(question, default=default, style=_STYLE))
+    meaning = f"y or n; Enter: {'yes' if default else 'no'}"
+    if is_plain():
+        answers = {"": default, "y": True, "yes": True, "n": False, "no": False}
+        said = _ask_plainly(
+            f"{question} ({meaning}) ",
+            lambda text: None if text.strip().lower() in answers else "Type y or n.",
+            can_go_back=can_go_back,
+        )
+        return answers[said.strip().lower()]
+    import questionary
+
+    answer: bool = _ask(
+        questionary.confirm(
+            question, default=default, instruction=_instruction(meaning, can_go_back=can_go_back) + " ", style=_style()
+        ),
+        can_go_back=can_go_back,
+    )
     return answer
 
 
-def ask_text(question: str, *, default: str = "", check: Callable[[str], str | None] | None = None) -> str:
+def ask_text(question: str, *, default: str = "", check: Check | None = None, can_go_back: bool = False) -> str:
     """Ask for a line of text.
 
     Args:
         question: One line.
-        default: What stands there already.
+        default: What stands there already, and what Enter means.
         check: Says what is wrong with an answer; the person stays at the question until it returns ``None``.
+        can_go_back: Whether Esc raises :class:`BackError`.
     """
-    answer: str = _ask(questionary.text(question, default=default, validate=_validator(check), style=_STYLE))
+    if is_plain():
+        suggestion = f" (Enter: {default})" if default else ""
+        return (
+            _ask_plainly(
+                f"{question}{suggestion} ",
+                lambda text: check(text or default) if check else None,
+                can_go_back=can_go_back,
+            )
+            or default
+        )
+    import questionary
+
+    answer: str = _ask(
+        questionary.text(
+            question,
+            default=default,
+            validate=_validator(check),
+            instruction=_instruction("", can_go_back=can_go_back) or None,
+            style=_style(),
+        ),
+        can_go_back=can_go_back,
+    )
     return answer
 
 
-def ask_secret(question: str, *, check: Callable[[str], str | None] | None = None) -> str:
+def ask_secret(question: str, *, check: Check | None = None, can_go_back: bool = False) -> str:
     """Ask for a value that is not shown while it is typed. See :func:`ask_text`."""
-    answer: str = _ask(questionary.password(question, validate=_validator(check), style=_STYLE))
+    if is_plain():
+        return _ask_plainly(f"{question} (not shown) ", check, can_go_back=can_go_back, read=getpass.getpass)
+    import questionary
+
+    answer: str = _ask(
+        questionary.password(
+            question,
+            validate=_validator(check),
+            instruction=_instruction("", can_go_back=can_go_back) or None,
+            style=_style(),
+        ),
+        can_go_back=can_go_back,
+    )
     return answer
 
 
-def _validator(check: Callable[[str], str | None] | None) -> Callable[[str], bool | str]:
+def _select_plainly(question: str, choices: Sequence[Choice], default: str, *, can_go_back: bool) -> str:
+    print(question)  # noqa: T201
+    for number, choice in enumerate(choices, 1):
+        print(f"{number}. {choice.title}")  # noqa: T201
+    values = {str(number): choice.value for number, choice in enumerate(choices, 1)}
+    suggested = next(number for number, value in values.items() if value == default)
+    said = _ask_plainly(
+        f"Number, 1 to {len(choices)} (Enter: {suggested}) ",
+        lambda text: None if (text.strip() or suggested) in values else f"Type a number from 1 to {len(choices)}.",
+        can_go_back=can_go_back,
+    )
+    return values[said.strip() or suggested]
+
+
+def _ask_plainly(prompt: str, check: Check | None, *, can_go_back: bool, read: Callable[[str], str] = input) -> str:
+    while True:
+        said = read(prompt)
+        if can_go_back and said == _BACK:
+            raise BackError
+        fault = check(said) if check else None
+        if fault is None:
+            return said
+        print(fault)  # noqa: T201
+
+
+def _instruction(text: str, *, can_go_back: bool) -> str:
+    parts = [text] if text else []
+    if can_go_back:
+        parts.append("Esc: back")
+    return f"({'; '.join(parts)})" if parts else ""
+
+
+def _style() -> questionary.Style:
+    import questionary
+
+    return questionary.Style([("instruction", "fg:ansibrightblack"), ("highlighted", "bold"), ("answer", "bold")])
+
+
+def _validator(check: Check | None) -> Callable[[str], bool | str]:
     def validate(answer: str) -> bool | str:
         return (check(answer) if check else None) or True
 
     return validate
 
 
-def _ask(question: questionary.Question) -> Any:
+def _ask(question: questionary.Question, *, can_go_back: bool) -> Any:
+    from prompt_toolkit.key_binding import merge_key_bindings
+
     question.application.key_bindings = merge_key_bindings(
-        [bindings for bindings in (question.application.key_bindings, _abort_keys()) if bindings]
+        [bindings for bindings in (question.application.key_bindings, _leaving_keys(can_go_back)) if bindings]
     )
     return question.unsafe_ask()
 
 
-def _abort_keys() -> KeyBindings:
+def _leaving_keys(can_go_back: bool) -> KeyBindings:
     """Ctrl-D leaves like Ctrl-C, also in menus and behind typed characters, where libraries give it other meanings."""
+    from prompt_toolkit.key_binding import KeyBindings
+
     bindings = KeyBindings()
 
     @bindings.add("c-d", eager=True)
     def abort(event: KeyPressEvent) -> None:
         event.app.exit(exception=KeyboardInterrupt, style="class:aborting")
+
+    if can_go_back:
+
+        @bindings.add("escape", eager=True)
+        def go_back(event: KeyPressEvent) -> None:
+            event.app.exit(exception=BackError())
 
     return bindings

@@ -2,63 +2,85 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+
+from .prompts import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from rich.console import Console
 
     from src.ops.plan import Plan
 
 
 class Screen:
-    """Standard output, as a terminal or as a plain stream."""
+    """Standard output, as a terminal or as a plain stream.
+
+    Attributes:
+        heading: Stands at the top of each page.
+        is_silent: Nothing is shown.
+    """
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.heading = ""
+        self.is_silent = False
+        self._is_plain = is_plain()
+        self._page_ended = False
+
+    @cached_property
+    def _console(self) -> Console:
+        from rich.console import Console
+
+        plain = {"color_system": None, "force_terminal": False} if self._is_plain else {}
+        return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), **plain)  # type: ignore[arg-type]
 
     @property
     def is_terminal(self) -> bool:
         """Whether a person can see it."""
         return sys.stdout.isatty()
 
+    def end_page(self) -> None:
+        """What is shown next stands on a page of its own; what was shown can be scrolled back to."""
+        self._page_ended = True
+
     def title(self, text: str, subtitle: str = "") -> None:
         """A heading with a line under it."""
-        self._console.print()
-        self._console.print(f"[bold]{escape(text)}[/bold]")
+        self._print()
+        self._print(f"[bold]{escape(text)}[/bold]")
         if subtitle:
-            self._console.print(escape(subtitle))
-        self._console.rule(characters="─")
+            self._print(escape(subtitle))
+        self._rule()
 
     def say(self, *lines: str) -> None:
         """Plain lines."""
         for line in lines:
-            self._console.print(escape(line))
+            self._print(escape(line))
 
     def done(self, text: str) -> None:
         """One thing that worked."""
-        self._console.print(f"[green]✓[/green] {escape(text)}")
+        self._print(f"{'OK:' if self._is_plain else '[green]✓[/green]'} {escape(text)}")
 
     def warn(self, text: str) -> None:
         """One thing to take care of."""
-        self._console.print(f"[yellow]![/yellow] {escape(text)}")
+        self._print(f"{'Note:' if self._is_plain else '[yellow]![/yellow]'} {escape(text)}")
 
     def command(self, command: str) -> None:
         """A command to type, under the line that it belongs to."""
-        self._console.print(f"    [cyan]{escape(command)}[/cyan]", soft_wrap=True)
+        self._print(f"    [cyan]{escape(command)}[/cyan]", soft_wrap=True)
 
     def commands(self, heading: str, commands: Iterable[str]) -> None:
         """Commands to type; never wrapped, so that they can be copied."""
-        self._console.print()
-        self._console.print(f"[bold]{escape(heading)}[/bold]")
+        self._print()
+        self._print(f"[bold]{escape(heading)}[/bold]")
         for command in commands:
-            self._console.print(f"  [cyan]{escape(command)}[/cyan]", soft_wrap=True)
+            self._print(f"  [cyan]{escape(command)}[/cyan]", soft_wrap=True)
 
     def review(self, plan: Plan) -> None:
         """What will become of each secret: name, origin and length, never a value."""
@@ -73,21 +95,36 @@ class Screen:
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[str], None]]:
         """A bar that moves on with each call, while something takes its time; nothing where there is no terminal."""
-        if not self.is_terminal:
+        if not self.is_terminal or self._is_plain:
             yield lambda _name: None
             return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, console=self._console, transient=True) as progress:
             task = progress.add_task(escape(label), total=total)
             yield lambda _name: progress.advance(task)
 
+    @contextmanager
+    def working(self, label: str) -> Iterator[None]:
+        """Says what takes its time, for as long as it takes."""
+        if self.is_silent or not self.is_terminal:
+            yield
+            return
+        if self._is_plain:
+            self.say(label)
+            yield
+            return
+        with self._console.status(escape(label)):
+            yield
+
     def show_once(self, label: str, value: str) -> None:
         """A value that the person has to store somewhere. Only for a terminal."""
         if not self.is_terminal:
             raise AssertionError("a secret is shown on a terminal only")
-        self._console.print()
-        self._console.print(f"[bold]{escape(label)}[/bold]")
-        self._console.print(f"  {escape(value)}", soft_wrap=True)
+        self._print()
+        self._print(f"[bold]{escape(label)}[/bold]")
+        self._print(f"  {escape(value)}", soft_wrap=True)
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[str]], *, last: str = "right") -> None:
         """Rows under headings.
@@ -97,10 +134,34 @@ class Screen:
             rows: Their cells.
             last: How the last column is aligned.
         """
+        from rich.table import Table
+
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in headings[:-1]:
             table.add_column(heading, overflow="fold")
         table.add_column(headings[-1], justify="right" if last == "right" else "left", overflow="fold")
         for row in rows:
             table.add_row(*map(escape, row))
-        self._console.print(table)
+        self._print(table)
+
+    def _print(self, content: object = "", *, soft_wrap: bool | None = None) -> None:
+        if self.is_silent:
+            return
+        if self._page_ended:
+            self._page_ended = False
+            self._turn_page()
+        self._console.print(content, soft_wrap=soft_wrap)
+
+    def _turn_page(self) -> None:
+        if self._is_plain or not self.is_terminal:
+            print()  # noqa: T201
+            return
+        # Scrolls, where clearing would take the earlier page away.
+        sys.stdout.write("\n" * os.get_terminal_size(sys.stdout.fileno()).lines + "\x1b[H\x1b[J")
+        if self.heading:
+            self._console.print(f"[bold]{escape(self.heading)}[/bold]")
+            self._rule()
+
+    def _rule(self) -> None:
+        if not self._is_plain and not self.is_silent:
+            self._console.rule(characters="─")

@@ -1,0 +1,153 @@
+"""A conversation that can go back: answers are remembered, and questions that were answered are not asked again.
+
+Going back runs the conversation from its start once more, with the remembered answers and nothing on the screen, up to
+the question that is to be asked again. So whatever asks needs no code of its own for going back; it must only change
+nothing outside of itself, or look again at what it changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from . import prompts
+from .prompts import BackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .prompts import Choice
+    from .screen import Screen
+
+    Check = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer.
+
+    Attributes:
+        question: To what.
+        value: The answer.
+        shown: The answer as it may be shown; empty for one that may not.
+        is_open: Whether it is only suggested, and the question asked again.
+    """
+
+    question: str
+    value: Any = field(repr=False)
+    shown: str
+    is_open: bool = False
+
+
+class Interview:
+    """Asks, and remembers.
+
+    Args:
+        screen: Where the questions appear, each on a page of its own.
+    """
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._answers: list[Answer] = []
+        self._repeated: list[Answer] = []
+
+    @property
+    def answers(self) -> list[Answer]:
+        """What was answered, in order."""
+        return list(self._answers)
+
+    def run(self, conversation: Callable[[], None]) -> None:
+        """Run ``conversation``, and again from its start whenever the person goes back."""
+        while True:
+            try:
+                conversation()
+            except BackError as back:
+                self._go_back(back.position)
+                continue
+            return
+
+    def forget_repeated(self) -> None:
+        """Every question has been asked: what is left of an earlier time does not apply any more."""
+        self._repeated = []
+        self._screen.is_silent = False
+
+    def select(self, question: str, choices: Sequence[Choice], default: str | None = None, *, why: str = "") -> str:
+        """See :func:`.prompts.select`; ``why`` says above the question why it is asked."""
+        titles = {choice.value: choice.title for choice in choices}
+
+        def ask(suggested: str | None) -> str:
+            return prompts.select(question, choices, suggested if suggested in titles else default, can_go_back=True)
+
+        answer: str = self._answer(question, why, ask, titles.__getitem__, lambda value: value in titles)
+        return answer
+
+    def confirm(self, question: str, *, default: bool, why: str = "") -> bool:
+        """See :func:`.prompts.confirm`."""
+
+        def ask(suggested: bool | None) -> bool:
+            return prompts.confirm(question, default=default if suggested is None else suggested, can_go_back=True)
+
+        answer: bool = self._answer(question, why, ask, lambda value: "yes" if value else "no")
+        return answer
+
+    def ask_text(self, question: str, *, default: str = "", check: Check | None = None, why: str = "") -> str:
+        """See :func:`.prompts.ask_text`."""
+
+        def ask(suggested: str | None) -> str:
+            return prompts.ask_text(question, default=suggested or default, check=check, can_go_back=True)
+
+        answer: str = self._answer(question, why, ask, str, _passes(check))
+        return answer
+
+    def ask_secret(self, question: str, *, check: Check | None = None, why: str = "") -> str:
+        """See :func:`.prompts.ask_secret`."""
+
+        def ask(_suggested: str | None) -> str:
+            return prompts.ask_secret(question, check=check, can_go_back=True)
+
+        answer: str = self._answer(question, why, ask, lambda _value: "", _passes(check))
+        return answer
+
+    def _answer(
+        self,
+        question: str,
+        why: str,
+        ask: Callable[[Any], Any],
+        shown: Callable[[Any], str],
+        fits: Callable[[Any], bool] = lambda _value: True,
+    ) -> Any:
+        before = self._take_repeated(question)
+        if before is not None and not before.is_open and fits(before.value):
+            self._answers.append(before)
+            self._screen.is_silent = bool(self._repeated) and not self._repeated[0].is_open
+            return before.value
+        self._screen.is_silent = False
+        self._screen.say(*([why, ""] if why else [""]))
+        value = ask(before.value if before else None)
+        self._answers.append(Answer(question, value, shown(value)))
+        self._screen.end_page()
+        self._screen.is_silent = bool(self._repeated)
+        return value
+
+    def _take_repeated(self, question: str) -> Answer | None:
+        """The answer that this question had before. Those to questions that are not asked any more are dropped."""
+        for number, answer in enumerate(self._repeated):
+            if answer.question == question:
+                del self._repeated[: number + 1]
+                return answer
+        return None
+
+    def _go_back(self, position: int | None) -> None:
+        """Ask one question again: the one at ``position``, or the one before the open one, and what follows it."""
+        answers, self._answers = self._answers, []
+        self._screen.end_page()
+        if position is None:
+            answers, position = answers[:], len(answers) - 1
+        if answers:
+            answers[position] = replace(answers[position], is_open=True)
+        self._repeated = answers
+        self._screen.is_silent = bool(answers) and not answers[0].is_open
+
+
+def _passes(check: Check | None) -> Callable[[str], bool]:
+    return lambda value: check is None or check(value) is None
