@@ -16,7 +16,7 @@ import click
 
 from src.ops.deployment import Deployment
 from src.ops.setup import Options, inspect_store, plan_setup, read_choices, take_over
-from src.ops.terminal.click_command import deployment_options, run_click
+from src.ops.terminal.click_command import deployment_options, run_click, version_option
 from src.ops.terminal.prompts import PLAIN_SETTING
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.settings import SecretsBackend
@@ -52,6 +52,7 @@ def _split_pairs(_context: click.Context, _option: click.Parameter, pairs: tuple
 )
 @click.option("--master-key-file", metavar="PATH", help="The master key's file: read if it is there, else written.")
 @click.option("--plain", is_flag=True, help="Plain numbered questions, for screen readers. Also: SECRETS_PLAIN=1.")
+@version_option
 @deployment_options
 def main(
     backend: str | None,

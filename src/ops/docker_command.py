@@ -15,7 +15,7 @@ from .deployment import PRODUCTION, Deployment
 from .docker import SecretFile, Target, container_owner, find_differences, prune, render_files, write_files
 from .dotenv import read_dotenv, write_dotenv
 from .interrupts import deferred_interrupts
-from .terminal.report import DONE, WrongUsageError, report_error, run_command
+from .terminal.report import DONE, WrongUsageError, report_error, run_command, version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +27,9 @@ CLOUD_COMPOSE_FILES = "docker-compose.yml:docker-compose.cloud.yml"
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
+    if options.version:
+        _say(version())
+        return DONE
     return run_command(lambda: _run(options))
 
 
@@ -144,6 +147,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Write the secrets of the active store as files for Docker Compose.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="store_true", help="show the version")
     parser.add_argument("--output", metavar="DIR", help="the folder (default: secrets); a tmpfs, for example")
     parser.add_argument("--environment", metavar="NAME", default=PRODUCTION, help="one deployment beside another")
     parser.add_argument("--env-file", metavar="FILE", help="the settings file, in place of .env.production")

@@ -31,6 +31,7 @@ from .setup import (
 from .summary import write_summary
 from .terminal.interview import Interview
 from .terminal.prompts import BackError, Choice, select
+from .terminal.report import DeclinedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,10 +59,6 @@ _OTHER_COMMANDS = {
     "migrate": "Move everything to another store",
     "backup": "Back everything up, into one encrypted file",
 }
-
-
-class StoppedError(SecretsError):
-    """The person chose to stop."""
 
 
 class Wizard:
@@ -361,7 +358,7 @@ class Wizard:
         if not self.screen.is_silent:
             self.screen.show_once("The master key (SECRETS_MASTER_KEY), shown only now:", text)
         if not self.interview.confirm("Have you stored it?", default=False, why="Copy the whole line, = included."):
-            raise StoppedError(
+            raise DeclinedError(
                 "The master key is not stored", hint="Run `make secrets` again when you have a place for it"
             )
         last = text[-6:]
@@ -388,7 +385,7 @@ class Wizard:
         ]
         answer = self.interview.select("Write this now?", menu)
         if answer == "stop":
-            raise StoppedError(
+            raise DeclinedError(
                 "Stopped before writing; nothing was changed", hint="Run `make secrets` again at any time"
             )
         if answer == "change":

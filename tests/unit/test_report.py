@@ -15,6 +15,8 @@ from src.ops.terminal.screen import Screen
 from src.utils.secrets.errors import SecretsError
 from tests.conftest import PROJECT
 
+DOCTOR = "hint: For a look at everything: ./scripts/manage_secrets.py doctor"
+
 
 def raising(error: BaseException) -> object:
     def command() -> None:
@@ -26,11 +28,11 @@ def raising(error: BaseException) -> object:
 @pytest.mark.parametrize(
     ("error", "code", "lines"),
     [
-        (SecretsError("what happened", hint="one\ntwo"), 1, ["error: what happened", "hint: one", "hint: two"]),
+        (SecretsError("what happened", hint="one\ntwo"), 1, ["error: what happened", "hint: one", "hint: two", DOCTOR]),
         (
             PermissionError(13, "Permission denied", "/x"),
             1,
-            ["error: /x: Permission denied", "hint: Check that place with ls -l"],
+            ["error: /x: Permission denied", "hint: Check that place with ls -l", DOCTOR],
         ),
         (KeyboardInterrupt(), 130, ["", "Interrupted. Nothing was changed."]),
         (EOFError(), 130, ["", "Interrupted. Nothing was changed."]),

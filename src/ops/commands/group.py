@@ -7,6 +7,8 @@ import importlib
 
 import click
 
+from src.ops.terminal.click_command import version_option
+
 # Command, and the module of this package with the function of that name.
 COMMANDS = {
     "status": "inspection",
@@ -25,6 +27,7 @@ COMMANDS = {
     "backup": "moving",
     "restore": "moving",
     "policy": "access",
+    "completion": "shell",
 }
 
 
@@ -54,5 +57,6 @@ class CommandGroup(click.Group):
 
 
 @click.group(cls=CommandGroup, context_settings={"max_content_width": 100})
+@version_option
 def main() -> None:
     """Look after the secrets once they are set up."""

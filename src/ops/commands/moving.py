@@ -11,9 +11,9 @@ import click
 
 from src.ops.references import parse_reference
 from src.ops.stores import load_if_any, open_writable_store
-from src.ops.terminal.ask import DeclinedError, confirm_or_stop
+from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.click_command import deployment_options, json_option, yes_option
-from src.ops.terminal.report import FAILED
+from src.ops.terminal.report import FAILED, DeclinedError
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.masterkey import read_master_key_file
 from src.utils.secrets.settings import read_value_file

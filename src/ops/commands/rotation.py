@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from src.ops.changing import check_new_value, find_spec
+from src.ops.completion import complete_name
 from src.ops.status import read_status
 from src.ops.stores import open_writable_store
 from src.ops.terminal.ask import confirm_or_stop
@@ -41,7 +42,7 @@ class Duration(click.ParamType[float]):
 
 
 @click.command("rotate")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_name)
 @click.option("--due", is_flag=True, help="Those that are older than their rotation period.")
 @click.option("--all", "everything", is_flag=True, help="All that have a rotation period.")
 @click.option("--grace", type=Duration(), default="24h", show_default=True, help="How long signing keys stay accepted.")

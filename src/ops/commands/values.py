@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from src.ops.changing import check_new_value, find_spec, remove_secret, roll_back, save_values
+from src.ops.completion import complete_name
 from src.ops.generate import generate_value
 from src.ops.stores import open_writable_store
 from src.ops.terminal.click_command import deployment_options, json_option, yes_option
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command("get")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_name)
 @click.option("--show", is_flag=True, help="Allow the value on a terminal.")
 @deployment_options
 def get_command(name: str, show: bool, deployment: Deployment) -> None:
@@ -38,12 +39,15 @@ def get_command(name: str, show: bool, deployment: Deployment) -> None:
     _refuse_screen("The value", show)
     deployment.require_set_up()
     deployment.export_sdk_settings()
-    value = SecretsManager(settings=deployment.settings()).require_secret(name)
+    manager = SecretsManager(settings=deployment.settings())
+    if manager.get_secret(name) is None:
+        find_spec(deployment, name)
+    value = manager.require_secret(name)
     sys.stdout.write(value + "\n" if sys.stdout.isatty() else value)
 
 
 @click.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_name)
 @click.option("--file", "path", metavar="PATH", help="Read the value from a file, '-' for standard input.")
 @click.option("--generate", is_flag=True, help="Make a new random value.")
 @deployment_options
@@ -82,7 +86,7 @@ def set_command(name: str, path: str | None, generate: bool, deployment: Deploym
 
 
 @click.command("history")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_name)
 @json_option
 @deployment_options
 def history_command(name: str, as_json: bool, deployment: Deployment) -> None:
@@ -108,7 +112,7 @@ def history_command(name: str, as_json: bool, deployment: Deployment) -> None:
 
 
 @click.command("rollback")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_name)
 @yes_option
 @deployment_options
 def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
@@ -126,7 +130,7 @@ def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
 
 
 @click.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_name)
 @yes_option
 @deployment_options
 def remove_command(name: str, yes: bool, deployment: Deployment) -> None:

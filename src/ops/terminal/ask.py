@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from src.utils.secrets.errors import SecretsError
-
-from .report import WrongUsageError
-
-
-class DeclinedError(SecretsError):
-    """The person said no."""
+from .report import DeclinedError, WrongUsageError
 
 
 def confirm_or_stop(question: str, *, yes: bool, default: bool = True) -> None:

@@ -10,7 +10,7 @@ import click
 from src.ops.deployment import PRODUCTION, Deployment
 from src.utils.secrets.settings import PROJECT_DIRECTORY
 
-from .report import WrongUsageError, run_command
+from .report import WrongUsageError, run_command, version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,17 @@ def run_click(command: click.Command) -> int:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(version())
+        context.exit()
+
+
+version_option = click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
 
 
 def deployment_options(function: Callable[..., object]) -> Callable[..., object]:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.errors import SecretsError
+from src.utils.secrets.settings import PROJECT_DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 class WrongUsageError(SecretsError):
     """The command line cannot be understood, or asks for what cannot be."""
+
+
+class DeclinedError(SecretsError):
+    """The person said no."""
 
 
 def run_command(command: Callable[[], object]) -> int:
@@ -27,8 +33,10 @@ def run_command(command: Callable[[], object]) -> int:
     try:
         result = command()
     except WrongUsageError as error:
-        report_error(str(error), error.hint)
+        report_error(str(error), error.hint, needs_doctor=False)
         return WRONG_USAGE
+    except DeclinedError as error:
+        return report_error(str(error), error.hint, needs_doctor=False)
     except SecretsError as error:
         return report_error(str(error), error.hint)
     except (KeyboardInterrupt, EOFError):
@@ -45,12 +53,41 @@ def run_command(command: Callable[[], object]) -> int:
     return result if isinstance(result, int) else DONE
 
 
-def report_error(message: str, hint: str = "") -> int:
-    """Show an error and what to do about it on standard error; returns the exit code for it."""
+def report_error(message: str, hint: str = "", *, needs_doctor: bool = True) -> int:
+    """Show an error and what to do about it on standard error; returns the exit code for it.
+
+    Args:
+        message: What happened, to which thing.
+        hint: The next command, a line each.
+        needs_doctor: Whether the doctor may know more.
+    """
     print(f"error: {message}", file=sys.stderr)  # noqa: T201
     for line in hint.splitlines():
         print(f"hint: {line}", file=sys.stderr)  # noqa: T201
+    if needs_doctor and "doctor" not in sys.argv:
+        print(f"hint: For a look at everything: {doctor_command(sys.argv)}", file=sys.stderr)  # noqa: T201
     return FAILED
+
+
+def doctor_command(arguments: Sequence[str]) -> str:
+    """The doctor's command line for the deployment that ``arguments`` name."""
+    words = ["./scripts/manage_secrets.py", "doctor"]
+    for option in ("--environment", "--env-file", "--project-directory"):
+        for position, argument in enumerate(arguments):
+            if argument == option and position + 1 < len(arguments):
+                words += [option, arguments[position + 1]]
+            elif argument.startswith(f"{option}="):
+                words.append(argument)
+    return shlex.join(words)
+
+
+def version() -> str:
+    """The version of these tools, from ``pyproject.toml``."""
+    import tomllib
+
+    with open(os.path.join(PROJECT_DIRECTORY, "pyproject.toml"), "rb") as file:
+        project = tomllib.load(file)["project"]
+    return f"{project['name']} {project['version']}"
 
 
 def _place(error: BaseException) -> str:

@@ -1,0 +1,110 @@
+"""Comfort in the shell: completion in the real shells, versions, and where a failure leads."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tomllib
+
+import pytest
+
+from tests.conftest import PROJECT, Project, need_program
+
+MANAGE = str(PROJECT / "scripts/manage_secrets.py")
+
+ASK = {
+    "bash": """
+        eval "$({script} completion bash)"
+        COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+        _manage_secretspy_completion {script}
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """,
+    "zsh": """
+        compdef() {{ :; }}
+        compadd() {{ print -l -- $completions }}
+        _describe() {{ print -l -- $completions_with_descriptions }}
+        eval "$({script} completion zsh)"
+        words=({words}); CURRENT=${{#words}}
+        _manage_secretspy_completion
+    """,
+    "fish": """
+        {script} completion fish | source
+        complete --do-complete {line}
+    """,
+}
+
+
+def complete(project: Project, shell: str, *words: str) -> list[str]:
+    """What Tab offers in a real shell after these words; the last one is the one being typed."""
+    program = need_program(shell, shell)
+    typed = ["./scripts/manage_secrets.py", *words]
+    code = ASK[shell].format(
+        script=MANAGE, words=" ".join(word or '""' for word in typed), line=shlex.quote(" ".join(typed))
+    )
+    done = subprocess.run(
+        [program, *(["--no-config"] if shell == "fish" else ["-f"] if shell == "zsh" else ["--norc"]), "-c", code],
+        cwd=PROJECT,
+        env=project.environ(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    return [line.split("\t")[0].split(":")[0] for line in done.stdout.splitlines() if line]
+
+
+@pytest.mark.parametrize("shell", list(ASK))
+def test_tab_completes_commands_options_and_names(project: Project, shell: str) -> None:
+    assert complete(project, shell, "rot") == ["rotate", "rotate-master-key"]
+    assert complete(project, shell, "status", "--str") == ["--strict"]
+    assert complete(project, shell, "history", "JWT") == ["JWT_SECRET_KEY"]
+    assert complete(project, shell, "rotate", "SECRET_KEY", "DATA") == ["DATABASE_PASSWORD"]
+
+
+@pytest.mark.parametrize("script", ["setup_secrets.py", "manage_secrets.py", "generate_docker_secrets.sh"])
+def test_every_script_says_its_version(project: Project, script: str) -> None:
+    said = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    done = subprocess.run(
+        [PROJECT / "scripts" / script, "--version"], env=project.environ(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"{said['name']} {said['version']}\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("manage_secrets.py", ("status",)),
+        ("manage_secrets.py", ("get", "SECRET_KEY")),
+        ("generate_docker_secrets.sh", ()),
+        ("setup_secrets.py", ("--non-interactive", "--import", "/no/such/file")),
+    ],
+)
+def test_a_failing_command_ends_with_the_doctors_line_for_the_same_deployment(
+    project: Project, script: str, arguments: tuple[str, ...]
+) -> None:
+    done = project.run(script, *arguments, "--environment", "staging")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    command = last.removeprefix("hint: For a look at everything: ")
+    assert command != last
+    words = shlex.split(command)
+    assert words[:2] == ["./scripts/manage_secrets.py", "doctor"]
+    assert words[2:] == ["--environment", "staging", "--project-directory", str(project.directory)]
+    looked = subprocess.run([*words, "--json"], cwd=PROJECT, env=project.environ(), capture_output=True, check=False)
+    assert looked.returncode in (0, 1)
+    assert looked.stdout.startswith(b"[")
+
+
+def test_wrong_usage_and_a_no_do_not_send_anybody_to_the_doctor(project: Project) -> None:
+    done = project.run("manage_secrets.py", "statsu")
+    assert done.returncode == 2
+    assert "Did you mean status?" in done.stderr
+    assert "doctor" not in done.stderr
+
+
+def test_a_name_that_is_written_almost_right_is_recognised(project: Project) -> None:
+    project.set_up()
+    for command in (["get", "DATABSE_PASSWORD"], ["history", "database_password"], ["rotate", "DATABASE_PASWORD"]):
+        done = project.run("manage_secrets.py", *command)
+        assert done.returncode == 1
+        assert "hint: Did you mean DATABASE_PASSWORD?" in done.stderr
