@@ -56,6 +56,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("what this run went through")
         for line in figures.lines():
             terminalreporter.write_line(line)
+    if figures.measured():
+        terminalreporter.section("measured")
+        for line in figures.measured():
+            terminalreporter.write_line(line)
     if _missing_parts:
         terminalreporter.section("not tested, because something is missing on this machine")
         for part, how in sorted(_missing_parts.items()):

@@ -19,3 +19,16 @@ def add(what: str, count: float, unit: str) -> None:
 def lines() -> list[str]:
     """The table, a line for each figure."""
     return [f"{what}: {count:,.10g} {unit}" for (what, unit), count in sorted(_figures.items())]
+
+
+_measured: list[str] = []
+
+
+def say(line: str) -> None:
+    """Keep a line for the end of every run."""
+    _measured.append(line)
+
+
+def measured() -> list[str]:
+    """What :func:`say` kept."""
+    return list(_measured)

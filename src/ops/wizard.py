@@ -120,8 +120,7 @@ class Wizard:
     def _show_start(self) -> None:
         self.screen.title(
             self.screen.heading,
-            "Enter takes the suggested answer, Esc goes back to the question before. Ctrl-C leaves; nothing is written "
-            "before you confirm.",
+            "Enter is a good answer to every question. Ctrl-C leaves; nothing is written before you confirm.",
         )
         settings = self.deployment.settings(self.options.backend)
         for path in dict.fromkeys((self.deployment.settings_file, settings.file_path)):
@@ -364,7 +363,7 @@ class Wizard:
         last = text[-6:]
         self.interview.ask_text(
             "The last 6 characters of the key:",
-            check=lambda answer: None if answer.strip() == last else "Those are not its last 6. Look at your copy.",
+            check=lambda answer: None if answer.strip() == last else "Not its last 6: look at your copy.",
             why="Read them from where you stored it: this proves that the copy is there and whole.",
         )
 
@@ -424,7 +423,7 @@ def _write_summary(screen: Screen, deployment: Deployment, store: Store, plan: P
     except (SecretsError, OSError) as error:
         screen.warn(f"The summary was not written: {error}")
         return
-    screen.say("", f"To read this again: {deployment.shown(path)} (no secret is in it)")
+    screen.say(f"To read this again: {deployment.shown(path)} (no secret is in it)")
 
 
 def show_import(screen: Screen, imported: Imported) -> None:
@@ -444,7 +443,8 @@ def show_plan(
     if store.backend is SecretsBackend.FILE:
         assert store.key is not None
         screen.say(f"Secrets:    {deployment.shown(deployment.settings(SecretsBackend.FILE).file_path)} (encrypted)")
-        screen.say(f"Master key: {deployment.shown(store.key.file) if store.key.file else store.key.key.source}")
+        elsewhere = "stored by you" if store.key.is_new else store.key.key.source
+        screen.say(f"Master key: {deployment.shown(store.key.file) if store.key.file else elsewhere}")
         screen.say(f"Settings:   {deployment.shown(deployment.settings_file)}")
     elif store.place:
         screen.say(f"Secrets:    {store.backend.title}: {store.place}")
@@ -495,16 +495,13 @@ def show_result(screen: Screen, deployment: Deployment, store: Store, plan: Plan
         "Next:", [*exports, f"./scripts/generate_docker_secrets.sh{flag}", f"docker-compose {compose_flag}up -d"]
     )
     if report.place:
-        screen.commands(
-            "Or, if the app is to read the store itself (docs/cloud.md):",
-            [f"./scripts/generate_docker_secrets.sh{flag} --cloud"],
-        )
+        screen.say("Or, if the app is to read the store itself (docs/cloud.md):")
+        screen.command(f"./scripts/generate_docker_secrets.sh{flag} --cloud")
     if not store.exists:
-        screen.commands(
-            "And a backup, under a passphrase that you choose:", [f"./scripts/manage_secrets.py backup{flag}"]
-        )
+        screen.say("And a backup, under a passphrase that you choose:")
+        screen.command(f"./scripts/manage_secrets.py backup{flag}")
     if store.key is not None and store.key.is_new and store.key.file is not None:
-        screen.say("", "Keep a copy of the master key away from this machine:", f"  {deployment.shown(store.key.file)}")
+        screen.warn(f"Keep a copy of the master key away from this machine: {deployment.shown(store.key.file)}")
 
 
 def _show_passwords(screen: Screen, deployment: Deployment, plan: Plan) -> None:
@@ -515,8 +512,8 @@ def _show_passwords(screen: Screen, deployment: Deployment, plan: Plan) -> None:
         assert planned.value is not None
         if screen.is_terminal:
             screen.show_once(f"{planned.spec.description} ({planned.spec.name}), shown only now:", planned.value)
-        flag = "" if deployment.is_production else f" --environment {deployment.environment}"
-        screen.commands(
-            "To see it again:" if screen.is_terminal else f"{planned.spec.description}, to see it on a terminal:",
-            [f"./scripts/manage_secrets.py get {planned.spec.name} --show{flag}"],
-        )
+        command = f"./scripts/manage_secrets.py get {planned.spec.name} --show{deployment.command_flag}"
+        if screen.is_terminal:
+            screen.command(f"{command}    # again")
+        else:
+            screen.commands(f"{planned.spec.description}, to see it on a terminal:", [command])

@@ -49,7 +49,7 @@ def store_shown_key(terminal: Terminal) -> str:
     assert match
     terminal.answer("Have you stored it", "y")
     terminal.answer("The last 6 characters", "wrong" + ENTER)
-    terminal.wait_for("Those are not its last 6")
+    terminal.wait_for("Not its last 6")
     terminal.process.send("\x15" + match[1][-6:] + ENTER)
     return match[1]
 

@@ -78,7 +78,8 @@ class Interview:
         def ask(suggested: str | None) -> str:
             return prompts.select(question, choices, suggested if suggested in titles else default, can_go_back=True)
 
-        answer: str = self._answer(question, why, ask, titles.__getitem__, lambda value: value in titles)
+        hint = "Enter takes the marked line; the arrows or a number mark another."
+        answer: str = self._answer(question, (why, hint), ask, titles.__getitem__, lambda value: value in titles)
         return answer
 
     def confirm(self, question: str, *, default: bool, why: str = "") -> bool:
@@ -87,7 +88,8 @@ class Interview:
         def ask(suggested: bool | None) -> bool:
             return prompts.confirm(question, default=default if suggested is None else suggested, can_go_back=True)
 
-        answer: bool = self._answer(question, why, ask, lambda value: "yes" if value else "no")
+        hint = f"Enter means {'yes' if default else 'no'}."
+        answer: bool = self._answer(question, (why, hint), ask, lambda value: "yes" if value else "no")
         return answer
 
     def ask_text(self, question: str, *, default: str = "", check: Check | None = None, why: str = "") -> str:
@@ -96,7 +98,8 @@ class Interview:
         def ask(suggested: str | None) -> str:
             return prompts.ask_text(question, default=suggested or default, check=check, can_go_back=True)
 
-        answer: str = self._answer(question, why, ask, str, _passes(check))
+        hint = "Enter takes what stands there; you can change it." if default else "Enter ends the line."
+        answer: str = self._answer(question, (why, hint), ask, str, _passes(check))
         return answer
 
     def ask_secret(self, question: str, *, check: Check | None = None, why: str = "") -> str:
@@ -105,13 +108,13 @@ class Interview:
         def ask(_suggested: str | None) -> str:
             return prompts.ask_secret(question, check=check, can_go_back=True)
 
-        answer: str = self._answer(question, why, ask, lambda _value: "", _passes(check))
+        answer: str = self._answer(question, (why, "Enter ends it."), ask, lambda _value: "", _passes(check))
         return answer
 
     def _answer(
         self,
         question: str,
-        why: str,
+        explanation: tuple[str, str],
         ask: Callable[[Any], Any],
         shown: Callable[[Any], str],
         fits: Callable[[Any], bool] = lambda _value: True,
@@ -122,12 +125,24 @@ class Interview:
             self._screen.is_silent = bool(self._repeated) and not self._repeated[0].is_open
             return before.value
         self._screen.is_silent = False
-        self._screen.say(*([why, ""] if why else [""]))
+        self._explain(*explanation)
         value = ask(before.value if before else None)
         self._answers.append(Answer(question, value, shown(value)))
         self._screen.end_page()
         self._screen.is_silent = bool(self._repeated)
         return value
+
+    def _explain(self, why: str, hint: str) -> None:
+        """Why it is asked, and what the keys do; without ``why``, only what came before the question is set off."""
+        self._screen.start_paragraph()
+        if self._screen.is_plain:
+            hint = "Type < to go back."
+        elif self._answers:
+            hint += " Esc goes back."
+        if why:
+            self._screen.say(why)
+        self._screen.aside(hint)
+        self._screen.say("")
 
     def _take_repeated(self, question: str) -> Answer | None:
         """The answer that this question had before. Those to questions that are not asked any more are dropped."""

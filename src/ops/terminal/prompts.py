@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+import sys
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +61,7 @@ def select(question: str, choices: Sequence[Choice], default: str | None = None,
         return _select_plainly(question, choices, default, can_go_back=can_go_back)
     import questionary
 
-    number = 1 + next(i for i, choice in enumerate(choices) if choice.value == default)
-    lines = [questionary.Choice(choice.title, value=choice.value) for choice in choices]
+    lines = [questionary.Choice(_wrapped(choice.title), value=choice.value) for choice in choices]
     answer: str = _ask(
         questionary.select(
             question,
@@ -68,7 +69,7 @@ def select(question: str, choices: Sequence[Choice], default: str | None = None,
             default=default,
             use_shortcuts=True,
             use_indicator=False,
-            instruction=_instruction(f"arrows or number; Enter: {number}", can_go_back=can_go_back),
+            instruction=" ",
             style=_style(),
         ),
         can_go_back=can_go_back,
@@ -78,8 +79,8 @@ def select(question: str, choices: Sequence[Choice], default: str | None = None,
 
 def confirm(question: str, *, default: bool, can_go_back: bool = False) -> bool:
     """Ask for yes or no; Enter means ``default``."""
-    meaning = f"y or n; Enter: {'yes' if default else 'no'}"
     if is_plain():
+        meaning = f"y or n; Enter: {'yes' if default else 'no'}"
         answers = {"": default, "y": True, "yes": True, "n": False, "no": False}
         said = _ask_plainly(
             f"{question} ({meaning}) ",
@@ -90,9 +91,7 @@ def confirm(question: str, *, default: bool, can_go_back: bool = False) -> bool:
     import questionary
 
     answer: bool = _ask(
-        questionary.confirm(
-            question, default=default, instruction=_instruction(meaning, can_go_back=can_go_back) + " ", style=_style()
-        ),
+        questionary.confirm(question, default=default, style=_style()),
         can_go_back=can_go_back,
     )
     return answer
@@ -124,7 +123,6 @@ def ask_text(question: str, *, default: str = "", check: Check | None = None, ca
             question,
             default=default,
             validate=_validator(check),
-            instruction=_instruction("", can_go_back=can_go_back) or None,
             style=_style(),
         ),
         can_go_back=can_go_back,
@@ -142,7 +140,6 @@ def ask_secret(question: str, *, check: Check | None = None, can_go_back: bool =
         questionary.password(
             question,
             validate=_validator(check),
-            instruction=_instruction("", can_go_back=can_go_back) or None,
             style=_style(),
         ),
         can_go_back=can_go_back,
@@ -175,11 +172,10 @@ def _ask_plainly(prompt: str, check: Check | None, *, can_go_back: bool, read: C
         print(fault)  # noqa: T201
 
 
-def _instruction(text: str, *, can_go_back: bool) -> str:
-    parts = [text] if text else []
-    if can_go_back:
-        parts.append("Esc: back")
-    return f"({'; '.join(parts)})" if parts else ""
+def _wrapped(title: str) -> str:
+    """A menu's line, broken between words where the screen is narrow: what does not fit would be cut."""
+    columns = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 80
+    return "\n      ".join(textwrap.wrap(title, max(20, columns - 7), break_long_words=False, break_on_hyphens=False))
 
 
 def _style() -> questionary.Style:

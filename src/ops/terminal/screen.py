@@ -26,19 +26,21 @@ class Screen:
     Attributes:
         heading: Stands at the top of each page.
         is_silent: Nothing is shown.
+        is_plain: Nothing is drawn: lines of text, one after the other.
     """
 
     def __init__(self) -> None:
         self.heading = ""
         self.is_silent = False
-        self._is_plain = is_plain()
+        self.is_plain = is_plain()
         self._page_ended = False
+        self._is_at_top = False
 
     @cached_property
     def _console(self) -> Console:
         from rich.console import Console
 
-        plain = {"color_system": None, "force_terminal": False} if self._is_plain else {}
+        plain = {"color_system": None, "force_terminal": False} if self.is_plain else {}
         return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), **plain)  # type: ignore[arg-type]
 
     @property
@@ -52,24 +54,37 @@ class Screen:
 
     def title(self, text: str, subtitle: str = "") -> None:
         """A heading with a line under it."""
-        self._print()
+        if self._page_ended and not self.is_silent:
+            self._turn_page("")
+        else:
+            self._print()
         self._print(f"[bold]{escape(text)}[/bold]")
         if subtitle:
             self._print(escape(subtitle))
         self._rule()
+        self._is_at_top = True
 
     def say(self, *lines: str) -> None:
         """Plain lines."""
         for line in lines:
             self._print(escape(line))
 
+    def aside(self, text: str) -> None:
+        """A line for those who look for help."""
+        self._print(f"[dim]{escape(text)}[/dim]")
+
+    def start_paragraph(self) -> None:
+        """An empty line, unless the page has just begun."""
+        if not (self._page_ended or self._is_at_top):
+            self._print()
+
     def done(self, text: str) -> None:
         """One thing that worked."""
-        self._print(f"{'OK:' if self._is_plain else '[green]✓[/green]'} {escape(text)}")
+        self._print(f"{'OK:' if self.is_plain else '[green]✓[/green]'} {escape(text)}")
 
     def warn(self, text: str) -> None:
         """One thing to take care of."""
-        self._print(f"{'Note:' if self._is_plain else '[yellow]![/yellow]'} {escape(text)}")
+        self._print(f"{'Note:' if self.is_plain else '[yellow]![/yellow]'} {escape(text)}")
 
     def command(self, command: str) -> None:
         """A command to type, under the line that it belongs to."""
@@ -95,7 +110,7 @@ class Screen:
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[str], None]]:
         """A bar that moves on with each call, while something takes its time; nothing where there is no terminal."""
-        if not self.is_terminal or self._is_plain:
+        if not self.is_terminal or self.is_plain:
             yield lambda _name: None
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -111,7 +126,7 @@ class Screen:
         if self.is_silent or not self.is_terminal:
             yield
             return
-        if self._is_plain:
+        if self.is_plain:
             self.say(label)
             yield
             return
@@ -148,20 +163,21 @@ class Screen:
         if self.is_silent:
             return
         if self._page_ended:
-            self._page_ended = False
-            self._turn_page()
+            self._turn_page(self.heading)
+        self._is_at_top = False
         self._console.print(content, soft_wrap=soft_wrap)
 
-    def _turn_page(self) -> None:
-        if self._is_plain or not self.is_terminal:
+    def _turn_page(self, heading: str) -> None:
+        self._page_ended = False
+        if self.is_plain or not self.is_terminal:
             print()  # noqa: T201
             return
         # Scrolls, where clearing would take the earlier page away.
         sys.stdout.write("\n" * os.get_terminal_size(sys.stdout.fileno()).lines + "\x1b[H\x1b[J")
-        if self.heading:
-            self._console.print(f"[bold]{escape(self.heading)}[/bold]")
+        if heading:
+            self._console.print(f"[bold]{escape(heading)}[/bold]")
             self._rule()
 
     def _rule(self) -> None:
-        if not self._is_plain and not self.is_silent:
+        if not self.is_plain and not self.is_silent:
             self._console.rule(characters="─")

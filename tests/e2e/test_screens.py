@@ -1,0 +1,255 @@
+"""What a person sees: every page of every way through the wizard, at 40, 80 and 120 columns.
+
+The pictures are in ``tests/e2e/screens``. After a change that is meant: ``UPDATE_SCREENS=1 make test
+PYTEST_ARGS=tests/e2e/test_screens.py``, and look at what git says has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Project
+from tests.servers.aws import CREDENTIALS, REGION, Aws, running_aws
+from tests.servers.keyvault import KeyVault, running_keyvault
+from tests.servers.vault import Vault, running_vault
+from tests.terminal import CTRL_C, DOWN, ENTER, Terminal
+
+SCREENS = Path(__file__).parent / "screens"
+WIDTHS = (40, 80, 120)
+STRONG = "correct horse $'\" #battery"
+CLEAR = "\x15"
+KEY = "<the last six characters of the key>"
+
+Step = tuple[str, str]
+"""A text that has to be on the screen, and the keys that are typed then."""
+
+STORE, NAME, PASSWORD = "Where shall the secrets", "Name of the first", "Password of the first"
+SMS, MAIL, KEY_PLACE, WRITE = "Do you send SMS", "Do you send e-mail", "Where shall the master key", "Write this now"
+VALUES: list[Step] = [(NAME, ENTER), (PASSWORD, ENTER), (SMS, ENTER), (MAIL, ENTER)]
+FIRST_RUN: list[Step] = [(STORE, ENTER), *VALUES, (KEY_PLACE, ENTER), (WRITE, ENTER)]
+CHANGES = "What do you want to do"
+
+WRONG_ANSWERS: list[Step] = [
+    (STORE, "9x" + ENTER),
+    (NAME, CLEAR + ENTER),
+    ("A value is needed", "somebody" + ENTER),
+    (PASSWORD, DOWN + ENTER),
+    (r"\(ADMIN_PASSWORD\)", "short" + ENTER),
+    ("use at least 12", CLEAR + STRONG + ENTER),
+    ("once more", "another" + ENTER),
+    ("It differs", CLEAR + STRONG + ENTER),
+    (SMS, "q"),
+    (SMS, "y"),
+    (r"\(TWILIO_SID\)", ENTER),
+    ("A value is needed", "sid" + ENTER),
+    ("once more", "sid" + ENTER),
+    (r"\(TWILIO_TOKEN\)", "token" + ENTER),
+    ("once more", "token" + ENTER),
+    (MAIL, ENTER),
+    (KEY_PLACE, "3" + ENTER),
+    ("Path of the key file", "master.key" + ENTER),
+    ("may not lie in", CLEAR + "~/keys/master.key" + ENTER),
+    (WRITE, "2" + ENTER),
+    ("Change which answer", "2" + ENTER),
+    (NAME, CLEAR + "admin" + ENTER),
+    (WRITE, ENTER),
+]
+LOCAL_PATHS: dict[str, list[Step]] = {
+    "file": FIRST_RUN,
+    "file, key shown": [
+        *FIRST_RUN[:-2],
+        (KEY_PLACE, "4" + ENTER),
+        ("Have you stored it", "y"),
+        ("The last 6 characters", "wrong" + ENTER),
+        ("Not its last 6", CLEAR + KEY + ENTER),
+        (WRITE, ENTER),
+    ],
+    "environment": [(STORE, "5" + ENTER), *VALUES, (WRITE, ENTER)],
+    "wrong answers": WRONG_ANSWERS,
+}
+SECOND_RUN: list[Step] = [
+    (STORE, ENTER),
+    (CHANGES, "2" + ENTER),
+    (SMS, ENTER),
+    (MAIL, "y"),
+    (r"\(SMTP_PASSWORD\)", "mail-secret" + ENTER),
+    ("once more", "mail-secret" + ENTER),
+    (CHANGES, "4" + ENTER),
+    ("Generate which one anew", "2" + ENTER),
+    (CHANGES, ENTER),
+    (WRITE, ENTER),
+]
+
+
+class Session:
+    """One run of the wizard, with a picture of each page."""
+
+    def __init__(self, project: Project, columns: int, environ: Mapping[str, str] | None = None) -> None:
+        self.project = project
+        self.pages: list[str] = []
+        self.terminal = Terminal(
+            project.script("setup_secrets.py"),
+            environ=project.environ(environ),
+            cwd=str(project.directory),
+            columns=columns,
+        )
+
+    def play(self, steps: Sequence[Step]) -> None:
+        """Type what is to be typed, each at its question."""
+        for pattern, keys in steps:
+            # A narrow screen breaks a line anywhere.
+            self.terminal.wait_for(r"\s*".join(re.findall(r"\\.|[^ ]", pattern)))
+            self.terminal.settle()
+            self._take_picture()
+            self.terminal.process.send(keys.replace(KEY, (self.shown_key() or "")[-6:]))
+
+    def finish(self) -> int:
+        """The last page, and the exit code."""
+        code = self.terminal.finish()
+        self._take_picture()
+        return code
+
+    def shown_key(self) -> str | None:
+        """A master key that was shown."""
+        match = re.search(r"(?<![\w-])([A-Za-z0-9_-]{43}=)", re.sub(r"\n", "", self.terminal.text))
+        return match[1] if match else None
+
+    def picture(self, masked: Sequence[str] = ()) -> str:
+        """All pages; what differs from run to run is made alike."""
+        text = "".join(f"----- {number}\n{page}\n" for number, page in enumerate(self.pages, 1))
+        key = self.shown_key()
+        shown = re.search(r"\(ADMIN_PASSWORD\),\s+shown only now:\s+([\w-]{24})", self.terminal.text)
+        for value in [*masked, *([key] if key else []), *([shown[1]] if shown else [])]:
+            text = re.sub(r"\s*".join(map(re.escape, value)), lambda found: re.sub(r"\S", "x", found[0]), text)
+        return text
+
+    def _take_picture(self) -> None:
+        self.pages.append("\n".join(self.terminal.lines))
+
+
+def compare(session: Session, name: str, columns: int, masked: Sequence[str] = ()) -> None:
+    path = SCREENS / f"{name.replace(', ', '-').replace(' ', '-')}-{columns}.txt"
+    picture = session.picture(masked)
+    assert max(map(len, picture.splitlines())) <= columns
+    if os.environ.get("UPDATE_SCREENS"):
+        SCREENS.mkdir(exist_ok=True)
+        path.write_text(picture)
+    assert picture == path.read_text()
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+@pytest.mark.parametrize("name", LOCAL_PATHS)
+def test_the_pages_of_a_first_run_are_as_pictured(project: Project, name: str, columns: int) -> None:
+    session = Session(project, columns)
+    session.play(LOCAL_PATHS[name])
+    assert session.finish() == 0
+    compare(session, name, columns)
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_the_pages_of_a_second_run_are_as_pictured(project: Project, columns: int) -> None:
+    project.set_up()
+    session = Session(project, columns)
+    session.play(SECOND_RUN)
+    assert session.finish() == 0
+    compare(session, "second run", columns)
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+@pytest.mark.parametrize("question", range(len(FIRST_RUN)), ids=[pattern for pattern, _ in FIRST_RUN])
+def test_what_leaving_at_a_question_shows_is_as_pictured(project: Project, question: int, columns: int) -> None:
+    session = Session(project, columns)
+    session.play([*FIRST_RUN[:question], (FIRST_RUN[question][0], CTRL_C)])
+    assert session.finish() == 130
+    session.pages = session.pages[-1:]
+    compare(session, f"left at {question + 1}", columns)
+
+
+# --- The cloud stores ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Aws]:
+    with running_aws() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def vault() -> Iterator[Vault]:
+    with running_vault() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def keyvault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyVault]:
+    with running_keyvault(tmp_path_factory.mktemp("keyvault")) as server:
+        yield server
+
+
+def _aws(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], str]:
+    server: Aws = request.getfixturevalue("aws")
+    client = server.client()
+    for secret in client.list_secrets(IncludePlannedDeletion=True)["SecretList"]:
+        client.delete_secret(SecretId=secret["Name"], ForceDeleteWithoutRecovery=True)
+    steps = [
+        (STORE, "2" + ENTER),
+        ("AWS region", CLEAR + "nowhere" + ENTER),
+        ("A region looks like", CLEAR + REGION + ENTER),
+        ("Name of the secret", ENTER),
+    ]
+    return steps, {**CREDENTIALS, "AWS_ENDPOINT_URL": server.url}, server.url.rpartition(":")[2]
+
+
+def _vault(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], str]:
+    server: Vault = request.getfixturevalue("vault")
+    server.client().secrets.kv.v2.delete_metadata_and_all_versions("cctv")
+    steps = [
+        (STORE, "3" + ENTER),
+        ("Address of Vault", CLEAR + server.url + ENTER),
+        ("How do you sign in", ENTER),
+        ("Token", "wrong" + ENTER),
+        ("Keep it", "n"),
+        ("Secrets engine", ENTER),
+        ("Path in it", ENTER),
+        ("What next", "2" + ENTER),
+        ("Address of Vault", ENTER),
+        ("How do you sign in", ENTER),
+        ("Token", server.token + ENTER),
+        ("Keep it", "y"),
+        ("Secrets engine", ENTER),
+        ("Path in it", ENTER),
+    ]
+    return steps, {}, server.url.rpartition(":")[2]
+
+
+def _azure(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], str]:
+    server: KeyVault = request.getfixturevalue("keyvault")
+    server.clear()
+    environ = server.environ()
+    url = environ.pop("AZURE_KEYVAULT_URL")
+    del environ["SECRETS_BACKEND"]
+    steps = [
+        (STORE, "4" + ENTER),
+        ("Address of the key vault", "my vault" + ENTER),
+        ("has this form", CLEAR + url + ENTER),
+    ]
+    return steps, environ, url.rpartition(":")[2]
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+@pytest.mark.parametrize("name", ["aws", "vault", "azure"])
+def test_the_pages_for_a_cloud_store_are_as_pictured(
+    request: pytest.FixtureRequest, project: Project, name: str, columns: int
+) -> None:
+    prepare: Callable[[pytest.FixtureRequest], tuple[list[Step], dict[str, str], str]]
+    prepare = {"aws": _aws, "vault": _vault, "azure": _azure}[name]
+    steps, environ, port = prepare(request)
+    session = Session(project, columns, environ)
+    session.play([*steps, *VALUES, (WRITE, ENTER)])
+    assert session.finish() == 0, session.terminal.text
+    compare(session, name, columns, [f":{port}"])
