@@ -7,14 +7,14 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from dotenv.parser import Binding, parse_stream
-
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
 from src.utils.secrets.settings import read_value_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from dotenv.parser import Binding
 
 NEW_FILE_MODE = 0o600
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
@@ -121,6 +121,10 @@ def _leading_lines(binding: Binding) -> str:
 
 
 def _bindings(text: str, source: str) -> list[Binding]:
+    if not text:
+        return []
+    from dotenv.parser import parse_stream  # a first run has no dotenv file yet
+
     bindings = list(parse_stream(io.StringIO(text)))
     for binding in bindings:
         if binding.error:

@@ -12,4 +12,5 @@ if TYPE_CHECKING:
 def generate_value(spec: SecretSpec) -> str:
     """A new value: exactly ``spec.length`` characters of ``secrets.token_urlsafe``, 6 bits of randomness each."""
     assert spec.length is not None
+
     return secrets.token_urlsafe(spec.length)[: spec.length]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -35,7 +34,6 @@ from .apply import (
     apply_to_remote,
     check_dotenv_values,
 )
-from .audit import recorded
 from .deployment import is_environment_file
 from .dotenv import read_dotenv
 from .importer import parse_import
@@ -244,6 +242,8 @@ def apply_setup(
 ) -> Report:
     """Write the plan to the store, and put it down in the audit trail. See :mod:`.apply`."""
     names = [planned.spec.name for planned in plan.written]
+    from .audit import recorded
+
     with recorded(deployment, "set up", names, store.place or store.backend.title):
         return _apply(deployment, store, plan, progress)
 
@@ -298,6 +298,8 @@ def take_over(deployment: Deployment, backend: SecretsBackend) -> tuple[str, dic
 
 def _refuse_shared_place(deployment: Deployment, backend: SecretsBackend) -> None:
     """Two environments in one place would take each other's secrets for their own."""
+    import glob
+
     mine = deployment.variables()
     for path in glob.glob(os.path.join(glob.escape(deployment.project_directory), ".env.*")):
         if os.path.abspath(path) == deployment.settings_file or not is_environment_file(path):

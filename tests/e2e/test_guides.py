@@ -45,6 +45,15 @@ def test_a_sixth_store_made_by_the_guide_keeps_the_contract(tmp_path: Path) -> N
     assert len(blocks) == len(re.findall("^```python", guide, re.MULTILINE)) > 4
     for place, code in blocks:
         put(project, place, code)
+    for check in (["ruff", "check"], ["mypy", "--no-error-summary"]):
+        checked = subprocess.run(
+            [sys.executable, "-m", *check, "src/utils/secrets/backends/redis_json.py"],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert checked.returncode == 0, checked.stdout
     environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     command = re.findall(r"^```sh\n\.venv/bin/python (.*)\n```$", guide, re.MULTILINE)
     assert len(command) == 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
+import click
 
 from .prompts import is_plain
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from src.ops.plan import Plan
+
+_CONTROL_CHARACTERS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "?")
 
 
 class Screen:
@@ -58,20 +61,20 @@ class Screen:
             self._turn_page("")
         else:
             self._print()
-        self._print(f"[bold]{escape(text)}[/bold]")
+        self._print(text, bold=True)
         if subtitle:
-            self._print(escape(subtitle))
+            self._print(subtitle)
         self._rule()
         self._is_at_top = True
 
     def say(self, *lines: str) -> None:
         """Plain lines."""
         for line in lines:
-            self._print(escape(line))
+            self._print(line)
 
     def aside(self, text: str) -> None:
         """A line for those who look for help."""
-        self._print(f"[dim]{escape(text)}[/dim]")
+        self._print(text, dim=True)
 
     def start_paragraph(self) -> None:
         """An empty line, unless the page has just begun."""
@@ -80,22 +83,22 @@ class Screen:
 
     def done(self, text: str) -> None:
         """One thing that worked."""
-        self._print(f"{'OK:' if self.is_plain else '[green]✓[/green]'} {escape(text)}")
+        self._print(text, mark="OK:" if self.is_plain else "✓", mark_colour="green")
 
     def warn(self, text: str) -> None:
         """One thing to take care of."""
-        self._print(f"{'Note:' if self.is_plain else '[yellow]![/yellow]'} {escape(text)}")
+        self._print(text, mark="Note:" if self.is_plain else "!", mark_colour="yellow")
 
     def command(self, command: str) -> None:
         """A command to type, under the line that it belongs to."""
-        self._print(f"    [cyan]{escape(command)}[/cyan]", soft_wrap=True)
+        self._print(f"    {command}", colour="cyan", wrap=False)
 
     def commands(self, heading: str, commands: Iterable[str]) -> None:
         """Commands to type; never wrapped, so that they can be copied."""
         self._print()
-        self._print(f"[bold]{escape(heading)}[/bold]")
+        self._print(heading, bold=True)
         for command in commands:
-            self._print(f"  [cyan]{escape(command)}[/cyan]", soft_wrap=True)
+            self._print(f"  {command}", colour="cyan", wrap=False)
 
     def review(self, plan: Plan) -> None:
         """What will become of each secret: name, origin and length, never a value."""
@@ -113,6 +116,7 @@ class Screen:
         if not self.is_terminal or self.is_plain:
             yield lambda _name: None
             return
+        from rich.markup import escape
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -130,6 +134,8 @@ class Screen:
             self.say(label)
             yield
             return
+        from rich.markup import escape
+
         with self._console.status(escape(label)):
             yield
 
@@ -138,8 +144,8 @@ class Screen:
         if not self.is_terminal:
             raise AssertionError("a secret is shown on a terminal only")
         self._print()
-        self._print(f"[bold]{escape(label)}[/bold]")
-        self._print(f"  {escape(value)}", soft_wrap=True)
+        self._print(label, bold=True)
+        self._print(f"  {value}", wrap=False)
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[str]], *, last: str = "right") -> None:
         """Rows under headings.
@@ -149,6 +155,9 @@ class Screen:
             rows: Their cells.
             last: How the last column is aligned.
         """
+        if self.is_silent:
+            return
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -157,15 +166,53 @@ class Screen:
         table.add_column(headings[-1], justify="right" if last == "right" else "left", overflow="fold")
         for row in rows:
             table.add_row(*map(escape, row))
-        self._print(table)
+        self._begin()
+        self._console.print(table)
 
-    def _print(self, content: object = "", *, soft_wrap: bool | None = None) -> None:
+    def _print(
+        self,
+        text: str = "",
+        *,
+        bold: bool | None = None,
+        dim: bool | None = None,
+        colour: str | None = None,
+        mark: str = "",
+        mark_colour: str | None = None,
+        wrap: bool = True,
+    ) -> None:
+        """A line, broken between words. rich does that too, but takes long to import before the first question."""
         if self.is_silent:
             return
+        self._begin()
+        text = f"{mark} {text}" if mark else text
+        lines = [part.translate(_CONTROL_CHARACTERS) for part in text.split("\n")]
+        if wrap and self.is_terminal:
+            lines = [
+                piece
+                for line in lines
+                for piece in textwrap.wrap(line, self._columns(), break_on_hyphens=False) or [""]
+            ]
+        if not self._is_coloured():
+            colour = mark_colour = None
+        lines = [click.style(line, fg=colour, bold=bold, dim=dim) if colour or bold or dim else line for line in lines]
+        if mark and mark_colour:
+            lines[0] = click.style(mark, fg=mark_colour) + lines[0].removeprefix(mark)
+        if self.is_plain or not self.is_terminal:
+            lines = [click.unstyle(line) for line in lines]
+        print(*lines, sep="\n")  # noqa: T201
+
+    def _begin(self) -> None:
         if self._page_ended:
             self._turn_page(self.heading)
         self._is_at_top = False
-        self._console.print(content, soft_wrap=soft_wrap)
+
+    @staticmethod
+    def _is_coloured() -> bool:
+        return not os.environ.get("NO_COLOR")
+
+    @staticmethod
+    def _columns() -> int:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
 
     def _turn_page(self, heading: str) -> None:
         self._page_ended = False
@@ -175,9 +222,9 @@ class Screen:
         # Scrolls, where clearing would take the earlier page away.
         sys.stdout.write("\n" * os.get_terminal_size(sys.stdout.fileno()).lines + "\x1b[H\x1b[J")
         if heading:
-            self._console.print(f"[bold]{escape(heading)}[/bold]")
+            self._print(heading, bold=True)
             self._rule()
 
     def _rule(self) -> None:
         if not self.is_plain and not self.is_silent:
-            self._console.rule(characters="─")
+            print("─" * (self._columns() if self.is_terminal else 80))  # noqa: T201

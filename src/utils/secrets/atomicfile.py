@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import stat
 
 from .errors import StoreError
@@ -221,7 +220,7 @@ def sync_directory(directory: str) -> None:
 
 def _temporary_name(path: str) -> str:
     directory, name = os.path.split(path)
-    return os.path.join(directory, f".{name}.{os.getpid()}-{secrets.token_hex(8)}.tmp")
+    return os.path.join(directory, f".{name}.{os.getpid()}-{os.urandom(8).hex()}.tmp")
 
 
 def _is_named_after(name: str, written: set[str]) -> bool:
