@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 DEFAULT_REGION = "us-east-1"
 # Any of these: how to sign in, or that it was asked before.
 _AWS_SIGN_IN_SAID = ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "SECRETS_AWS_SECRET_ID")
-_WHY = {
-    "AWS_REGION": "The secret lies in one region, and the application has to name the same one.",
-    "SECRETS_AWS_SECRET_ID": "All values are kept together, in one secret of this name.",
-    "VAULT_ADDR": "Scheme, host and port of your Vault or OpenBao server.",
-    "VAULT_MOUNT_POINT": "The key-value engine that holds the secrets; a new Vault has one called secret.",
-    "VAULT_SECRET_PATH": "All values are kept together, at this path of the engine.",
-    "AZURE_KEYVAULT_URL": "The portal shows it as the vault's Vault URI.",
-}
 DEFAULT_VAULT_ADDRESS = "http://127.0.0.1:8200"
 
 
@@ -147,7 +139,11 @@ class Connector:
             self._ask_for_vault(ask_all=ask_all)
         else:
             self._ask_for_setting(
-                "AZURE_KEYVAULT_URL", "Address of the key vault:", check=_check_vault_url, ask_all=ask_all
+                "AZURE_KEYVAULT_URL",
+                "Address of the key vault:",
+                check=_check_vault_url,
+                why="The portal shows it as the vault's Vault URI.",
+                ask_all=ask_all,
             )
 
     def _ask_for_aws(self, *, ask_all: bool) -> None:
@@ -163,12 +159,32 @@ class Connector:
                     ),
                 )
         region = variables.get("AWS_DEFAULT_REGION") or _aws_region(self.deployment) or DEFAULT_REGION
-        self._ask_for_setting("AWS_REGION", "AWS region:", default=region, check=_check_region, ask_all=ask_all)
-        self._ask_for_setting("SECRETS_AWS_SECRET_ID", "Name of the secret:", check=_check_given, ask_all=ask_all)
+        self._ask_for_setting(
+            "AWS_REGION",
+            "AWS region:",
+            default=region,
+            check=_check_region,
+            why="The secret lies in one region, and the application has to name the same one.",
+            ask_all=ask_all,
+        )
+        self._ask_for_setting(
+            "SECRETS_AWS_SECRET_ID",
+            "Name of the secret:",
+            check=_check_given,
+            why="All values are kept together, in one secret of this name.",
+            ask_all=ask_all,
+        )
 
     def _ask_for_vault(self, *, ask_all: bool) -> None:
         ask = self._ask_for_setting
-        ask("VAULT_ADDR", "Address of Vault:", default=DEFAULT_VAULT_ADDRESS, check=_check_given, ask_all=ask_all)
+        ask(
+            "VAULT_ADDR",
+            "Address of Vault:",
+            default=DEFAULT_VAULT_ADDRESS,
+            check=_check_given,
+            why="Scheme, host and port of your Vault or OpenBao server.",
+            ask_all=ask_all,
+        )
         address = self.deployment.variables()["VAULT_ADDR"]
         if ask_all and address.startswith("https:"):
             path = self._interview.ask_text(
@@ -177,8 +193,21 @@ class Connector:
             self._answer("VAULT_CACERT", os.path.abspath(os.path.expanduser(path)) if path.strip() else "")
         if ask_all or not self._has_vault_login():
             self._ask_for_vault_login()
-        ask("VAULT_MOUNT_POINT", "Secrets engine:", default=DEFAULT_MOUNT_POINT, check=_check_given, ask_all=ask_all)
-        ask("VAULT_SECRET_PATH", "Path in it:", check=_check_given, ask_all=ask_all)
+        ask(
+            "VAULT_MOUNT_POINT",
+            "Secrets engine:",
+            default=DEFAULT_MOUNT_POINT,
+            check=_check_given,
+            why="The key-value engine that holds the secrets; a new Vault has one called secret.",
+            ask_all=ask_all,
+        )
+        ask(
+            "VAULT_SECRET_PATH",
+            "Path in it:",
+            check=_check_given,
+            why="All values are kept together, at this path of the engine.",
+            ask_all=ask_all,
+        )
 
     def _has_vault_login(self) -> bool:
         variables = self.deployment.variables()
@@ -212,12 +241,12 @@ class Connector:
             self._credentials.append(Credential(name, path, value))
 
     def _ask_for_setting(
-        self, name: str, question: str, *, default: str = "", check: Check, ask_all: bool = False
+        self, name: str, question: str, *, default: str = "", check: Check, why: str, ask_all: bool = False
     ) -> None:
         if self.deployment.is_said(name) and not ask_all:
             return
         default = self.deployment.variables().get(name) or default
-        self._answer(name, self._interview.ask_text(question, default=default, check=check, why=_WHY[name]).strip())
+        self._answer(name, self._interview.ask_text(question, default=default, check=check, why=why).strip())
 
     def _answer(self, name: str, value: str) -> None:
         self.deployment = replace(self.deployment, answers={**self.deployment.answers, name: value})
