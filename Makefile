@@ -14,7 +14,7 @@ LOCK = $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python
 DEPENDENCIES = requirements.txt requirements-cloud.txt requirements-secrets.txt
 SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test prove bench sbom audit servers lint lint-fix lambda catalog lock
+.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test prove bench sbom audit servers lint lint-fix lambda catalog docs lock
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -91,11 +91,16 @@ lambda: install ## Pack the function for AWS's automatic rotation
 catalog: install ## Write the files that come from config/catalog.toml
 	@$(PYTHON) scripts/render_catalog.py
 
+docs: $(VENV)/docs/.installed ## Build the docs site in build/docs; a link that leads nowhere fails
+	@said=$$(NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict 2>&1) || { echo "$$said" >&2; exit 1; }
+	@echo 'build/docs/index.html'
+
 lock: install-dev ## Lock the dependencies anew (LOCK_FLAGS=--upgrade for newer ones)
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) requirements-cloud.in -o requirements-cloud.txt
 	@$(LOCK) requirements-secrets.in -o requirements-secrets.txt
 	@$(LOCK) requirements-audit.in -o requirements-audit.txt
+	@$(LOCK) requirements-docs.in -o requirements-docs.txt
 	@$(LOCK) requirements-dev.in -o requirements-dev.txt
 	@$(LOCK) tests/servers/ministack.in -o tests/servers/ministack.txt
 	@$(LOCK) bench/requirements.in -o bench/requirements.txt
@@ -124,4 +129,9 @@ $(VENV)/bench/.installed: $(VENV)/.installed-dev bench/requirements.txt
 $(VENV)/audit/.installed: $(VENV)/.installed requirements-audit.txt
 	@./scripts/make_venv.sh $(VENV)/audit
 	@$(subst $(PYTHON),$(VENV)/audit/bin/python,$(PIP_INSTALL)) -r requirements-audit.txt
+	@touch $@
+
+$(VENV)/docs/.installed: $(VENV)/.installed requirements-docs.txt
+	@./scripts/make_venv.sh $(VENV)/docs
+	@$(subst $(PYTHON),$(VENV)/docs/bin/python,$(PIP_INSTALL)) -r requirements-docs.txt
 	@touch $@
