@@ -14,7 +14,7 @@ LOCK = $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python
 DEPENDENCIES = requirements.txt requirements-cloud.txt requirements-secrets.txt
 SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test prove bench sbom audit servers lint lint-fix lambda catalog docs lock
+.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test prove bench sbom audit servers lint lint-fix lambda catalog docs pictures lock
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -94,6 +94,9 @@ catalog: install ## Write the files that come from config/catalog.toml
 docs: $(VENV)/docs/.installed ## Build the docs site in build/docs; a link that leads nowhere fails
 	@said=$$(NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict 2>&1) || { echo "$$said" >&2; exit 1; }
 	@echo 'build/docs/index.html'
+
+pictures: install-dev ## Take the pictures of the terminal for the README anew
+	@$(PYTHON) -m tests.pictures
 
 lock: install-dev ## Lock the dependencies anew (LOCK_FLAGS=--upgrade for newer ones)
 	@$(LOCK) requirements.in -o requirements.txt

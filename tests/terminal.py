@@ -32,8 +32,8 @@ class Terminal:
         timeout: float = 60,
     ) -> None:
         self._timeout = timeout
-        self._screen = pyte.Screen(columns, rows)
-        self._stream = pyte.Stream(self._screen)
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.Stream(self.screen)
         self.transcript = ""
         self.process = pexpect.spawn(
             command[0],
@@ -48,7 +48,7 @@ class Terminal:
     @property
     def lines(self) -> list[str]:
         """The screen, without the empty lines at its end."""
-        text = "\n".join(line.rstrip() for line in self._screen.display)
+        text = "\n".join(line.rstrip() for line in self.screen.display)
         return text.rstrip().splitlines()
 
     @property
@@ -68,7 +68,7 @@ class Terminal:
         """Wait for a question, then type."""
         self.wait_for(question)
         self.settle()
-        self._screen.reset()
+        self.screen.reset()
         self.process.send(keys)
 
     def settle(self) -> None:
@@ -96,5 +96,5 @@ class Terminal:
         self.transcript += chunk
         self._stream.feed(chunk)
         if "\x1b[6n" in chunk:  # a terminal tells where its cursor is when it is asked
-            self.process.send(f"\x1b[{self._screen.cursor.y + 1};{self._screen.cursor.x + 1}R")
+            self.process.send(f"\x1b[{self.screen.cursor.y + 1};{self.screen.cursor.x + 1}R")
         return True

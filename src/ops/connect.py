@@ -7,11 +7,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from src.utils.secrets.backends.hashicorp_vault import DEFAULT_MOUNT_POINT
 from src.utils.secrets.errors import SecretsError, StoreDeletedError
 from src.utils.secrets.settings import SecretsBackend
 
-from .apply import Credential
 from .setup import Store, inspect_store
 from .terminal.prompts import Choice
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
     from src.utils.secrets.backends.base import PurgingBackend
 
+    from .apply import Credential
     from .deployment import Deployment
     from .terminal.interview import Interview
     from .terminal.screen import Screen
@@ -176,6 +175,8 @@ class Connector:
         )
 
     def _ask_for_vault(self, *, ask_all: bool) -> None:
+        from src.utils.secrets.backends.hashicorp_vault import DEFAULT_MOUNT_POINT
+
         ask = self._ask_for_setting
         ask(
             "VAULT_ADDR",
@@ -238,6 +239,8 @@ class Connector:
         if self._interview.confirm(
             f"Keep it for later commands in {self.deployment.shown(path)}, readable by you only?", default=True
         ):
+            from .apply import Credential
+
             self._credentials.append(Credential(name, path, value))
 
     def _ask_for_setting(

@@ -25,15 +25,6 @@ from src.utils.secrets.settings import (
 )
 from src.utils.secrets.snapshot import Snapshot
 
-from .apply import (
-    FileTarget,
-    RemoteTarget,
-    Report,
-    apply_to_dotenv,
-    apply_to_file,
-    apply_to_remote,
-    check_dotenv_values,
-)
 from .deployment import is_environment_file
 from .dotenv import read_dotenv
 from .importer import parse_import
@@ -48,7 +39,7 @@ if TYPE_CHECKING:
     from src.utils.secrets.catalog import SecretSpec
     from src.utils.secrets.masterkey import MasterKey
 
-    from .apply import Credential
+    from .apply import Credential, FileTarget, Report
     from .deployment import Deployment
     from .importer import Imported
 
@@ -213,6 +204,8 @@ def choose_key(deployment: Deployment, master_key_file: str | None) -> KeyChoice
 
 def make_target(deployment: Deployment, store: Store) -> FileTarget:
     """Where the encrypted file goes."""
+    from .apply import FileTarget
+
     assert store.key is not None
     return FileTarget(
         path=deployment.settings(SecretsBackend.FILE).file_path,
@@ -233,6 +226,8 @@ def plan_setup(deployment: Deployment, store: Store, choices: Choices) -> Plan:
     """
     plan = make_plan(deployment.catalog, store.snapshot.values, choices)
     if store.backend is SecretsBackend.ENV:
+        from .apply import check_dotenv_values
+
         check_dotenv_values(plan)
     return plan
 
@@ -249,6 +244,9 @@ def apply_setup(
 
 
 def _apply(deployment: Deployment, store: Store, plan: Plan, progress: Callable[[str], None] | None) -> Report:
+    # Slow to import, and only wanted once everything is answered.
+    from .apply import RemoteTarget, apply_to_dotenv, apply_to_file, apply_to_remote
+
     if store.backend is SecretsBackend.FILE:
         return apply_to_file(deployment, plan, make_target(deployment, store))
     if store.backend is SecretsBackend.ENV:

@@ -28,7 +28,6 @@ from .setup import (
     take_over,
     weakness_of,
 )
-from .summary import write_summary
 from .terminal.interview import Interview
 from .terminal.prompts import BackError, Choice, select
 from .terminal.report import DeclinedError
@@ -418,6 +417,8 @@ def write_and_show(screen: Screen, deployment: Deployment, store: Store, plan: P
 
 def _write_summary(screen: Screen, deployment: Deployment, store: Store, plan: Plan) -> None:
     """The secrets are written by now, so a summary that cannot be is no failure."""
+    from .summary import write_summary
+
     try:
         path = write_summary(deployment, store, plan.values())
     except (SecretsError, OSError) as error:
