@@ -71,10 +71,14 @@ class Terminal:
         self.screen.reset()
         self.process.send(keys)
 
-    def settle(self) -> None:
-        """Read what is still coming."""
-        while self._read(0.15):
+    def settle(self, seconds: float = 0.15) -> None:
+        """Read what is still coming, until nothing has for so many seconds."""
+        while self._read(seconds):
             pass
+
+    def is_running(self) -> bool:
+        """Whether the program has not ended."""
+        return bool(self.process.isalive())
 
     def finish(self) -> int:
         """Read to the end; returns the exit code, or minus the signal that ended the program."""
