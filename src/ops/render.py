@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from src.utils.secrets.failures import AWS, AZURE, VAULT
 from src.utils.secrets.settings import SecretsBackend
 
+from .messages import all_messages
+
 if TYPE_CHECKING:
     from src.utils.secrets.catalog import Catalog, SecretSpec
 
@@ -20,6 +22,7 @@ def render_all(catalog: Catalog) -> dict[str, str]:
         ".env.production.example": render_settings_example(catalog),
         "docs/secrets.md": render_table(catalog),
         "docs/errors.md": render_errors(),
+        "docs/messages.md": render_messages(),
     }
 
 
@@ -103,6 +106,29 @@ def render_errors() -> str:
             codes = ", ".join(f"`{code}`" for code in failure.codes)
             lines.append(f"| {failure.message} | {hint} | `{failure.error.__name__}` | {codes} |")
     return "\n".join(lines) + "\n"
+
+
+def render_messages() -> str:
+    """Every other error, and what it says to do."""
+    lines = [
+        "# Every message",
+        "",
+        "Written from the source by `make catalog`. `{...}` stands for a name, a path or a number. The message is the",
+        "`error:` line, the other column its `hint:` lines. [Troubleshooting](troubleshooting.md) says more about",
+        "those that people meet most, [errors of the cloud stores](errors.md) has what the three can answer.",
+        "",
+        "| message | what to do | class |",
+        "| --- | --- | --- |",
+    ]
+    for message in all_messages():
+        lines.append(f"| {_cell(message.text)} | {_cell(message.hint)} | `{message.error}` |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """``text`` as code in a table, a line each."""
+    text = text.replace("|", "\\|").replace("`", "'")
+    return "<br>".join(f"`{line}`" for line in text.splitlines() if line)
 
 
 def _need(catalog: Catalog, spec: SecretSpec) -> str:

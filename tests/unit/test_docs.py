@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT, need_program
+from tests.conftest import PROJECT, Project, need_program
 
 PAGES = [
     *PROJECT.glob("*.md"),
@@ -50,3 +50,39 @@ def test_the_site_is_built_and_loads_nothing_from_elsewhere_and_a_broken_link_fa
     broken = build(tmp_path)
     assert broken.returncode == 1
     assert "nowhere.md" in broken.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("manage_secrets.py", ["status"]),
+        ("manage_secrets.py", ["status", "--environment", "Wrong Name"]),
+        ("manage_secrets.py", ["status", "--project-directory", "/no/such/folder"]),
+        ("manage_secrets.py", ["status", "--env-file", "/no/such/file"]),
+        ("manage_secrets.py", ["status", "--catalog", "/no/such/file"]),
+        ("setup_secrets.py", ["--non-interactive", "--set-file", "UNKNOWN=x"]),
+        ("setup_secrets.py", ["--non-interactive", "--import", "/no/such/file"]),
+        ("setup_secrets.py", ["--non-interactive", "--backend", "vault"]),
+        ("setup_secrets.py", ["--non-interactive", "--backend", "azure"]),
+        ("generate_docker_secrets.sh", []),
+    ],
+)
+def test_what_a_failing_command_says_is_on_the_page_of_messages(
+    project: Project, script: str, arguments: list[str]
+) -> None:
+    done = project.run(script, *arguments)
+    if "--project-directory" in arguments:
+        done = subprocess.run(
+            [PROJECT / "scripts" / script, *arguments],
+            env=project.environ(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[0].removeprefix("error: ")
+    page = (PROJECT / "docs/messages.md").read_text()
+    templates = [row.split("` | `")[0].removeprefix("| `") for row in page.splitlines() if row.startswith("| `")]
+    patterns = [re.sub(r"\\\{[^}]*\\\}", ".*", re.escape(template)) for template in templates]
+    assert len(templates) > 100
+    assert any(re.fullmatch(pattern, said) for pattern in patterns), said
