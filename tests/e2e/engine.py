@@ -48,21 +48,24 @@ def standin_images() -> dict[str, str]:
     return dict(line.split("=", 1) for line in done.stdout.splitlines())
 
 
-def command_folder(folder: Path) -> Path:
-    """A folder for PATH in which `docker-compose`, the command of the README, is there whatever this machine has."""
-    command = compose_command()
-    if command == ("docker-compose",) or shutil.which("docker-compose"):
-        return folder
+def give_compose(home: Path) -> Path:
+    """Let a process with another home run Compose, as `docker compose` and as the README's `docker-compose`.
+
+    Returns:
+        A folder for its PATH.
+    """
+    compose_command()
+    own = Path(os.environ.get("DOCKER_CONFIG") or Path("~/.docker").expanduser()) / "cli-plugins/docker-compose"
+    program = str(own) if own.exists() else shutil.which("docker-compose")
+    plugins, folder = home / ".docker/cli-plugins", home / "bin"
+    plugins.mkdir(parents=True, exist_ok=True)
     folder.mkdir(exist_ok=True)
+    if program:  # else Docker has it for everybody
+        shutil.copy2(program, plugins / "docker-compose")
     shim = folder / "docker-compose"
     shim.write_text('#!/bin/sh\nexec docker compose "$@"\n')
     shim.chmod(0o755)
     return folder
-
-
-def docker_config() -> str:
-    """Where the docker client finds its plugins, for a process with another home."""
-    return os.environ.get("DOCKER_CONFIG") or str(Path("~/.docker").expanduser())
 
 
 def docker(*arguments: str, check: bool = True) -> str:

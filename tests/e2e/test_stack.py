@@ -27,7 +27,7 @@ from tests.leaks import leaked
 from tests.servers.ports import free_port
 from tests.terminal import Terminal
 
-from .engine import command_folder, docker, docker_config, need_engine, standin_images
+from .engine import docker, give_compose, need_engine, standin_images
 
 CATALOG = load_catalog()
 LENGTHS = {
@@ -137,13 +137,7 @@ def make_checkout(base: Path, uid: int) -> Checkout:
     path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
     kept = ("PIP_", "SSL_", "REQUESTS_", "HTTPS_", "HTTP_", "NO_PROXY", "https_", "http_", "no_proxy")
     environ = {name: value for name, value in os.environ.items() if name.startswith(kept)}
-    extra_path = os.environ["PATH"].split(":")[0] if (PROJECT / ".cache/bin").exists() else ""
-    environ |= {
-        "HOME": str(home),
-        "PATH": f"{extra_path}:{path}" if extra_path else path,
-        "TERM": "xterm",
-        "LANG": "C.UTF-8",
-    }
+    environ |= {"HOME": str(home), "PATH": path, "TERM": "xterm", "LANG": "C.UTF-8"}
     base.chmod(0o755)
     for entry in (directory, home, *directory.rglob("*")):
         os.chown(entry, uid, uid)
@@ -162,10 +156,10 @@ def linked_checkout(base: Path, **environ: str) -> Checkout:
     """A clone that uses the packages of this project, and no questions asked."""
     directory, home = base / "project", base / "home"
     directory.mkdir()
-    shutil.copytree(Path(docker_config()) / "cli-plugins", home / ".docker/cli-plugins")
+    home.mkdir()
     copy_checkout(directory)
     (directory / ".venv").symlink_to(PROJECT / ".venv")
-    path = f"{command_folder(home / 'bin')}:{os.environ['PATH']}"
+    path = f"{give_compose(home)}:{os.environ['PATH']}"
     kept = {}
     if "COVERAGE_FILE" in os.environ:
         kept = {
@@ -225,11 +219,9 @@ def stack(checkout: Checkout) -> Iterator[Checkout]:
     env = checkout.directory / ".env"
     env.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     os.chown(env, checkout.uid, checkout.uid)
-    shim = command_folder(checkout.home / "bin")
-    checkout.environ["PATH"] = f"{shim}:{checkout.environ['PATH']}"
+    checkout.environ["PATH"] = f"{give_compose(checkout.home)}:{checkout.environ['PATH']}"
     checkout.environ["DOCKER_BUILDKIT"] = "0"
     config = checkout.home / ".docker"
-    shutil.copytree(Path(docker_config()) / "cli-plugins", config / "cli-plugins", dirs_exist_ok=True)
     for entry in (config, *config.rglob("*")):
         os.chown(entry, checkout.uid, checkout.uid)
     try:
