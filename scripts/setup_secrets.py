@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
+gc.disable()  # a short life: the first question comes a tenth sooner
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from src.utils.interpreter import use_project_interpreter
@@ -15,7 +17,7 @@ use_project_interpreter("click", "cryptography", "dotenv", "filelock", "question
 import click
 
 from src.ops.deployment import Deployment
-from src.ops.setup import Options, inspect_store, plan_setup, read_choices, take_over
+from src.ops.options import Options
 from src.ops.terminal.click_command import deployment_options, run_click, version_option
 from src.ops.terminal.prompts import PLAIN_SETTING
 from src.ops.terminal.screen import Screen
@@ -97,14 +99,15 @@ def main(
 
 
 def _run_wizard(deployment: Deployment, options: Options) -> None:
-    from src.ops.wizard import Wizard
+    from src.ops.wizard.conversation import Wizard
 
-    choices, imported = read_choices(options, deployment, sys.stdin)
-    Wizard(deployment, options, choices, imported, Screen()).run()
+    Wizard(deployment, options, Screen()).run()
 
 
 def _run_unattended(deployment: Deployment, options: Options) -> None:
-    from src.ops.wizard import show_import, show_plan, write_and_show
+    from src.ops.choices import read_choices
+    from src.ops.setup import inspect_store, plan_setup, take_over
+    from src.ops.wizard.review import show_import, show_plan, write_and_show
 
     screen = Screen()
     choices, imported = read_choices(options, deployment, sys.stdin)

@@ -1,4 +1,4 @@
-"""Finding a store on a server: what is at hand, what has to be asked, and whether it answers."""
+"""Finding a store on a server: what has to be asked, and whether it answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from src.utils.secrets.errors import SecretsError, StoreDeletedError
 from src.utils.secrets.settings import SecretsBackend
 
+from .at_hand import aws_file
 from .setup import Store, inspect_store
 from .terminal.prompts import Choice
 
@@ -29,20 +30,6 @@ DEFAULT_REGION = "us-east-1"
 # Any of these: how to sign in, or that it was asked before.
 _AWS_SIGN_IN_SAID = ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "SECRETS_AWS_SECRET_ID")
 DEFAULT_VAULT_ADDRESS = "http://127.0.0.1:8200"
-
-
-def what_is_at_hand(backend: SecretsBackend, deployment: Deployment) -> str:
-    """What this machine already has set for a store, for its line in the menu; empty when nothing is."""
-    variables = deployment.variables()
-    names = {
-        SecretsBackend.AWS: ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION"),
-        SecretsBackend.VAULT: ("VAULT_ADDR",),
-        SecretsBackend.AZURE: ("AZURE_KEYVAULT_URL",),
-    }.get(backend, ())
-    found = [f"{name}={variables[name]}" for name in names if variables.get(name)]
-    if backend is SecretsBackend.AWS and not found and os.path.exists(_aws_file(deployment, "config")):
-        found = ["~/.aws/config"]
-    return f"found {', '.join(found)}" if found else ""
 
 
 class Connector:
@@ -103,7 +90,11 @@ class Connector:
         menu = [Choice("restore", "Bring it back, with the values that it had")]
         if hasattr(store, "purge"):
             menu.append(Choice("purge", "Remove it for ever, and make new values"))
-        answer = self._interview.select("What shall become of it?", [*menu, Choice("stop", "Leave it as it is")])
+        answer = self._interview.select(
+            "What shall become of it?",
+            [*menu, Choice("stop", "Leave it as it is")],
+            why="A name that was deleted cannot be used again until it is brought back or removed for ever.",
+        )
         if answer == "stop":
             raise error
         if answer == "restore":
@@ -111,7 +102,9 @@ class Connector:
             return
         word = "purge"
         self._interview.ask_text(
-            f"Type '{word}' to go on:", check=lambda answer: None if answer == word else f"Type: {word}"
+            f"Type '{word}' to go on:",
+            check=lambda answer: None if answer == word else f"Type: {word}",
+            why="What was deleted there can then never be brought back.",
         )
         store.purge(error.names)
 
@@ -122,13 +115,14 @@ class Connector:
 
     def _ask_what_next(self) -> str:
         return self._interview.select(
-            "Nothing was written. What next?",
+            "What next?",
             [
                 Choice("again", "Try again"),
                 Choice("change", "Change the answers"),
                 Choice("other", "Choose another store"),
                 Choice("stop", "Stop here"),
             ],
+            why="Nothing was written. You can mend it in another window, and try again here.",
         )
 
     def _ask(self, *, ask_all: bool) -> None:
@@ -189,7 +183,9 @@ class Connector:
         address = self.deployment.variables()["VAULT_ADDR"]
         if ask_all and address.startswith("https:"):
             path = self._interview.ask_text(
-                "File with the CA's certificate (Enter for the system's):", check=_check_optional_file
+                "File with the CA's certificate (Enter for the system's):",
+                check=_check_optional_file,
+                why="A server with a certificate of your own CA is trusted through that file.",
             )
             self._answer("VAULT_CACERT", os.path.abspath(os.path.expanduser(path)) if path.strip() else "")
         if ask_all or not self._has_vault_login():
@@ -223,21 +219,30 @@ class Connector:
             self._answer(name, "")
         if (
             self._interview.select(
-                "How do you sign in to Vault?", menu, why="Neither VAULT_TOKEN nor ~/.vault-token is there."
+                "How do you sign in to Vault?",
+                menu,
+                why="Vault lets in whoever has a token, or the two ids of an AppRole.",
             )
             == "token"
         ):
-            self._keep_credential("VAULT_TOKEN", self._interview.ask_secret("Token:", check=_check_given).strip())
+            self._keep_credential("VAULT_TOKEN", self._ask_for_credential("Token:"))
             return
-        self._answer("VAULT_ROLE_ID", self._interview.ask_text("Role id:", check=_check_given).strip())
-        self._keep_credential("VAULT_SECRET_ID", self._interview.ask_secret("Secret id:", check=_check_given).strip())
+        why = "It says which AppRole signs in; it is no secret."
+        self._answer("VAULT_ROLE_ID", self._interview.ask_text("Role id:", check=_check_given, why=why).strip())
+        self._keep_credential("VAULT_SECRET_ID", self._ask_for_credential("Secret id:"))
+
+    def _ask_for_credential(self, question: str) -> str:
+        why = "Vault lets nobody in without it. Nothing is shown while you type or paste it."
+        return self._interview.ask_secret(question, check=_check_given, why=why).strip()
 
     def _keep_credential(self, name: str, value: str) -> None:
         """Use a credential now, and keep it in a file of its own for the scripts if the person wants that."""
         self._answer(name, value)
         path = self.deployment.default_credential_file(name.lower().replace("_", "-"))
         if self._interview.confirm(
-            f"Keep it for later commands in {self.deployment.shown(path)}, readable by you only?", default=True
+            f"Keep it for later commands in {self.deployment.shown(path)}?",
+            default=True,
+            why="The other commands sign in with it, too. The file is readable by you only.",
         ):
             from .apply import Credential
 
@@ -275,7 +280,7 @@ def _check_optional_file(answer: str) -> str | None:
 
 
 def _aws_profiles(deployment: Deployment) -> list[str]:
-    if not any(os.path.exists(_aws_file(deployment, name)) for name in ("config", "credentials")):
+    if not any(os.path.exists(aws_file(deployment, name)) for name in ("config", "credentials")):
         return []
     from botocore.session import Session
 
@@ -291,9 +296,3 @@ def _aws_region(deployment: Deployment) -> str | None:
     except BotoCoreError:
         return None  # the profile is missing: the connection will say so
     return region
-
-
-def _aws_file(deployment: Deployment, name: str) -> str:
-    variable = {"config": "AWS_CONFIG_FILE", "credentials": "AWS_SHARED_CREDENTIALS_FILE"}[name]
-    path = deployment.environ.get(variable)
-    return path or os.path.join(deployment.environ.get("HOME") or os.path.expanduser("~"), ".aws", name)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from src.utils.secrets.catalog import DEFAULT_PATH, Catalog, load_catalog
 from src.utils.secrets.errors import ConfigurationError
-from src.utils.secrets.manager import open_backend
 from src.utils.secrets.settings import DEFAULT_AWS_SECRET_ID, DEFAULT_VAULT_PATH, SecretsBackend, Settings, merge_dotenv
 
 from .dotenv import read_dotenv
@@ -166,6 +165,8 @@ class Deployment:
         Raises:
             SecretsError: A setting is missing or wrong.
         """
+        from src.utils.secrets.manager import open_backend
+
         self.export_sdk_settings()
         return open_backend(self.settings(backend))
 

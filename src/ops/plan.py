@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from src.utils.secrets.catalog import Catalog, SecretSpec
 
+    from .choices import Choices
+
 GRACE_SECONDS = 24 * 60 * 60.0
 
 
@@ -83,23 +85,6 @@ class Plan:
             planned.spec.name: Change(planned.value, previous_valid_until=previous_valid_until(planned.spec))
             for planned in self.written
         }
-
-
-@dataclass
-class Choices:
-    """What a person decided, or the command line.
-
-    Attributes:
-        typed: Values that were typed.
-        imported: Values from a file.
-        regenerated: Names to generate anew although they have a value.
-        replace_by_import: Whether an imported value replaces one that is there.
-    """
-
-    typed: dict[str, str] = field(default_factory=dict, repr=False)
-    imported: dict[str, str] = field(default_factory=dict, repr=False)
-    regenerated: set[str] = field(default_factory=set)
-    replace_by_import: bool = False
 
 
 def previous_valid_until(spec: SecretSpec, grace_seconds: float = GRACE_SECONDS) -> str | None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from src.utils.secrets.backends.file import NO_FILE, FileBackend, read_encrypted_file
-from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import (
     ConfigurationError,
-    InvalidSecretError,
     MasterKeyError,
     SecretsError,
     StoreEmptyError,
@@ -21,27 +19,23 @@ from src.utils.secrets.settings import (
     MASTER_KEY_FAMILY,
     SecretsBackend,
     credentials_directory_key,
-    read_value_file,
 )
 from src.utils.secrets.snapshot import Snapshot
 
 from .deployment import is_environment_file
 from .dotenv import read_dotenv
-from .importer import parse_import
-from .plan import Choices, Plan, make_plan
-from .strength import weakness
+from .plan import make_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import TextIO
+    from collections.abc import Callable, Sequence
 
     from src.utils.secrets.backends.base import RemoteBackend
-    from src.utils.secrets.catalog import SecretSpec
     from src.utils.secrets.masterkey import MasterKey
 
     from .apply import Credential, FileTarget, Report
+    from .choices import Choices
     from .deployment import Deployment
-    from .importer import Imported
+    from .plan import Plan
 
 
 # Which settings say where in a store on a server the secrets are; the last one is what environments differ in.
@@ -50,31 +44,6 @@ PLACE_SETTINGS = {
     SecretsBackend.VAULT: ("VAULT_ADDR", "VAULT_NAMESPACE", "VAULT_MOUNT_POINT", "VAULT_SECRET_PATH"),
     SecretsBackend.AZURE: ("AZURE_KEYVAULT_URL",),
 }
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line says.
-
-    Attributes:
-        backend: The store; asked for, or the one in use, when left out.
-        non_interactive: Ask nothing.
-        dry_run: Show the plan and stop.
-        yes: Do not ask for confirmation.
-        import_source: Path of a file with values, ``-`` for standard input.
-        replace: Whether imported values replace existing ones.
-        set_files: Name, and path of the file with its value.
-        master_key_file: The key file, read if it is there, else written.
-    """
-
-    backend: SecretsBackend | None = None
-    non_interactive: bool = False
-    dry_run: bool = False
-    yes: bool = False
-    import_source: str | None = None
-    replace: bool = False
-    set_files: Mapping[str, str] = field(default_factory=dict)
-    master_key_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,43 +82,6 @@ class Store:
     start_over: bool = False
     place: str = ""
     credentials: Sequence[Credential] = ()
-
-
-def read_choices(options: Options, deployment: Deployment, standard_input: TextIO) -> tuple[Choices, Imported | None]:
-    """The values that the command line names files for.
-
-    Raises:
-        ConfigurationError: A file cannot be read or used, or a name is not in the catalogue.
-    """
-    choices = Choices(replace_by_import=options.replace)
-    imported = None
-    if options.import_source is not None:
-        imported = parse_import(*_read_import(options.import_source, standard_input), deployment.catalog)
-        choices.imported.update(imported.values)
-    for name, path in options.set_files.items():
-        spec = deployment.catalog.find(name)
-        if spec is None:
-            raise ConfigurationError(
-                f"{name} is not in {deployment.catalog.path}",
-                hint=f"Known names: {', '.join(deployment.catalog.names)}",
-            )
-        value = read_value_file(path, f"--set-file {name}")
-        check_value(name, value)
-        fault = weakness_of(spec, value, deployment)
-        if fault:
-            raise InvalidSecretError(
-                f"{name} in {path} is weak. {fault}",
-                hint="Choose another, or leave it out: then a strong one is generated",
-            )
-        choices.typed[name] = value
-    return choices, imported
-
-
-def weakness_of(spec: SecretSpec, value: str, deployment: Deployment) -> str | None:
-    """What is wrong with a value that a person chose, where the catalogue lets people choose one of their own."""
-    if spec.input != "generate_or_ask":
-        return None
-    return weakness(value, [deployment.catalog.application, deployment.catalog.slug])
 
 
 def inspect_store(deployment: Deployment, backend: SecretsBackend, master_key_file: str | None) -> Store:
@@ -361,12 +293,3 @@ def _unused_path(path: str) -> str:
     while os.path.lexists(candidate):
         candidate, number = f"{stem}-{number}{extension}", number + 1
     return candidate
-
-
-def _read_import(source: str, standard_input: TextIO) -> tuple[str, str]:
-    if source != "-":
-        return read_value_file(source, "--import") + "\n", source
-    try:
-        return standard_input.read(), "standard input"
-    except UnicodeDecodeError:
-        raise ConfigurationError("standard input is not UTF-8 text", hint="Check what is piped in") from None

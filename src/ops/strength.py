@@ -42,6 +42,13 @@ def weakness(password: str, known_words: Sequence[str] = ()) -> str | None:
     return "It is too easy to guess. " + " ".join(f"{text.rstrip('.')}." for text in advice if text)
 
 
+def weakness_of(spec: SecretSpec, value: str, catalog: Catalog) -> str | None:
+    """What is wrong with a value that a person chose, where the catalogue lets people choose one of their own."""
+    if spec.input != "generate_or_ask":
+        return None
+    return weakness(value, [catalog.application, catalog.slug])
+
+
 def fault_of(spec: SecretSpec, value: str, catalog: Catalog) -> str | None:
     """What is wrong with a value that is in a store, in a few words; ``None`` when it is strong.
 
@@ -52,7 +59,7 @@ def fault_of(spec: SecretSpec, value: str, catalog: Catalog) -> str | None:
     if spec.input == "ask":
         return None
     if spec.input == "generate_or_ask":
-        return "weak" if weakness(value, [catalog.application, catalog.slug]) else None
+        return "weak" if weakness_of(spec, value, catalog) else None
     if len(value) < min(SHORTEST_GENERATED, spec.length or SHORTEST_GENERATED):
         return f"short, {len(value)} characters"
     # A generated value of full length has no need of the slow judgement.

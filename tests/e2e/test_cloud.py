@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from src.ops.plan import Choices, make_plan
+from src.ops.choices import Choices
+from src.ops.plan import make_plan
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import Project
 from tests.servers.aws import CREDENTIALS, REGION, Aws, running_aws
@@ -35,7 +36,7 @@ VALUES = [
     "Do you send SMS",
     "Do you send e-mail",
 ]
-WHAT_NEXT = "Nothing was written. What next"
+WHAT_NEXT = "What next"
 
 
 @pytest.fixture(scope="module")

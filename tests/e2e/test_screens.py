@@ -123,7 +123,7 @@ class Session:
         """All pages; what differs from run to run is made alike."""
         text = "".join(f"----- {number}\n{page}\n" for number, page in enumerate(self.pages, 1))
         key = self.shown_key()
-        shown = re.search(r"\(ADMIN_PASSWORD\),\s+shown only now:\s+([\w-]{24})", self.terminal.text)
+        shown = re.search(r"\(ADMIN_PASSWORD\):\s+([\w-]{24})", self.terminal.text)
         for value in [*masked, *([key] if key else []), *([shown[1]] if shown else [])]:
             text = re.sub(r"\s*".join(map(re.escape, value)), lambda found: re.sub(r"\S", "x", found[0]), text)
         return text

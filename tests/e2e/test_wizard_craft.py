@@ -65,7 +65,7 @@ def test_one_answer_can_be_changed_at_the_review_and_the_others_stay(project: Pr
     terminal.answer(FIRST_RUN[6], "2" + ENTER)
     terminal.wait_for("Change which answer")
     assert STRONG not in terminal.text
-    terminal.answer("Change which answer", "6" + ENTER)  # SMS
+    terminal.answer("Change which answer", "5" + ENTER)  # SMS
     terminal.answer(FIRST_RUN[3], "y")
     for name in ("TWILIO_SID", "TWILIO_TOKEN"):
         terminal.answer(rf"\({name}\)", name + ENTER)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from src.ops.plan import Choices, Origin, Plan, make_plan
+from src.ops.choices import Choices
+from src.ops.plan import Origin, Plan, make_plan
 from src.ops.strength import weakness
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.errors import InvalidSecretError

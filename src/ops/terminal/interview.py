@@ -31,12 +31,14 @@ class Answer:
         value: The answer.
         shown: The answer as it may be shown; empty for one that may not.
         is_open: Whether it is only suggested, and the question asked again.
+        is_repetition: Whether it only repeats the one before.
     """
 
     question: str
     value: Any = field(repr=False)
     shown: str
     is_open: bool = False
+    is_repetition: bool = False
 
 
 class Interview:
@@ -71,53 +73,68 @@ class Interview:
         self._repeated = []
         self._screen.is_silent = False
 
-    def select(self, question: str, choices: Sequence[Choice], default: str | None = None, *, why: str = "") -> str:
+    def select(self, question: str, choices: Sequence[Choice], default: str | None = None, *, why: str) -> str:
         """See :func:`.prompts.select`; ``why`` says above the question why it is asked."""
         titles = {choice.value: choice.title for choice in choices}
 
         def ask(suggested: str | None) -> str:
+            self._explain(why, "Enter takes the marked line; the arrows or a number mark another.", gap=bool(why))
             return prompts.select(question, choices, suggested if suggested in titles else default, can_go_back=True)
 
-        hint = "Enter takes the marked line; the arrows or a number mark another."
-        answer: str = self._answer(question, (why, hint), ask, titles.__getitem__, lambda value: value in titles)
+        answer: str = self._answer(question, ask, titles.__getitem__, lambda value: value in titles)
         return answer
 
-    def confirm(self, question: str, *, default: bool, why: str = "") -> bool:
+    def confirm(self, question: str, *, default: bool, why: str) -> bool:
         """See :func:`.prompts.confirm`."""
 
         def ask(suggested: bool | None) -> bool:
-            return prompts.confirm(question, default=default if suggested is None else suggested, can_go_back=True)
+            meaning = default if suggested is None else suggested
+            self._explain(why, f"Enter means {'yes' if meaning else 'no'}.", gap=True)
+            return prompts.confirm(question, default=meaning, can_go_back=True)
 
-        hint = f"Enter means {'yes' if default else 'no'}."
-        answer: bool = self._answer(question, (why, hint), ask, lambda value: "yes" if value else "no")
+        answer: bool = self._answer(question, ask, lambda value: "yes" if value else "no")
         return answer
 
-    def ask_text(self, question: str, *, default: str = "", check: Check | None = None, why: str = "") -> str:
+    def ask_text(self, question: str, *, default: str = "", check: Check | None = None, why: str) -> str:
         """See :func:`.prompts.ask_text`."""
 
         def ask(suggested: str | None) -> str:
-            return prompts.ask_text(question, default=suggested or default, check=check, can_go_back=True)
+            proposal = suggested or default
+            self._explain(why, "Enter takes what stands there; you can change it." if proposal else "Enter ends it.")
+            return prompts.ask_text(question, default=proposal, check=check, can_go_back=True)
 
-        hint = "Enter takes what stands there; you can change it." if default else "Enter ends the line."
-        answer: str = self._answer(question, (why, hint), ask, str, _passes(check))
+        answer: str = self._answer(question, ask, str, _passes(check))
         return answer
 
-    def ask_secret(self, question: str, *, check: Check | None = None, why: str = "") -> str:
+    def ask_secret(self, question: str, *, check: Check | None = None, why: str, is_repetition: bool = False) -> str:
         """See :func:`.prompts.ask_secret`."""
 
         def ask(_suggested: str | None) -> str:
+            self._explain(why, "Enter ends it.")
             return prompts.ask_secret(question, check=check, can_go_back=True)
 
-        answer: str = self._answer(question, (why, "Enter ends it."), ask, lambda _value: "", _passes(check))
+        answer: str = self._answer(question, ask, lambda _value: "", _passes(check), is_repetition=is_repetition)
         return answer
+
+    def ask_secret_twice(self, question: str, *, check: Check | None = None, why: str) -> str:
+        """Ask for a value that is not shown, and once more for the same."""
+        value = self.ask_secret(question, check=check, why=why)
+        self.ask_secret(
+            "The same once more:",
+            check=lambda again: None if again == value else "It differs; type it again.",
+            why="Nobody sees what is typed here, so a slip would only be noticed later.",
+            is_repetition=True,
+        )
+        return value
 
     def _answer(
         self,
         question: str,
-        explanation: tuple[str, str],
         ask: Callable[[Any], Any],
         shown: Callable[[Any], str],
         fits: Callable[[Any], bool] = lambda _value: True,
+        *,
+        is_repetition: bool = False,
     ) -> Any:
         before = self._take_repeated(question)
         if before is not None and not before.is_open and fits(before.value):
@@ -125,15 +142,20 @@ class Interview:
             self._screen.is_silent = bool(self._repeated) and not self._repeated[0].is_open
             return before.value
         self._screen.is_silent = False
-        self._explain(*explanation)
         value = ask(before.value if before else None)
-        self._answers.append(Answer(question, value, shown(value)))
+        self._answers.append(Answer(question, value, shown(value), is_repetition=is_repetition))
         self._screen.end_page()
         self._screen.is_silent = bool(self._repeated)
         return value
 
-    def _explain(self, why: str, hint: str) -> None:
-        """Why it is asked, and what the keys do; without ``why``, only what came before the question is set off."""
+    def _explain(self, why: str, hint: str, *, gap: bool = False) -> None:
+        """Why it is asked, and what the keys do; ``why`` is empty where the whole page says it.
+
+        Args:
+            why: The reason.
+            hint: The keys.
+            gap: Whether the question needs an empty line above it; one that is typed brings its own.
+        """
         self._screen.start_paragraph()
         if self._screen.is_plain:
             hint = "Type < to go back."
@@ -142,7 +164,8 @@ class Interview:
         if why:
             self._screen.say(why)
         self._screen.aside(hint)
-        self._screen.say("")
+        if gap:
+            self._screen.say("")
 
     def _take_repeated(self, question: str) -> Answer | None:
         """The answer that this question had before. Those to questions that are not asked any more are dropped."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import questionary
+    from prompt_toolkit.formatted_text import StyleAndTextTuples
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
     Check = Callable[[str], str | None]
@@ -61,10 +62,13 @@ def select(question: str, choices: Sequence[Choice], default: str | None = None,
         return _select_plainly(question, choices, default, can_go_back=can_go_back)
     import questionary
 
-    lines = [questionary.Choice(_wrapped(choice.title), value=choice.value) for choice in choices]
+    lines = [
+        questionary.Choice(_wrapped(choice.title, margin=7, indent="\n      "), value=choice.value)
+        for choice in choices
+    ]
     answer: str = _ask(
         questionary.select(
-            question,
+            _wrapped_question(question),
             choices=lines,
             default=default,
             use_shortcuts=True,
@@ -91,7 +95,7 @@ def confirm(question: str, *, default: bool, can_go_back: bool = False) -> bool:
     import questionary
 
     answer: bool = _ask(
-        questionary.confirm(question, default=default, style=_style()),
+        questionary.confirm(_wrapped_question(question), default=default, style=_style()),
         can_go_back=can_go_back,
     )
     return answer
@@ -116,17 +120,7 @@ def ask_text(question: str, *, default: str = "", check: Check | None = None, ca
             )
             or default
         )
-    import questionary
-
-    answer: str = _ask(
-        questionary.text(
-            question,
-            default=default,
-            validate=_validator(check),
-            style=_style(),
-        ),
-        can_go_back=can_go_back,
-    )
+    answer: str = _ask(_line(question, default, check), can_go_back=can_go_back)
     return answer
 
 
@@ -134,23 +128,48 @@ def ask_secret(question: str, *, check: Check | None = None, can_go_back: bool =
     """Ask for a value that is not shown while it is typed. See :func:`ask_text`."""
     if is_plain():
         return _ask_plainly(f"{question} (not shown) ", check, can_go_back=can_go_back, read=getpass.getpass)
-    import questionary
-
-    answer: str = _ask(
-        questionary.password(
-            question,
-            validate=_validator(check),
-            style=_style(),
-        ),
-        can_go_back=can_go_back,
-    )
+    answer: str = _ask(_line(question, "", check, is_secret=True), can_go_back=can_go_back)
     return answer
 
 
+def _line(question: str, default: str, check: Check | None, *, is_secret: bool = False) -> questionary.Question:
+    """A line to type, with what is wrong with it above the question.
+
+    questionary's own would show that in one line at the end of the screen, and cut it at the screen's edge.
+    """
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.document import Document
+    from prompt_toolkit.validation import ValidationError, Validator
+    from questionary import Question
+
+    class Judge(Validator):
+        fault = ""
+
+        def validate(self, document: Document) -> None:
+            self.fault = (check(document.text) if check else None) or ""
+            if self.fault:
+                raise ValidationError(cursor_position=len(document.text))
+
+    judge = Judge()
+
+    def message() -> StyleAndTextTuples:
+        is_wrong = session.default_buffer.validation_error is not None
+        fault = _wrapped(f"! {judge.fault}") if is_wrong else ""
+        return [
+            ("class:fault", fault + "\n"),
+            ("class:qmark", "?"),
+            ("class:question", f" {_wrapped_question(question)} "),
+        ]
+
+    session: PromptSession[str] = PromptSession(message, validator=judge, is_password=is_secret, style=_style())
+    session.default_buffer.reset(Document(default))
+    return Question(session.app)
+
+
 def _select_plainly(question: str, choices: Sequence[Choice], default: str, *, can_go_back: bool) -> str:
-    print(question)  # noqa: T201
+    print(_wrapped(question))  # noqa: T201
     for number, choice in enumerate(choices, 1):
-        print(f"{number}. {choice.title}")  # noqa: T201
+        print(_wrapped(f"{number}. {choice.title}", margin=4, indent="\n   "))  # noqa: T201
     values = {str(number): choice.value for number, choice in enumerate(choices, 1)}
     suggested = next(number for number, value in values.items() if value == default)
     said = _ask_plainly(
@@ -163,32 +182,47 @@ def _select_plainly(question: str, choices: Sequence[Choice], default: str, *, c
 
 def _ask_plainly(prompt: str, check: Check | None, *, can_go_back: bool, read: Callable[[str], str] = input) -> str:
     while True:
-        said = read(prompt)
+        said = read(_wrapped(prompt) + " ")
         if can_go_back and said == _BACK:
             raise BackError
         fault = check(said) if check else None
         if fault is None:
             return said
-        print(fault)  # noqa: T201
+        print(_wrapped(fault))  # noqa: T201
 
 
-def _wrapped(title: str) -> str:
-    """A menu's line, broken between words where the screen is narrow: what does not fit would be cut."""
+def _wrapped(text: str, *, margin: int = 1, indent: str = "\n") -> str:
+    """``text``, broken between words where the screen is narrow: what does not fit would be cut, or break anywhere.
+
+    Args:
+        text: One line.
+        margin: How many columns are taken by something else.
+        indent: What stands between two lines.
+    """
     columns = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 80
-    return "\n      ".join(textwrap.wrap(title, max(20, columns - 7), break_long_words=False, break_on_hyphens=False))
+    return indent.join(
+        textwrap.wrap(text, max(20, columns - margin), break_long_words=False, break_on_hyphens=False) or [""]
+    )
+
+
+def _wrapped_question(question: str) -> str:
+    """Leaves room for the mark before it, and for a short answer behind it."""
+    return _wrapped(question, margin=9)
 
 
 def _style() -> questionary.Style:
     import questionary
 
-    return questionary.Style([("instruction", "fg:ansibrightblack"), ("highlighted", "bold"), ("answer", "bold")])
-
-
-def _validator(check: Check | None) -> Callable[[str], bool | str]:
-    def validate(answer: str) -> bool | str:
-        return (check(answer) if check else None) or True
-
-    return validate
+    return questionary.Style(
+        [
+            ("qmark", "fg:#5f819d"),
+            ("question", "bold"),
+            ("instruction", "fg:ansibrightblack"),
+            ("highlighted", "bold"),
+            ("answer", "bold"),
+            ("fault", "fg:ansired"),
+        ]
+    )
 
 
 def _ask(question: questionary.Question, *, can_go_back: bool) -> Any:

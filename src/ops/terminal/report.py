@@ -77,8 +77,8 @@ def doctor_command(arguments: Sequence[str]) -> str:
             if argument == option and position + 1 < len(arguments):
                 words += [option, arguments[position + 1]]
             elif argument.startswith(f"{option}="):
-                words.append(argument)
-    return shlex.join(words)
+                words += [option, argument.removeprefix(f"{option}=")]
+    return shlex.join(words).replace(" --environment production", "")
 
 
 def version() -> str:

@@ -113,7 +113,7 @@ class Screen:
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[str], None]]:
         """A bar that moves on with each call, while something takes its time; nothing where there is no terminal."""
-        if not self.is_terminal or self.is_plain:
+        if not self.is_terminal or self.is_plain or not total:
             yield lambda _name: None
             return
         from rich.markup import escape

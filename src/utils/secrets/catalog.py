@@ -33,10 +33,12 @@ class Feature:
     Attributes:
         name: What the secrets' ``feature`` refers to.
         question: What the wizard asks: yes means that the secrets are needed.
+        why: What the wizard says above it.
     """
 
     name: str
     question: str
+    why: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class SecretSpec:
         name: Its name in every store.
         group: Heading under which it is shown.
         description: What it is for, one line.
+        why: What the wizard says above its question.
         input: Where a value comes from: ``generate``, ``ask``, or ``generate_or_ask`` (a person chooses).
         length: Characters of a generated value.
         default: What Enter means when it is asked for.
@@ -64,6 +67,7 @@ class SecretSpec:
     description: str
     input: str
     docker_file: str
+    why: str | None = None
     length: int | None = None
     default: str | None = None
     feature: str | None = None
@@ -185,11 +189,13 @@ class _Reader:
         features: dict[str, Feature] = {}
         for position, table in self._tables(tables, "feature"):
             where = f"[[feature]] {position}"
-            self._check_keys(table, where, {"name", "question"})
+            self._check_keys(table, where, set(Feature.__dataclass_fields__))
             name = self._match(table, "name", where, _FEATURE)
             if name in features:
                 raise self._error(where, f"the name {name!r} stands there twice")
-            features[name] = Feature(name, self._text(table, "question", where))
+            features[name] = Feature(
+                name, self._text(table, "question", where), self._optional_text(table, "why", where)
+            )
         return features
 
     def _secrets(self, tables: object, features: Mapping[str, Feature]) -> list[SecretSpec]:
@@ -213,15 +219,16 @@ class _Reader:
             description=self._text(table, "description", where),
             input=self._choice(table, "input", where, INPUTS),
             docker_file=self._match(table, "docker_file", where, _FILE_NAME),
+            why=self._optional_text(table, "why", where),
             length=self._number(table, "length", where, SHORTEST_LENGTH, LONGEST_LENGTH),
-            default=self._text(table, "default", where) if "default" in table else None,
+            default=self._optional_text(table, "default", where),
             feature=feature,
             rotation_days=self._number(table, "rotation_days", where, 1, 3650),
             previous_values=self._choice(
                 {"previous_values": "none", **table}, "previous_values", where, PREVIOUS_VALUES
             ),
             consumers=self._names(table, "consumers", where),
-            change_note=self._text(table, "change_note", where) if "change_note" in table else None,
+            change_note=self._optional_text(table, "change_note", where),
         )
         if spec.generated != (spec.length is not None):
             raise self._error(where, "length goes with input 'generate' or 'generate_or_ask', and is needed there")
@@ -265,6 +272,9 @@ class _Reader:
         if not isinstance(value, str) or not value or not value.isprintable():
             raise self._error(where, f"{key} must be one line of text")
         return value
+
+    def _optional_text(self, table: Mapping[str, Any], key: str, where: str) -> str | None:
+        return self._text(table, key, where) if key in table else None
 
     def _match(self, table: Mapping[str, Any], key: str, where: str, pattern: str) -> str:
         import re

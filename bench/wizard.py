@@ -1,0 +1,53 @@
+"""From the command to the first question on the screen, for somebody at a terminal."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pexpect
+
+from .fixtures import PROJECT, environ_of
+from .measure import Result
+
+TURNS = 25
+FIVE_LINES = """\
+import questionary
+
+stores = ["Encrypted File", "AWS Secrets Manager", "HashiCorp Vault", "Azure Key Vault", "Environment variables"]
+store = questionary.select("Where shall the secrets be kept?", choices=stores).ask()
+print(store)
+"""
+
+
+def first_question(folder: Path) -> Iterator[Result]:
+    """The wizard, against a script of five lines with the same library and the same question."""
+    (folder / "config").mkdir(exist_ok=True)
+    shutil.copy(PROJECT / "config/catalog.toml", folder / "config")
+    python = str(PROJECT / ".venv/bin/python")  # as `make secrets` does; the one of `make bench` would start that first
+    ours = [python, str(PROJECT / "scripts/setup_secrets.py"), "--project-directory", str(folder)]
+    environ = environ_of(folder, TERM="xterm-256color")
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(TURNS + 1):
+        for index, command in enumerate((ours, [python, "-c", FIVE_LINES])):
+            seconds = _seconds_to_last_choice(command, environ)
+            if turn:  # the first one warms the caches
+                times[index].append(seconds)
+    medians = [statistics.median(part) for part in times]
+    yield Result("first question of the wizard", "questionary, 5 lines", medians[0], medians[1], 1.25)
+
+
+def _seconds_to_last_choice(command: Sequence[str], environ: Mapping[str, str]) -> float:
+    start = time.perf_counter()
+    terminal = pexpect.spawn(command[0], list(command[1:]), env=dict(environ), dimensions=(24, 80), timeout=30)
+    terminal.delaybeforesend = None
+    while terminal.expect([rb"\x1b\[6n", rb"Environment variables"]) == 0:
+        terminal.send(b"\x1b[1;1R")  # where the cursor is
+    seconds = time.perf_counter() - start
+    terminal.kill(signal.SIGKILL)
+    terminal.close()
+    return seconds

@@ -1,0 +1,77 @@
+"""What a person decided, or the command line: values, by the names of secrets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.changes import check_value
+from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
+from src.utils.secrets.settings import read_value_file
+
+from .strength import weakness_of
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from .deployment import Deployment
+    from .importer import Imported
+    from .options import Options
+
+
+@dataclass
+class Choices:
+    """What a person decided, or the command line.
+
+    Attributes:
+        typed: Values that were typed.
+        imported: Values from a file.
+        regenerated: Names to generate anew although they have a value.
+        replace_by_import: Whether an imported value replaces one that is there.
+    """
+
+    typed: dict[str, str] = field(default_factory=dict, repr=False)
+    imported: dict[str, str] = field(default_factory=dict, repr=False)
+    regenerated: set[str] = field(default_factory=set)
+    replace_by_import: bool = False
+
+
+def read_choices(options: Options, deployment: Deployment, standard_input: TextIO) -> tuple[Choices, Imported | None]:
+    """The values that the command line names files for.
+
+    Raises:
+        ConfigurationError: A file cannot be read or used, or a name is not in the catalogue.
+    """
+    choices = Choices(replace_by_import=options.replace)
+    imported = None
+    if options.import_source is not None:
+        from .importer import parse_import
+
+        imported = parse_import(*_read_import(options.import_source, standard_input), deployment.catalog)
+        choices.imported.update(imported.values)
+    for name, path in options.set_files.items():
+        spec = deployment.catalog.find(name)
+        if spec is None:
+            raise ConfigurationError(
+                f"{name} is not in {deployment.catalog.path}",
+                hint=f"Known names: {', '.join(deployment.catalog.names)}",
+            )
+        value = read_value_file(path, f"--set-file {name}")
+        check_value(name, value)
+        fault = weakness_of(spec, value, deployment.catalog)
+        if fault:
+            raise InvalidSecretError(
+                f"{name} in {path} is weak. {fault}",
+                hint="Choose another, or leave it out: then a strong one is generated",
+            )
+        choices.typed[name] = value
+    return choices, imported
+
+
+def _read_import(source: str, standard_input: TextIO) -> tuple[str, str]:
+    if source != "-":
+        return read_value_file(source, "--import") + "\n", source
+    try:
+        return standard_input.read(), "standard input"
+    except UnicodeDecodeError:
+        raise ConfigurationError("standard input is not UTF-8 text", hint="Check what is piped in") from None

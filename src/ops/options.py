@@ -1,0 +1,36 @@
+"""What the command line of the set-up says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from src.utils.secrets.settings import SecretsBackend
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        backend: The store; asked for, or the one in use, when left out.
+        non_interactive: Ask nothing.
+        dry_run: Show the plan and stop.
+        yes: Do not ask for confirmation.
+        import_source: Path of a file with values, ``-`` for standard input.
+        replace: Whether imported values replace existing ones.
+        set_files: Name, and path of the file with its value.
+        master_key_file: The key file, read if it is there, else written.
+    """
+
+    backend: SecretsBackend | None = None
+    non_interactive: bool = False
+    dry_run: bool = False
+    yes: bool = False
+    import_source: str | None = None
+    replace: bool = False
+    set_files: Mapping[str, str] = field(default_factory=dict)
+    master_key_file: str | None = None

@@ -1,0 +1,83 @@
+"""Finding a store on this machine: the encrypted file, or the variables in a dotenv file."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from src.ops.setup import check_key_path, inspect_store, start_over
+from src.ops.terminal.prompts import Choice
+from src.utils.secrets.errors import SecretsError
+from src.utils.secrets.settings import SecretsBackend
+
+if TYPE_CHECKING:
+    from src.ops.deployment import Deployment
+    from src.ops.setup import Store
+    from src.ops.terminal.interview import Interview
+    from src.ops.terminal.screen import Screen
+
+_START_OVER = "start over"
+
+
+class LocalStores:
+    """Looks into a store on this machine, with a person who can say what to do if it does not open.
+
+    Args:
+        deployment: What is set up.
+        screen: Where everything is shown.
+        interview: Asks.
+    """
+
+    def __init__(self, deployment: Deployment, screen: Screen, interview: Interview) -> None:
+        self._deployment = deployment
+        self._screen = screen
+        self._interview = interview
+
+    def inspect(self, backend: SecretsBackend, key_file: str | None) -> Store:
+        """What the store holds.
+
+        Args:
+            backend: Which one.
+            key_file: The master key's file, when the command line names it.
+
+        Raises:
+            SecretsError: It does not open, and the person chose to stop.
+        """
+        while True:
+            try:
+                return inspect_store(self._deployment, backend, key_file)
+            except SecretsError as error:
+                if backend is not SecretsBackend.FILE:
+                    raise
+                self._screen.warn(str(error))
+                answer = self._interview.select(
+                    "The secrets file is left as it is. What next?",
+                    [
+                        Choice("stop", "Stop here"),
+                        Choice("key", "Name another key file"),
+                        Choice("new", "Start over with new secrets, keep the old file aside"),
+                    ],
+                    why="Only its key opens it. Perhaps that is in another file, or in a backup.",
+                )
+                if answer == "stop":
+                    raise
+                if answer == "new":
+                    return self._start_over()
+                key_file = self._interview.ask_text(
+                    "Path of the key file:",
+                    check=self._check_existing_key_path,
+                    why="The file that holds the key which the secrets were written with.",
+                )
+
+    def _check_existing_key_path(self, path: str) -> str | None:
+        if not os.path.isfile(os.path.expanduser(path)):
+            return "There is no such file."
+        return check_key_path(path, self._deployment)
+
+    def _start_over(self) -> Store:
+        self._interview.ask_text(
+            f"Type '{_START_OVER}' to go on:",
+            check=lambda answer: None if answer == _START_OVER else f"Type: {_START_OVER}",
+            why="The application loses what only the old secrets can open: encrypted data, logins, databases.",
+        )
+        return start_over(self._deployment)

@@ -1,0 +1,108 @@
+"""The questions about the master key of the encrypted file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from src.ops.setup import KeyChoice, check_key_path
+from src.ops.terminal.prompts import Choice
+from src.ops.terminal.report import DeclinedError
+from src.utils.secrets.masterkey import generate_master_key
+
+if TYPE_CHECKING:
+    from src.ops.deployment import Deployment
+    from src.ops.setup import Store
+    from src.ops.terminal.interview import Interview
+    from src.ops.terminal.screen import Screen
+    from src.utils.secrets.masterkey import MasterKey
+
+_LAST_CHARACTERS = 6
+
+
+class MasterKeyQuestions:
+    """Asks where a new master key goes.
+
+    Args:
+        deployment: What is set up.
+        screen: Where the key is shown, if the person wants to see it.
+        interview: Asks.
+        made: The keys that were made so far, by place. One that was made for a place stays the same when the person
+            comes back to it: it may have been copied already.
+    """
+
+    def __init__(
+        self, deployment: Deployment, screen: Screen, interview: Interview, made: dict[str | None, MasterKey]
+    ) -> None:
+        self._deployment = deployment
+        self._screen = screen
+        self._interview = interview
+        self._made = made
+
+    def choose_place(self, store: Store) -> Store:
+        """``store``, with its key where the person wants it.
+
+        Raises:
+            DeclinedError: The person has nowhere to keep it.
+        """
+        key = store.key
+        if key is None:
+            return store
+        if not key.is_new:
+            self._screen.say(f"The master key is the one from {self._deployment.shown(key.key.source)}.")
+            return store
+        assert key.file is not None
+        place = self._interview.select(
+            "Where shall the master key go?",
+            [
+                Choice("file", f"{self._deployment.shown(key.file)}; I copy it to a safe place later"),
+                Choice("copy", "The same, and show it now for my password manager"),
+                Choice("other", "Another file"),
+                Choice("show", "Nowhere: show it once, I store it myself"),
+            ],
+            why="The master key opens the encrypted file: whoever has both has every secret. "
+            "If you lose the key, nobody can read the secrets again, not even you.",
+        )
+        path: str | None = key.file
+        if place == "show":
+            path = None
+        elif place == "other":
+            path = self._ask_for_path()
+        new_key = self._made.setdefault(path, generate_master_key(path or "this run"))
+        if place in ("copy", "show"):
+            self._hand_over(new_key)
+        return replace(store, key=KeyChoice(new_key, path, is_new=True))
+
+    def _ask_for_path(self) -> str:
+        path = self._interview.ask_text(
+            "Path of the key file:",
+            check=self._check_path,
+            why="A file outside of the project's folder, on a disk that is there whenever the application starts.",
+        )
+        return os.path.abspath(os.path.expanduser(path))
+
+    def _hand_over(self, key: MasterKey) -> None:
+        """Show the key, and go on when the person proves that it is stored somewhere."""
+        text = key.text()
+        if not self._screen.is_silent:
+            self._screen.show_once("The master key (SECRETS_MASTER_KEY), shown only now:", text)
+        if not self._interview.confirm("Have you stored it?", default=False, why="Copy the whole line, = included."):
+            raise DeclinedError(
+                "The master key is not stored", hint="Run `make secrets` again when you have a place for it"
+            )
+        last = text[-_LAST_CHARACTERS:]
+        self._interview.ask_text(
+            f"The last {_LAST_CHARACTERS} characters of the key:",
+            check=lambda answer: (
+                None if answer.strip() == last else f"Not its last {_LAST_CHARACTERS}: look at your copy."
+            ),
+            why="Read them from where you stored it: this proves that the copy is there and whole.",
+        )
+
+    def _check_path(self, path: str) -> str | None:
+        if not path.strip():
+            return "A path is needed."
+        if os.path.lexists(os.path.expanduser(path)):
+            return "There is something at that path already."
+        return check_key_path(path, self._deployment)

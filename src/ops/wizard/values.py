@@ -1,0 +1,162 @@
+"""The questions about values: those of a first set-up, and what to change later."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from src.ops.strength import weakness_of
+from src.ops.terminal.prompts import Choice
+from src.utils.secrets.changes import check_value
+from src.utils.secrets.errors import InvalidSecretError
+from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from src.ops.choices import Choices
+    from src.ops.deployment import Deployment
+    from src.ops.setup import Store
+    from src.ops.terminal.interview import Interview
+    from src.ops.terminal.screen import Screen
+    from src.utils.secrets.catalog import Feature, SecretSpec
+
+_OTHER_COMMANDS = {
+    "rotate-all": "Rotate all, in the running stack, too",
+    "migrate": "Move everything to another store",
+    "backup": "Back everything up, into one encrypted file",
+}
+
+
+class ValueQuestions:
+    """Asks for the values that nobody can generate, and which of those that exist shall change.
+
+    Args:
+        deployment: What is set up.
+        choices: Takes the answers.
+        screen: Where everything is shown.
+        interview: Asks.
+    """
+
+    def __init__(self, deployment: Deployment, choices: Choices, screen: Screen, interview: Interview) -> None:
+        self._deployment = deployment
+        self._catalog = deployment.catalog
+        self._choices = choices
+        self._screen = screen
+        self._interview = interview
+
+    def ask_for_first_values(self, store: Store) -> None:
+        """Everything that the catalogue asks for and ``store`` does not have."""
+        for spec in self._catalog.secrets:
+            if spec.feature is None and spec.input != "generate" and not self._is_given(spec, store):
+                self._ask_for_required(spec)
+        for feature in self._catalog.features.values():
+            self._ask_for_feature(feature, store)
+
+    def ask_for_changes(self, store: Store, *, is_in_use: bool) -> None:
+        """What shall be added, changed or rotated.
+
+        Args:
+            store: What is there.
+            is_in_use: Whether the settings name this store already: then other commands can take over, too.
+        """
+        self._screen.done(f"{len(store.snapshot.values)} secrets are there.")
+        while True:
+            answer = self._interview.select(
+                "What do you want to do?",
+                self._change_menu(store, is_in_use=is_in_use),
+                why="Each of them is kept as it is, unless you choose it here.",
+            )
+            if answer == "keep":
+                return
+            if answer in _OTHER_COMMANDS:
+                self._leave_for(answer)
+            elif answer == "add":
+                self.ask_for_first_values(store)
+            elif answer == "change":
+                spec = self._choose_secret("Change which one?", why="You type its new value next.", generated=False)
+                self._choices.regenerated.discard(spec.name)
+                self._choices.typed[spec.name] = self._ask_for_value(spec)
+            else:
+                why = "A new value is made for it. The others stay as they are."
+                spec = self._choose_secret("Generate which one anew?", why=why, generated=True)
+                self._choices.typed.pop(spec.name, None)
+                self._choices.regenerated.add(spec.name)
+
+    def _is_given(self, spec: SecretSpec, store: Store) -> bool:
+        return any(spec.name in given for given in (self._choices.typed, self._choices.imported, store.snapshot.values))
+
+    def _ask_for_required(self, spec: SecretSpec) -> None:
+        if spec.input == "generate_or_ask":
+            menu = [Choice("generate", "Generate a strong one"), Choice("type", "Type one")]
+            why = _sentences(spec.why, "Nobody can guess a generated one; you see it after everything is written.")
+            if self._interview.select(f"{spec.description}:", menu, why=why) == "generate":
+                return
+        self._choices.typed[spec.name] = self._ask_for_value(spec)
+
+    def _ask_for_feature(self, feature: Feature, store: Store) -> None:
+        missing = [spec for spec in self._catalog.of_feature(feature.name) if not self._is_given(spec, store)]
+        names = ", ".join(spec.name for spec in missing)
+        why = _sentences(feature.why, f"If so, you are asked for: {names}. You can add this later.")
+        if missing and self._interview.confirm(feature.question, default=False, why=why):
+            for spec in missing:
+                self._choices.typed[spec.name] = self._ask_for_value(spec)
+
+    def _ask_for_value(self, spec: SecretSpec) -> str:
+        why = spec.why or f"The application needs it, as {spec.name}."
+        check = self._value_check(spec)
+        if spec.default is not None:
+            return self._interview.ask_text(f"{spec.description}:", default=spec.default, check=check, why=why).strip()
+        why = _sentences(why, "Nothing is shown while you type or paste it.")
+        return self._interview.ask_secret_twice(f"{spec.description} ({spec.name}):", check=check, why=why)
+
+    def _value_check(self, spec: SecretSpec) -> Callable[[str], str | None]:
+        def check(value: str) -> str | None:
+            try:
+                check_value(spec.name, value.strip() if spec.default else value)
+            except InvalidSecretError:
+                return "A value is needed."
+            return weakness_of(spec, value, self._catalog)
+
+        return check
+
+    def _change_menu(self, store: Store, *, is_in_use: bool) -> list[Choice]:
+        decided = len(self._choices.typed) + len(self._choices.regenerated)
+        missing = any(not self._is_given(spec, store) for spec in self._catalog.secrets)
+        add = [Choice("add", "Add what is not set yet")] if missing else []
+        # These are commands of their own, on the store in use; what was decided here would be lost.
+        others = {} if decided or not is_in_use else _OTHER_COMMANDS
+        keep = "Go on to the review" if decided else "Keep everything, and add what is required and missing"
+        return [
+            Choice("keep", keep),
+            *add,
+            Choice("change", "Change one: type a new value"),
+            Choice("rotate", "Rotate one: generate a new value"),
+            *[Choice(name, title) for name, title in others.items()],
+        ]
+
+    def _leave_for(self, answer: str) -> NoReturn:
+        """Become the command that does it, which shows its plan and asks before it changes anything."""
+        arguments = [answer]
+        if answer == "rotate-all":
+            arguments = ["rotate", "--all"]
+        elif answer == "migrate":
+            current = self._deployment.settings().backend
+            menu = [Choice(backend.value, backend.title) for backend in SecretsBackend if backend is not current]
+            why = "Everything is copied there and compared before the application is told to use it."
+            arguments += ["--to", self._interview.select("Where to?", menu, why=why), "--apply"]
+        script = os.path.join(PROJECT_DIRECTORY, "scripts", "manage_secrets.py")
+        arguments += ["--project-directory", self._deployment.project_directory, "--catalog", self._catalog.path]
+        arguments += ["--environment", self._deployment.environment]
+        os.execv(sys.executable, [sys.executable, script, *arguments])  # noqa: S606
+
+    def _choose_secret(self, question: str, *, why: str, generated: bool) -> SecretSpec:
+        specs = [spec for spec in self._catalog.secrets if spec.generated or not generated]
+        menu = [Choice(spec.name, f"{spec.name} - {spec.description}") for spec in specs]
+        name = self._interview.select(question, menu, why=why)
+        return next(spec for spec in specs if spec.name == name)
+
+
+def _sentences(*parts: str | None) -> str:
+    return " ".join(filter(None, parts))
