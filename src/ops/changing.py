@@ -9,10 +9,10 @@ from src.utils.secrets.errors import ConfigurationError, InvalidSecretError, Sec
 
 from .audit import recorded
 from .plan import GRACE_SECONDS, previous_valid_until
-from .setup import weakness_of
+from .strength import weakness_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from src.utils.secrets.backends.base import Backend
     from src.utils.secrets.catalog import SecretSpec
@@ -45,7 +45,7 @@ def check_new_value(deployment: Deployment, spec: SecretSpec, value: str) -> Non
     Raises:
         InvalidSecretError: It is weak.
     """
-    fault = weakness_of(spec, value, deployment)
+    fault = weakness_of(spec, value, deployment.catalog)
     if fault:
         raise InvalidSecretError(f"The new value of {spec.name} is weak. {fault}", hint="Choose another one")
 
@@ -88,43 +88,38 @@ def save_values(
     return stored
 
 
-def remove_secret(deployment: Deployment, store: Backend, name: str) -> None:
-    """Take an optional secret, and its earlier values, out of the store.
+def removed_names(deployment: Deployment, store: Backend, snapshot: Snapshot, name: str) -> list[str]:
+    """What goes with ``name`` when it is taken out of the store: itself, and what its feature needs besides.
 
     Raises:
-        InvalidSecretError: It is required, or its feature needs it.
+        InvalidSecretError: It is required.
         SecretNotFoundError: It is not there.
     """
     spec = find_spec(deployment, name)
-    snapshot = store.load()
     if snapshot.values.get(name) is None:
         raise SecretNotFoundError(f"{name} is not set in {store.describe()}", hint="Nothing has to be removed")
     if spec.required:
         raise InvalidSecretError(f"{name} is required and cannot be removed", hint="Give it another value instead")
     assert spec.feature is not None
-    names = [member.name for member in deployment.catalog.of_feature(spec.feature) if member.name in snapshot.values]
+    return [member.name for member in deployment.catalog.of_feature(spec.feature) if member.name in snapshot.values]
+
+
+def remove_secrets(deployment: Deployment, store: Backend, snapshot: Snapshot, names: Sequence[str]) -> None:
+    """Take ``names``, and their earlier values, out of the store that ``snapshot`` was read from."""
     with recorded(deployment, "remove", names, store.describe()):
-        store.save({member: Change(None) for member in names}, expected_revision=snapshot.revision)
+        store.save({name: Change(None) for name in names}, expected_revision=snapshot.revision)
 
 
-def roll_back(deployment: Deployment, store: Backend, name: str) -> None:
-    """Bring back the value that ``name`` had before; the present one becomes its previous value.
+def earlier_value(deployment: Deployment, store: Backend, snapshot: Snapshot, name: str) -> str:
+    """The value that ``name`` had before.
 
     Raises:
-        SecretNotFoundError: The store keeps no earlier value of it.
+        SecretNotFoundError: The store keeps none.
     """
-    spec = find_spec(deployment, name)
-    snapshot = store.load()
     metadata = snapshot.metadata.get(name)
     if snapshot.values.get(name) is None or not metadata or not metadata.previous:
         raise SecretNotFoundError(
             f"{store.describe()} keeps no earlier value of {name}",
             hint=f"See what it keeps: ./scripts/manage_secrets.py history {name}{deployment.command_flag}",
         )
-    save_values(
-        deployment,
-        store,
-        {spec.name: metadata.previous[0].value},
-        command="rollback",
-        expected_revision=snapshot.revision,
-    )
+    return metadata.previous[0].value

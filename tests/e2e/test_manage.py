@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -536,6 +537,32 @@ def test_a_backup_s_passphrase_is_typed_twice_and_has_to_be_strong(project: Proj
     assert terminal.finish() == 0, terminal.text
     assert PASSPHRASE not in terminal.text
     assert len(list((project.home / ".local/state/cctv-face-detection/backups").iterdir())) == 1
+
+
+def test_a_backup_goes_into_a_folder_under_a_name_of_its_own(project: Project, tmp_path: Path) -> None:
+    project.set_up()
+    (tmp_path / "passphrase").write_text(PASSPHRASE)
+    (tmp_path / "usb").mkdir()
+    manage(project, "backup", "--output", str(tmp_path / "usb"), "--passphrase-file", str(tmp_path / "passphrase"))
+    [backup] = (tmp_path / "usb").iterdir()
+    assert re.fullmatch(r"production-\d{4}-\d\d-\d\dT\d{6}Z\.backup", backup.name)
+
+
+def test_nothing_is_asked_for_a_command_that_cannot_be_done(project: Project, tmp_path: Path) -> None:
+    project.set_up()
+    (tmp_path / "there").touch()
+    for arguments, message in (
+        (("backup", "--output", str(tmp_path / "there")), "exists already"),
+        (("rollback", "SECRET_KEY"), "keeps no earlier value"),
+        (("remove", "SECRET_KEY"), "is required"),
+        (("remove", "SMTP_PASSWORD"), "is not set"),
+    ):
+        terminal = Terminal(
+            project.script("manage_secrets.py", *arguments), environ=project.environ(), cwd=str(project.directory)
+        )
+        assert terminal.finish() == 1
+        assert message in terminal.text
+        assert "?" not in terminal.text.splitlines()[0]
 
 
 # --- The audit trail -------------------------------------------------------------------------------------------------

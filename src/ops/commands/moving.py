@@ -15,6 +15,7 @@ from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.click_command import deployment_options, json_option, yes_option
 from src.ops.terminal.report import FAILED, DeclinedError
 from src.ops.terminal.screen import Screen
+from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.masterkey import read_master_key_file
 from src.utils.secrets.settings import read_value_file
 
@@ -145,7 +146,7 @@ def diff_command(
 
 
 @click.command("backup")
-@click.option("--output", metavar="FILE", help="Where it goes; a folder of your own when left out.")
+@click.option("--output", metavar="FILE", help="A new file, or a folder; left out: a folder of your own.")
 @click.option("--passphrase-file", metavar="PATH", help="Read the passphrase from a file.")
 @click.option("--key-file", metavar="PATH", help="Encrypt with the Fernet key in a file, in place of a passphrase.")
 @deployment_options
@@ -162,7 +163,14 @@ def backup_command(
     from src.ops.backup import default_backup_path, make_backup
 
     deployment.require_set_up()
-    path = os.path.abspath(os.path.expanduser(output)) if output else default_backup_path(deployment)
+    path = default_backup_path(deployment)
+    if output:
+        given = os.path.abspath(os.path.expanduser(output))
+        path = os.path.join(given, os.path.basename(path)) if os.path.isdir(given) else given
+    if os.path.lexists(path):
+        raise ConfigurationError(
+            f"{path} exists already", hint="Give another name: --output PATH\nOr move that file away first"
+        )
     store = open_writable_store(deployment)
     store.load()
     lock = _read_lock(passphrase_file, key_file, deployment, is_new=True)

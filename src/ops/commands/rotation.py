@@ -206,7 +206,7 @@ def _show_result(screen: Screen, deployment: Deployment, rotation: Rotation) -> 
         if step.spec.input != "generate_or_ask":
             continue
         if screen.is_terminal:
-            screen.show_once(f"{step.spec.description} ({step.spec.name}), shown only now:", step.value)
+            screen.show_once(f"{step.spec.description} ({step.spec.name}):", step.value)
         else:
             command = f"./scripts/manage_secrets.py get {step.spec.name} --show{deployment.command_flag}"
             screen.commands(f"{step.spec.description}, to see it on a terminal:", [command])

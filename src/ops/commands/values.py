@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.changing import check_new_value, find_spec, remove_secret, roll_back, save_values
+from src.ops.changing import (
+    check_new_value,
+    earlier_value,
+    find_spec,
+    remove_secrets,
+    removed_names,
+    save_values,
+)
 from src.ops.completion import complete_name
 from src.ops.generate import generate_value
 from src.ops.stores import open_writable_store
@@ -120,11 +127,13 @@ def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
     deployment.require_set_up()
     spec = find_spec(deployment, name)
     store = open_writable_store(deployment)
+    snapshot = store.load()
+    value = earlier_value(deployment, store, snapshot, name)
     screen = Screen()
     if spec.change_note:
         screen.warn(f"{name}: {spec.change_note}")
     _confirm(f"Bring the previous value of {name} back?", yes=yes)
-    roll_back(deployment, store, name)
+    save_values(deployment, store, {name: value}, command="rollback", expected_revision=snapshot.revision)
     screen.done(f"{name} in {store.describe()} has its previous value again.")
     screen.commands("Next:", [f"./scripts/generate_docker_secrets.sh{deployment.command_flag}"])
 
@@ -136,11 +145,12 @@ def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
 def remove_command(name: str, yes: bool, deployment: Deployment) -> None:
     """Take an optional secret out of the store, together with those that it is set with."""
     deployment.require_set_up()
-    find_spec(deployment, name)
     store = open_writable_store(deployment)
-    _confirm(f"Remove {name} and its earlier values for good?", yes=yes)
-    remove_secret(deployment, store, name)
-    Screen().done(f"{name} is removed from {store.describe()}.")
+    snapshot = store.load()
+    names = removed_names(deployment, store, snapshot, name)
+    _confirm(f"Remove {' and '.join(names)}, with all earlier values, for good?", yes=yes)
+    remove_secrets(deployment, store, snapshot, names)
+    Screen().done(f"{' and '.join(names)} removed from {store.describe()}.")
 
 
 @click.command("export")
