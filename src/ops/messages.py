@@ -5,9 +5,19 @@ from __future__ import annotations
 import ast
 import glob
 import os
+import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from src.utils.secrets.settings import PROJECT_DIRECTORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Python's own, and those that never reach a person.
+_NOT_SHOWN = ("AssertionError", "BackError", "TypeError", "ValidationError", "ValueError", "_CheckAndSetError")
+_USAGE = ("BadParameter", "UsageError", "WrongUsageError")
+_DIE = re.compile(r"""\bdie (?P<message>"[^"]*"|'[^']*')(?:[\s\\]+(?P<hint>"[^"\n]*"|'[^'\n]*'))?""")
 
 
 @dataclass(frozen=True, order=True)
@@ -15,35 +25,82 @@ class Message:
     """One error as it stands in the source.
 
     Attributes:
-        text: What it says; ``{...}`` stands for what differs.
-        hint: What to do.
-        error: Its class.
+        text: What it says; ``{name}`` stands for what differs.
+        hint: What to do; a line each.
     """
 
     text: str
     hint: str
-    error: str
 
 
-def all_messages() -> list[Message]:
-    """The errors with a hint in ``src``, by text; those of the cloud stores have a table of their own."""
-    found = set()
-    for path in glob.glob(os.path.join(PROJECT_DIRECTORY, "src", "**", "*.py"), recursive=True):
-        with open(path, encoding="utf-8") as file:
-            tree = ast.parse(file.read())
-        found |= {message for node in ast.walk(tree) if (message := _message(node))}
-    return sorted(found)
+def all_messages() -> dict[str, list[Message]]:
+    """The errors of ``src`` and ``scripts`` by the sentence that says what all of a kind have in common.
+
+    Those of the cloud stores have a table of their own.
+    """
+    trees = [ast.parse(_read(path)) for path in _paths("src/**/*.py", "scripts/*.py")]
+    kinds = dict(kind for tree in trees for kind in _kinds(tree))
+    found: dict[str, set[Message]] = {}
+    for tree in trees:
+        for name, message in _raised(tree):
+            found.setdefault(kinds[name], set()).add(message)
+    for path in _paths("scripts/*.sh"):
+        found.setdefault("A program or package of this machine is missing or too old.", set()).update(_died(path))
+    return {kind: sorted(messages) for kind, messages in sorted(found.items())}
 
 
-def _message(node: ast.AST) -> Message | None:
-    if not isinstance(node, ast.Call) or not node.args:
-        return None
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    hints = [keyword.value for keyword in node.keywords if keyword.arg == "hint"]
-    if not (name.endswith("Error") and hints):
-        return None
-    text, hint = _template(node.args[0]), _template(hints[0])
-    return Message(text, hint, name) if text.strip("{}.") else None
+def _paths(*patterns: str) -> list[str]:
+    return [
+        path
+        for pattern in patterns
+        for path in sorted(glob.glob(os.path.join(PROJECT_DIRECTORY, pattern), recursive=True))
+    ]
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def _kinds(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Each class of errors with the first line of its docstring."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Error"):
+            first = (ast.get_docstring(node) or "").split("\n")[0]
+            yield node.name, first
+            if node.name == "WrongUsageError":
+                yield from ((name, first) for name in _USAGE)
+
+
+def _raised(tree: ast.Module) -> Iterator[tuple[str, Message]]:
+    """Each error that is made, with the name of its class."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        hints = [keyword.value for keyword in node.keywords if keyword.arg == "hint"]
+        if name == "report_error":
+            name, hints = "StoreError", node.args[1:2]
+        if not (name.endswith("Error") or name in _USAGE) or name in _NOT_SHOWN:
+            continue
+        text = _template(node.args[0])
+        if re.sub(r"\{\w*\}|\W", "", text):
+            yield name, Message(text, _hint(name, hints))
+
+
+def _hint(name: str, hints: list[ast.expr]) -> str:
+    hint = _template(hints[0]) if hints else ""
+    if re.fullmatch(r"\{\w*\}", hint):
+        return "The command that its hint names"
+    if not hint:
+        return "The same command with --help" if name in _USAGE else "What the text says"
+    return hint
+
+
+def _died(path: str) -> Iterator[Message]:
+    for match in _DIE.finditer(_read(path)):
+        text, hint = (re.sub(r"\$\{?(\w+)\}?", r"{\1}", (match[group] or "")[1:-1]) for group in ("message", "hint"))
+        yield Message(text, hint.partition("$(")[0] + ("..." if "$(" in hint else ""))
 
 
 def _template(node: ast.expr) -> str:
@@ -57,13 +114,25 @@ def _template(node: ast.expr) -> str:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _template(node.left) + _template(node.right)
     if isinstance(node, ast.IfExp):
-        return f"{_template(node.body)} / {_template(node.orelse)}".strip(" /")
-    return "{...}"
+        return " / ".join(filter(None, (_template(node.body), _template(node.orelse))))
+    return "{" + _name(node) + "}"
 
 
 def _name(node: ast.expr) -> str:
+    """A word for what is filled in: the last name in the expression that makes it."""
     if isinstance(node, ast.Name):
-        return node.id
+        return node.id.strip("_").lower()
     if isinstance(node, ast.Attribute):
-        return node.attr
+        return _name(node.value) if node.attr.startswith("__") else node.attr.strip("_")
+    if isinstance(node, ast.Call):
+        # Of a.join(b) and a.shown(b) it is b; of a.describe() it is a.
+        return _name(node.args[0]) if node.args else _name(getattr(node.func, "value", node.func))
+    if isinstance(node, (ast.Subscript, ast.Starred)):
+        return _name(node.value)
+    if isinstance(node, (ast.GeneratorExp, ast.ListComp)):
+        return _name(node.elt)
+    if isinstance(node, ast.BoolOp):
+        return _name(node.values[0])
+    if isinstance(node, ast.IfExp):
+        return _name(node.body)
     return "..."

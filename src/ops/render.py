@@ -111,17 +111,16 @@ def render_errors() -> str:
 def render_messages() -> str:
     """Every other error, and what it says to do."""
     lines = [
-        "# Every message",
+        "# Every error",
         "",
-        "Written from the source by `make catalog`. `{...}` stands for a name, a path or a number. The message is the",
-        "`error:` line, the other column its `hint:` lines. [Troubleshooting](troubleshooting.md) says more about",
-        "those that people meet most, [errors of the cloud stores](errors.md) has what the three can answer.",
-        "",
-        "| message | what to do | class |",
-        "| --- | --- | --- |",
+        "Written from the source by `make catalog`. Each heading says what the errors under it have in common;",
+        "`{path}`, `{name}` and the like are filled in. An error is the `error:` line, the cure its `hint:` lines.",
+        "[Troubleshooting](troubleshooting.md) says more about those that people meet most, and",
+        "[errors of the cloud stores](errors.md) has what the three can answer.",
     ]
-    for message in all_messages():
-        lines.append(f"| {_cell(message.text)} | {_cell(message.hint)} | `{message.error}` |")
+    for kind, messages in all_messages().items():
+        lines += ["", f"## {kind.rstrip('.')}".replace("``", "`"), "", "| error | cure |", "| --- | --- |"]
+        lines += [f"| {_cell(message.text)} | {_cell(message.hint)} |" for message in messages]
     return "\n".join(lines) + "\n"
 
 
