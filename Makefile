@@ -27,11 +27,13 @@ secrets: install ## Set up the secrets: a few questions, Enter is a good answer
 docker-secrets: install ## Write the secrets as files for Compose
 	@./scripts/generate_docker_secrets.sh --environment $(ENVIRONMENT)
 
-up: install ## Start the stack, after checking that its secrets are in step with the store
-	@$(PYTHON) scripts/manage_secrets.py doctor --offline --environment $(ENVIRONMENT) || \
-		echo 'The stack is started nevertheless, if its secrets are there and in step.'
+up: install ## Start the stack, if its secrets are there and in step with the store; wait until it is healthy
 	@./scripts/generate_docker_secrets.sh --environment $(ENVIRONMENT) --check
-	@./scripts/compose.sh $(COMPOSE_FLAGS) up -d
+	@$(PYTHON) scripts/manage_secrets.py doctor --offline --environment $(ENVIRONMENT) || \
+		echo 'None of this keeps the stack from starting.'
+	@./scripts/compose.sh $(COMPOSE_FLAGS) up -d --wait || \
+		{ echo 'hint: What each service says: docker-compose $(COMPOSE_FLAGS) logs' >&2; \
+		echo 'hint: For a look at everything: make doctor' >&2; exit 1; }
 
 down: ## Stop the stack; its data stays
 	@./scripts/compose.sh $(COMPOSE_FLAGS) down
@@ -106,6 +108,7 @@ lock: install-dev ## Lock the dependencies anew (LOCK_FLAGS=--upgrade for newer 
 	@$(LOCK) requirements-docs.in -o requirements-docs.txt
 	@$(LOCK) requirements-dev.in -o requirements-dev.txt
 	@$(LOCK) tests/servers/ministack.in -o tests/servers/ministack.txt
+	@$(LOCK) tests/servers/awscli.in -o tests/servers/awscli.txt
 	@$(LOCK) bench/requirements.in -o bench/requirements.txt
 
 install-dev: $(VENV)/.installed-dev
@@ -115,12 +118,14 @@ $(VENV)/.installed: requirements.txt requirements-secrets.txt scripts/make_venv.
 	@./scripts/make_venv.sh $(VENV)
 	@$(PIP_INSTALL) -r requirements.txt
 	@$(PIP_INSTALL) -r requirements-secrets.txt
+	@$(PYTHON) -m compileall -q src scripts  # the first question comes sooner
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt tests/servers/ministack.txt
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt tests/servers/ministack.txt tests/servers/awscli.txt
 	@$(PIP_INSTALL) -r requirements-dev.txt
-	@./scripts/make_venv.sh $(VENV)/ministack
-	@$(subst $(PYTHON),$(VENV)/ministack/bin/python,$(PIP_INSTALL)) -r tests/servers/ministack.txt
+	@for name in ministack awscli; do \
+		./scripts/make_venv.sh $(VENV)/$$name && \
+		$(subst $(PYTHON),$(VENV)/$$name/bin/python,$(PIP_INSTALL)) -r tests/servers/$$name.txt; done
 	@touch $@
 
 # The peers stay away from what the project itself runs with.

@@ -87,13 +87,13 @@ def _check(files: list[SecretFile], target: Target, deployment: Deployment) -> i
     if not differences:
         _say(f"{deployment.shown(target.directory)}: {len(files)} files, all in step with the store")
         return DONE
-    count = f"{len(differences)} difference{'s' if len(differences) > 1 else ''}"
+    shown, hint = deployment.shown(target.directory), f"./scripts/{PROGRAM}{deployment.command_flag}"
+    if not os.path.isdir(target.directory):
+        return report_error(f"{shown} is missing: the secrets have not been written as files for Compose yet", hint)
     for difference in differences:
         _say(difference)
-    flag = "" if deployment.is_production else f" --environment {deployment.environment}"
-    return report_error(
-        f"{deployment.shown(target.directory)} is not in step with the store: {count}", f"./scripts/{PROGRAM}{flag}"
-    )
+    count = f"{len(differences)} difference{'s' if len(differences) > 1 else ''}"
+    return report_error(f"{shown} is not in step with the store: {count}", hint)
 
 
 def _create_swarm_secrets(files: list[SecretFile], deployment: Deployment) -> int:

@@ -270,7 +270,7 @@ def test_the_docker_secrets_are_those_of_the_store(project: Project) -> None:
 def test_check_writes_nothing_and_names_files_but_no_values(project: Project) -> None:
     project.set_up()
     done = project.run("generate_docker_secrets.sh", "--check")
-    assert "is not in step with the store" in error_of(done)
+    assert "secrets is missing: the secrets have not been written as files for Compose yet" in error_of(done)
     assert not (project.directory / "secrets").exists()
     assert not (project.directory / ".env").exists()
     project.run("generate_docker_secrets.sh")
@@ -281,7 +281,7 @@ def test_check_writes_nothing_and_names_files_but_no_values(project: Project) ->
     (project.directory / "secrets/old.txt").touch()
     before = project.state()
     done = project.run("generate_docker_secrets.sh", "--check")
-    error_of(done)
+    assert "secrets is not in step with the store: 2 differences" in error_of(done)
     assert done.stdout.splitlines() == [
         "db_password.txt: not the value in the store",
         "old.txt: nothing needs it; --prune removes it",
