@@ -8,43 +8,53 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests import figures
-from tests.conftest import PROJECT, need_program, need_root
-from tests.servers.aws import Aws, running_aws
+from tests.conftest import PROJECT, need, need_program, need_root
+from tests.servers.aws import CREDENTIALS, REGION, Aws, running_aws
+from tests.servers.keyvault import KeyVault, running_keyvault
 from tests.servers.ports import free_port
 from tests.servers.vault import PROGRAM, Vault, running_vault
 from tests.terminal import ENTER, Terminal
 
 from .engine import docker, need_engine, standin_images
-from .test_stack import Checkout, linked_checkout, wait_until_healthy
+from .test_stack import Checkout, linked_checkout
 
 PASSPHRASE = "several unlikely words together 7"
-# In this order: a page may use what the one before has set up.
-PAGES = [
-    "docs/development.md",
-    "README.md",
-    "docs/first-deployment.md",
-    "docs/compose.md",
-    "docs/operations.md",
-    "docs/backup.md",
-    "docs/database-password.md",
-    "docs/troubleshooting.md",
-    "docs/kubernetes.md",
-    "docs/unattended.md",
-    "docs/cloud.md",
-    "docs/catalog.md",
-    "docs/security.md",
-    "SECURITY.md",
-]
+# In this order, by who reads them: a page may use what the reader's page before has set up.
+PAGES = {
+    "docs/development.md": "developer",
+    "README.md": "deployer",
+    "docs/first-deployment.md": "deployer",
+    "docs/compose.md": "deployer",
+    "docs/operations.md": "deployer",
+    "docs/rotation.md": "deployer",
+    "docs/backup.md": "deployer",
+    "docs/database-password.md": "deployer",
+    "docs/troubleshooting.md": "deployer",
+    "docs/kubernetes.md": "deployer",
+    "docs/unattended.md": "deployer",
+    "docs/catalog.md": "deployer",
+    "docs/another-application.md": "deployer",
+    "docs/security.md": "deployer",
+    "SECURITY.md": "deployer",
+    "docs/migration.md": "deployer",
+    "docs/aws.md": "deployer on AWS",
+    "docs/aws-rotation.md": "deployer on AWS",
+    "docs/vault.md": "deployer on Vault",
+    "docs/azure.md": "deployer on Azure",
+}
+AWS_CLI = PROJECT / ".venv/awscli/bin/aws"
 LONGEST_BLOCK_SECONDS = 300
 
 
@@ -85,7 +95,7 @@ def test_every_block_is_run_or_says_why_not_and_nine_of_ten_are() -> None:
     blocks = all_blocks()
     left_out = [block for block in blocks if block.reason]
     here = {block.page for block in blocks if not (block.reason or block.run_by)}
-    assert here <= set(PAGES)
+    assert here == set(PAGES)
     tests = "".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
     assert all(f"def {block.run_by}(" in tests for block in blocks if block.run_by)
     figures.say(f"Blocks of commands in the docs: {len(blocks)}, run: {len(blocks) - len(left_out)}")
@@ -99,22 +109,47 @@ def test_every_block_is_run_or_says_why_not_and_nine_of_ten_are() -> None:
     assert fences == len(blocks)
 
 
-# --- The reader ------------------------------------------------------------------------------------------------------
+# --- The readers ------------------------------------------------------------------------------------------------------
 
 
 class Reader:
-    """Somebody with a checkout and a terminal, who types what stands there and answers what is asked."""
+    """Somebody with a checkout and a terminal, who types what stands there and answers what is asked.
 
-    def __init__(self, checkout: Checkout, usb: Path, environ: dict[str, str]) -> None:
+    Attributes:
+        checkout: The clone.
+        port: Where the app of this reader listens.
+        environ: What this reader's shell has besides.
+        examples: What this reader puts in place of what is only an example.
+    """
+
+    def __init__(self, checkout: Checkout, port: int = 8000) -> None:
         self.checkout = checkout
-        self.usb = usb
-        self.environ = environ
+        self.environ: dict[str, str] = {}
+        self._folder = checkout.directory.parent
+        self.usb = self._folder / "usb"
+        self._shell = self._folder / "shell"
+        self.examples = {
+            "http://127.0.0.1:8000": f"http://127.0.0.1:{port}",
+            "/mnt/usb": str(self.usb),
+            "/run/cctv-secrets": str(self._folder / "tmpfs"),
+            "rotate NAME": "rotate JWT_SECRET_KEY",
+        }
+
+    def open_page(self) -> None:
+        """Begin a page: a new shell, and an empty USB stick."""
+        self._shell.unlink(missing_ok=True)
+        shutil.rmtree(self.usb, ignore_errors=True)
+        self.usb.mkdir()
 
     def type(self, block: Block) -> None:
-        """Run one block, which has to succeed."""
+        """Run one block, which has to succeed, in the shell that ran the ones before it."""
         text = self._filled_in(block.text)
+        shell = shlex.quote(str(self._shell))
+        script = (
+            f"test ! -f {shell} || . {shell}\n{text}\n{{ declare -px; printf 'cd -- %q\\n' \"$PWD\"; }} > {shell}\n"
+        )
         terminal = Terminal(
-            ["/bin/bash", "-eo", "pipefail", "-c", text],
+            ["/bin/bash", "-eo", "pipefail", "-c", script],
             environ=self.checkout.environ | {"TERM": "xterm", "LANG": "C.UTF-8"} | self.environ,
             cwd=str(self.checkout.directory),
             columns=120,
@@ -125,31 +160,24 @@ class Reader:
         while terminal.is_running():
             assert time.monotonic() < deadline, f"{block}\n{terminal.text}"
             terminal.settle(0.4)
-            keys = self._answer("\n".join(terminal.lines[-12:]))
+            keys = self._answer(terminal)
             if keys:
                 terminal.screen.reset()
                 terminal.process.send(keys)
         assert terminal.finish() == 0, f"{text}\n{terminal.text}"
 
-    def _answer(self, screen: str) -> str:
-        """The keys for the question at the end of the screen; Enter is a good answer to nearly all."""
-        question = re.search(r"^\? (.*)", screen, re.MULTILINE)
-        if not question:
+    def _answer(self, terminal: Terminal) -> str:
+        """The keys for an open question, one that the cursor stands in; Enter is a good answer to nearly all."""
+        questions = re.findall(r"^\? (.*)", "\n".join(terminal.lines), re.MULTILINE)
+        if not questions or terminal.screen.cursor.x == 0:
             return ""
-        if re.search(r"once more|[Pp]assphrase|\((SMTP_PASSWORD|TWILIO_\w+)\)", question[1]):
+        if re.search(r"once more|[Pp]assphrase|\((SMTP_PASSWORD|TWILIO_\w+)\)", questions[-1]):
             return "\x15" + PASSPHRASE + ENTER
-        return ENTER
+        return "y" if "Remove them for good" in questions[-1] else ENTER
 
     def _filled_in(self, text: str) -> str:
-        """What a reader puts in place of what is only an example."""
-        environ = self.checkout.directory / ".env"
-        port = re.search(r"APP_PORT=(\d+)", environ.read_text()) if environ.exists() else None
-        text = text.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{port[1] if port else 8000}")
-        text = (
-            text.replace("/mnt/usb", str(self.usb))
-            .replace("/run/cctv-secrets", str(self.usb / "tmpfs"))
-            .replace("rotate NAME", "rotate JWT_SECRET_KEY")
-        )
+        for example, own in self.examples.items():
+            text = text.replace(example, own)
         # What the text announces to end with 1 may do so.
         return re.sub(r"^(.*?)(\s+#.*exit code 1.*)$", r"\1 || test $? = 1\2", text, flags=re.MULTILINE)
 
@@ -174,68 +202,151 @@ def vault() -> Iterator[Vault]:
 
 
 @pytest.fixture(scope="module")
-def reader(folder: Path, aws: Aws, vault: Vault) -> Iterator[Reader]:
-    """A deployer with an engine, and with the two servers that docs/operations.md moves to."""
+def keyvault(folder: Path) -> Iterator[KeyVault]:
+    certificates = folder / "keyvault"
+    certificates.mkdir()
+    with running_keyvault(certificates) as server:
+        yield server
+
+
+@contextmanager
+def deployer(folder: Path, name: str) -> Iterator[Reader]:
+    """Somebody with an engine and the command line clients of the clouds."""
     need_root()
     need_engine()
     need_program("curl", "curl")
-    images = standin_images()
-    checkout = linked_checkout(folder)
-    name = f"docs-test-{os.getpid()}"
-    settings = images | {
-        "APP_IMAGE": f"{name}:latest",
-        "APP_PORT": str(free_port()),
+    need("the AWS CLI", AWS_CLI.exists(), "make install-dev")
+    checkout = linked_checkout(make_folder(folder / name))
+    project, port = f"docs-{name}-{os.getpid()}", free_port()
+    settings = standin_images() | {
+        "APP_IMAGE": f"{project}:latest",
+        "APP_PORT": str(port),
         "BUILD_NETWORK": "host",
-        "COMPOSE_PROJECT_NAME": name,
+        "COMPOSE_PROJECT_NAME": project,
     }
     (checkout.directory / ".env").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-    usb = folder / "usb"
-    usb.mkdir()
-    (checkout.home / ".config/fish/conf.d").mkdir(parents=True)
-    (checkout.home / "bin").mkdir(exist_ok=True)
     (checkout.home / "bin/vault").symlink_to(PROGRAM)
-    for program, test in (("backup-database.sh", "-n $DATABASE_PASSWORD"), ("report.sh", "-s $DATABASE_PASSWORD_FILE")):
-        (checkout.directory / program).write_text(f"#!/bin/sh\ntest {test}\n")
-        (checkout.directory / program).chmod(0o755)
-    (checkout.directory / "token.txt").write_text("a token of the provider")
-    servers = {**aws.environ(), **vault.environ()}
-    servers = {key: value for key, value in servers.items() if key.startswith(("AWS_", "VAULT_ADDR", "VAULT_TOKEN"))}
+    (checkout.home / "bin/aws").symlink_to(AWS_CLI)
+    (checkout.home / ".config/fish/conf.d").mkdir(parents=True)
     try:
-        yield Reader(checkout, usb, servers)
+        yield Reader(checkout, port)
     finally:
         checkout.compose("down", "--volumes", "--timeout", "5", check=False)
         docker("image", "rm", settings["APP_IMAGE"], check=False)
 
 
+def make_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def readers(request: pytest.FixtureRequest, folder: Path) -> Iterator[Callable[[str], Reader]]:
+    """Gives the reader of a page, who comes when first called and stays."""
+    present: dict[str, Reader] = {}
+    with ExitStack() as stack:
+
+        def find(who: str) -> Reader:
+            if who not in present:
+                present[who] = READERS[who](request, folder, stack)
+            return present[who]
+
+        yield find
+
+
+def _developer(_request: pytest.FixtureRequest, folder: Path, _stack: ExitStack) -> Reader:
+    return Reader(linked_checkout(make_folder(folder / "development")))
+
+
+def _deployer(request: pytest.FixtureRequest, folder: Path, stack: ExitStack) -> Reader:
+    """With the encrypted file, and two servers to move to."""
+    reader = stack.enter_context(deployer(folder, "file"))
+    aws, vault = request.getfixturevalue("aws"), request.getfixturevalue("vault")
+    servers = {**aws.environ(), **vault.environ()}
+    reader.environ = {
+        key: value for key, value in servers.items() if key.startswith(("AWS_", "VAULT_ADDR", "VAULT_TOKEN"))
+    }
+    return reader
+
+
+def _deployer_on_aws(request: pytest.FixtureRequest, folder: Path, stack: ExitStack) -> Reader:
+    reader = stack.enter_context(deployer(folder, "aws"))
+    server = stack.enter_context(running_aws(MOTO_IAM_LOAD_MANAGED_POLICIES="true"))
+    reader.environ = {**CREDENTIALS, "AWS_ENDPOINT_URL": server.url, "AWS_DEFAULT_REGION": REGION}
+    return reader
+
+
+def _deployer_on_vault(request: pytest.FixtureRequest, folder: Path, stack: ExitStack) -> Reader:
+    """Signed in with `vault login` as somebody who may do everything, on a Vault without an engine."""
+    reader = stack.enter_context(deployer(folder, "vault"))
+    server = stack.enter_context(running_vault())
+    server.client().sys.disable_secrets_engine("secret")
+    reader.environ = {"VAULT_ADDR": server.url}
+    token = reader.checkout.home / ".vault-token"
+    token.touch(0o600)
+    token.write_text(server.token)
+    return reader
+
+
+def _deployer_on_azure(request: pytest.FixtureRequest, folder: Path, stack: ExitStack) -> Reader:
+    reader = stack.enter_context(deployer(folder, "azure"))
+    server: KeyVault = request.getfixturevalue("keyvault")
+    reader.environ = server.environ()
+    del reader.environ["SECRETS_BACKEND"]
+    reader.examples["https://NAME.vault.azure.net"] = reader.environ.pop("AZURE_KEYVAULT_URL")
+    return reader
+
+
+READERS = {
+    "developer": _developer,
+    "deployer": _deployer,
+    "deployer on AWS": _deployer_on_aws,
+    "deployer on Vault": _deployer_on_vault,
+    "deployer on Azure": _deployer_on_azure,
+}
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page_work_in_their_order(request: pytest.FixtureRequest, folder: Path, page: str) -> None:
-    if page == "docs/development.md":
-        base = folder / "development"
-        base.mkdir()
-        usb = folder
-        by_itself = Reader(linked_checkout(base), usb, {})
-        for block in blocks_of(page):
-            by_itself.type(block)
-        return
-    reader: Reader = request.getfixturevalue("reader")
+def test_the_commands_of_a_page_work_in_their_order(readers: Callable[[str], Reader], page: str) -> None:
+    reader = readers(PAGES[page])
     PREPARATIONS.get(page, lambda _reader: None)(reader)
+    reader.open_page()
     for block in blocks_of(page):
         if not (block.reason or block.run_by):
             reader.type(block)
-    if page in ("README.md", "docs/operations.md", "docs/database-password.md"):
-        wait_until_healthy(reader.checkout)
 
 
 def _prepare_operations(reader: Reader) -> None:
-    """A secret that a provider issued, another environment, and an old file to come back from."""
+    """What the page takes for granted: a provider's secret, and programs that need one."""
     checkout = reader.checkout
-    values = reader.usb / "values"
-    values.write_text("TWILIO_SID=sid\nTWILIO_TOKEN=token\n")
-    checkout.run("scripts/setup_secrets.py", "--non-interactive", "--import", str(values))
-    checkout.run("scripts/setup_secrets.py", "--non-interactive", "--backend", "env", "--environment", "staging")
+    checkout.run("scripts/setup_secrets.py", "--non-interactive", "--import", str(_provider_file(reader)))
     checkout.run("scripts/generate_docker_secrets.sh")
+    checkout.compose("up", "-d", "--force-recreate", "--wait")
+    for program, test in (("backup-database.sh", "-n $DATABASE_PASSWORD"), ("report.sh", "-s $DATABASE_PASSWORD_FILE")):
+        (checkout.directory / program).write_text(f"#!/bin/sh\ntest {test}\n")
+        (checkout.directory / program).chmod(0o755)
+
+
+def _provider_file(reader: Reader) -> Path:
+    path = reader.checkout.home / "provider.env"
+    path.write_text("TWILIO_SID=sid\nTWILIO_TOKEN=token\n")
+    return path
+
+
+def _prepare_rotation(reader: Reader) -> None:
+    (reader.checkout.directory / "token.txt").write_text("a token of the provider")
+
+
+def _prepare_migration(reader: Reader) -> None:
+    """Another environment, and an old file that turns up again."""
+    checkout = reader.checkout
+    checkout.run("scripts/setup_secrets.py", "--non-interactive", "--environment", "staging")
     shutil.copy(checkout.directory / "config/secrets.enc", checkout.directory / "old.enc")
     shutil.copy(checkout.key_file, checkout.directory / "old.key")
 
 
-PREPARATIONS = {"docs/operations.md": _prepare_operations}
+PREPARATIONS = {
+    "docs/operations.md": _prepare_operations,
+    "docs/rotation.md": _prepare_rotation,
+    "docs/migration.md": _prepare_migration,
+}

@@ -54,8 +54,9 @@ CREDENTIALS = {
 
 
 @contextmanager
-def running_aws() -> Iterator[Aws]:
-    """Start a server."""
+def running_aws(**environ: str) -> Iterator[Aws]:
+    """Start a server, with more variables: https://docs.getmoto.org/en/latest/docs/configuration/index.html"""
     port = free_port()
-    with running([os.path.join(os.path.dirname(sys.executable), "moto_server"), "-p", str(port)], port):
+    program = os.path.join(os.path.dirname(sys.executable), "moto_server")
+    with running([program, "-p", str(port)], port, environ=os.environ | environ):
         yield Aws(f"http://127.0.0.1:{port}")

@@ -14,7 +14,7 @@ from tests.conftest import PROJECT
 
 LOCKED = (
     *sorted(path.relative_to(PROJECT) for path in PROJECT.glob("requirements*.txt")),
-    Path("tests/servers/ministack.txt"),
+    *sorted(path.relative_to(PROJECT) for path in PROJECT.glob("tests/servers/*.txt")),
     Path("bench/requirements.txt"),
 )
 INSTALLED = ("requirements.txt", "requirements-cloud.txt", "requirements-secrets.txt")

@@ -45,12 +45,10 @@ def credentials_last(context: Context) -> Iterator[Finding]:
         if left is not None and left < LEAST_CREDENTIAL_SECONDS:
             yield Finding(
                 f"the Vault token ends in {left / 3600:.1f} hours, and cannot be renewed for long",
-                "vault token renew, or sign in with an AppRole (docs/cloud.md)",
+                "vault token renew, or sign in with an AppRole (docs/vault.md)",
             )
     if settings.backend is SecretsBackend.AWS and settings.environ.get("AWS_SESSION_TOKEN"):
-        yield Finding(
-            "AWS is used with a session token, which ends by itself", "use a role or a profile (docs/cloud.md)"
-        )
+        yield Finding("AWS is used with a session token, which ends by itself", "use a role or a profile (docs/aws.md)")
 
 
 @check("missing", "The application does not start without a required secret.", needs="store")
