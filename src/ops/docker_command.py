@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
@@ -21,19 +22,35 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PROGRAM = "generate_docker_secrets.sh"
+EXAMPLES = f"""\
+Examples:
+  ./scripts/{PROGRAM}
+  ./scripts/{PROGRAM} --check
+  ./scripts/{PROGRAM} --output /run/cctv-secrets    # a tmpfs
+"""
 CLOUD_COMPOSE_FILES = "docker-compose.yml:docker-compose.cloud.yml"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    if options.version:
-        _say(version())
-        return DONE
-    return run_command(lambda: _run(options))
+    return run_command(lambda: _run(_parse(arguments)))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say it as every other command does."""
+        import difflib
+
+        known = re.findall(r"--[a-z-]+", self.format_usage())
+        alike = [match for word in message.split() for match in difflib.get_close_matches(word, known, n=1)]
+        suggestion = f". Did you mean {alike[0]}?" if alike and message.startswith("unrecognized") else ""
+        raise WrongUsageError(f"{message[0].upper()}{message[1:]}{suggestion}", hint=f"{self.prog} --help")
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.version:
+        _say(version())
+        return DONE
     deployment = Deployment.locate(
         project_directory=options.project_directory,
         environment=options.environment,
@@ -142,9 +159,11 @@ def _record(deployment: Deployment, directory: str, app_uid: int, app_gid: int, 
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+    parser = _Parser(
+        prog=f"./scripts/{PROGRAM}",
         description="Write the secrets of the active store as files for Docker Compose.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="show the version")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import tomllib
 
 import pytest
 
+from src.ops.commands.group import COMMANDS
 from tests.conftest import PROJECT, Project, need_program
 
 MANAGE = str(PROJECT / "scripts/manage_secrets.py")
@@ -61,6 +63,26 @@ def test_tab_completes_commands_options_and_names(project: Project, shell: str) 
     assert complete(project, shell, "rotate", "SECRET_KEY", "DATA") == ["DATABASE_PASSWORD"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["setup_secrets.py"], ["generate_docker_secrets.sh"], *[["manage_secrets.py", name] for name in COMMANDS]],
+    ids=" ".join,
+)
+def test_the_help_of_every_command_has_an_example_that_begins_with_the_command(words: list[str]) -> None:
+    said = subprocess.run(
+        [PROJECT / "scripts" / words[0], *words[1:], "--help"], capture_output=True, text=True, check=True
+    )
+    examples = said.stdout.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()
+    assert any("./scripts/" + " ".join(words) in line for line in examples), said.stdout
+    assert "sage: ./scripts/" + words[0] in said.stdout
+
+
+def test_the_list_of_commands_is_not_cut(project: Project) -> None:
+    said = subprocess.run([MANAGE, "--help"], env=project.environ(), capture_output=True, text=True, check=True)
+    assert [name for name in COMMANDS if f"\n  {name} " not in said.stdout] == []
+    assert "..." not in said.stdout.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize("script", ["setup_secrets.py", "manage_secrets.py", "generate_docker_secrets.sh"])
 def test_every_script_says_its_version(project: Project, script: str) -> None:
     said = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
@@ -102,8 +124,34 @@ def test_wrong_usage_and_a_no_do_not_send_anybody_to_the_doctor(project: Project
     assert "doctor" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("script", "arguments", "suggestion"),
+    [
+        ("manage_secrets.py", ["statsu"], "status"),
+        ("manage_secrets.py", ["status", "--stric"], "--strict"),
+        ("manage_secrets.py", ["doctor", "--only", "stor"], "store"),
+        ("setup_secrets.py", ["--dry-rn"], "--dry-run"),
+        ("generate_docker_secrets.sh", ["--chek"], "--check"),
+    ],
+)
+def test_wrong_usage_is_one_error_with_a_suggestion_and_a_hint_that_can_be_typed(
+    project: Project, script: str, arguments: list[str], suggestion: str
+) -> None:
+    done = subprocess.run(
+        [PROJECT / "scripts" / script, *arguments], env=project.environ(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert re.search(f"[Dd]id you mean '?{suggestion}'?", error), error
+    command = hint.removeprefix("hint: ")
+    assert subprocess.run(shlex.split(command), cwd=PROJECT, capture_output=True, check=False).returncode == 0
+
+
 def test_a_name_that_is_written_almost_right_is_recognised(project: Project) -> None:
     project.set_up()
+    wizard = project.run("setup_secrets.py", "--non-interactive", "--set-file", "DATABASE_PASWORD=x")
+    assert "hint: Did you mean DATABASE_PASSWORD?" in wizard.stderr
     for command in (["get", "DATABSE_PASSWORD"], ["history", "database_password"], ["rotate", "DATABASE_PASWORD"]):
         done = project.run("manage_secrets.py", *command)
         assert done.returncode == 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--kv-version", type=click.IntRange(1, 2), default=2, help="Vault: version of the key-value engine.")
 @deployment_options
 def policy_command(store: str, role: str, kms_key: str | None, kv_version: int, deployment: Deployment) -> None:
-    """Print what has to be allowed in a store: to the application, or to the person who deploys.
+    """Print what has to be allowed in a store. To the application, or to the person who deploys.
 
     \b
     Examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @json_option
 @deployment_options
 def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deployment) -> int:
-    """Show each secret: set or missing, age, strength, whether its Docker file is in step. No value is shown.
+    """Show how each secret is. Set or missing, age, strength, whether its Docker file is in step; never a value.
 
     \b
     Examples:
@@ -56,7 +57,7 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
 def doctor_command(
     fix: bool, offline: bool, only: tuple[str, ...], is_list: bool, as_json: bool, deployment: Deployment
 ) -> int:
-    """Look for what is wrong or will go wrong, and say what mends it. Exit code 1 when something was found.
+    """Find what is wrong, and say what mends it. Exit code 1 when something was found.
 
     \b
     Examples:
@@ -69,7 +70,9 @@ def doctor_command(
     screen = Screen()
     unknown = [name for name in only if name not in CHECKS]
     if unknown:
-        raise click.BadParameter(f"no check is called {unknown[0]}; see doctor --list", param_hint="--only")
+        alike = difflib.get_close_matches(unknown[0], CHECKS, n=1)
+        more = f"did you mean {alike[0]}?" if alike else "see doctor --list"
+        raise click.BadParameter(f"no check is called {unknown[0]}; {more}", param_hint="--only")
     if is_list:
         rows = [(check.id, check.why, check.needs or "-") for check in CHECKS.values()]
         screen.table(("Check", "Why", "Needs"), rows, last="left")

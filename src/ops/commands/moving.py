@@ -49,7 +49,7 @@ def migrate_command(
     yes: bool,
     deployment: Deployment,
 ) -> None:
-    """Move the secrets from one store to another, and use that one from then on.
+    """Move the secrets from one store to another. That one is used from then on.
 
     Shows what it would do; --apply does it. The old store keeps everything unless --delete-source is given. After an
     interruption, the same command goes on.
@@ -115,7 +115,7 @@ def diff_command(
     as_json: bool,
     deployment: Deployment,
 ) -> int:
-    """Compare two stores by name, without showing a value. Exit code 1 when they differ.
+    """Compare two stores by name. No value is shown. Exit code 1 when they differ.
 
     \b
     Examples:
@@ -153,7 +153,7 @@ def diff_command(
 def backup_command(
     output: str | None, passphrase_file: str | None, key_file: str | None, deployment: Deployment
 ) -> None:
-    """Write all secrets into one encrypted file that needs neither this machine nor the store to be read again.
+    """Write all secrets into one encrypted file. It needs neither this machine nor the store to be read again.
 
     \b
     Examples:

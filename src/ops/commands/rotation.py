@@ -62,7 +62,7 @@ def rotate_command(
     yes: bool,
     deployment: Deployment,
 ) -> None:
-    """Give secrets new values, in the store and in everything that uses them, while the stack runs.
+    """Give secrets new values. In the store and in everything that uses them, while the stack runs.
 
     After an interruption, run it again, with names or without: it finishes what was begun first.
 
@@ -114,9 +114,14 @@ def rotate_command(
 @yes_option
 @deployment_options
 def rotate_master_key_command(forget: bool, yes: bool, deployment: Deployment) -> None:
-    """Encrypt the encrypted file under a new master key, with no moment at which a reader cannot open it.
+    """Encrypt the file under a new master key. There is no moment at which a reader cannot open it.
 
     The old key is kept beside the new one until --forget, for backups of the old file.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py rotate-master-key
+      ./scripts/manage_secrets.py rotate-master-key --forget    # later: remove the old key
     """
     from src.ops.master_key_rotation import (
         forget_old_keys,

@@ -11,7 +11,7 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion_command(context: click.Context, shell: str) -> None:
-    """Print what makes Tab complete commands, options and names of secrets.
+    """Print the code for Tab completion. It completes commands, options and names of secrets.
 
     \b
     Examples:

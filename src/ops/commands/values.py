@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--show", is_flag=True, help="Allow the value on a terminal.")
 @deployment_options
 def get_command(name: str, show: bool, deployment: Deployment) -> None:
-    """Print one secret's value to a pipe or file; to a terminal only with --show.
+    """Print one secret's value. To a pipe or file; to a terminal only with --show.
 
     \b
     Examples:
@@ -59,7 +59,7 @@ def get_command(name: str, show: bool, deployment: Deployment) -> None:
 @click.option("--generate", is_flag=True, help="Make a new random value.")
 @deployment_options
 def set_command(name: str, path: str | None, generate: bool, deployment: Deployment) -> None:
-    """Give one secret a new value, which is typed unseen, read from a file or piped in, or generated.
+    """Give one secret a new value. It is typed unseen, read from a file, piped in, or generated.
 
     A secret in use by a running stack is better changed with rotate, which brings everything else in step.
 
@@ -97,7 +97,12 @@ def set_command(name: str, path: str | None, generate: bool, deployment: Deploym
 @json_option
 @deployment_options
 def history_command(name: str, as_json: bool, deployment: Deployment) -> None:
-    """Show when a secret changed, and which earlier values are still accepted. No value is shown."""
+    """Show when a secret changed. And which earlier values are still accepted; no value is shown.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py history JWT_SECRET_KEY
+    """
     deployment.require_set_up()
     spec = find_spec(deployment, name)
     snapshot = open_writable_store(deployment).load()
@@ -123,7 +128,12 @@ def history_command(name: str, as_json: bool, deployment: Deployment) -> None:
 @yes_option
 @deployment_options
 def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
-    """Bring back the value that a secret had before; running it again undoes that."""
+    """Bring back the value that a secret had before. Running it again undoes that.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py rollback JWT_SECRET_KEY
+    """
     deployment.require_set_up()
     spec = find_spec(deployment, name)
     store = open_writable_store(deployment)
@@ -143,7 +153,12 @@ def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
 @yes_option
 @deployment_options
 def remove_command(name: str, yes: bool, deployment: Deployment) -> None:
-    """Take an optional secret out of the store, together with those that it is set with."""
+    """Take an optional secret out of the store. Together with those that it is set with.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py remove SMTP_PASSWORD
+    """
     deployment.require_set_up()
     store = open_writable_store(deployment)
     snapshot = store.load()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,8 +58,11 @@ def deployment_options(function: Callable[..., object]) -> Callable[..., object]
 
 
 def _invoke(command: click.Command) -> object:
+    program = os.path.basename(sys.argv[0])
+    # As it has to be typed, so that what click prints can be copied; completion goes by the bare name.
+    completion = f"_{program.replace('-', '_').replace('.', '_')}_COMPLETE".upper()
     try:
-        return command.main(standalone_mode=False)
+        return command.main(prog_name=f"./scripts/{program}", complete_var=completion, standalone_mode=False)
     except click.UsageError as error:
         hint = f"{error.ctx.command_path} --help" if error.ctx else ""
         raise WrongUsageError(error.format_message(), hint=hint) from None
