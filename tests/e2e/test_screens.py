@@ -170,6 +170,28 @@ def test_what_leaving_at_a_question_shows_is_as_pictured(project: Project, quest
     compare(session, f"left at {question + 1}", columns)
 
 
+def leave_at_each(start: Callable[[], Session], steps: Sequence[Step], *, first: int = 0) -> None:
+    """Leave at one question after the other, from the one numbered ``first`` on; nothing may have changed."""
+    for number in range(first, len(steps)):
+        session = start()
+        before = session.project.state()
+        session.play([*steps[:number], (steps[number][0], CTRL_C)])
+        assert session.finish() == 130
+        assert "Interrupted. Nothing was changed." in session.pages[-1]
+        assert session.project.state() == before
+
+
+def test_leaving_at_any_question_about_the_key_changes_nothing(project: Project) -> None:
+    steps = LOCAL_PATHS["file, key shown"]
+    asked = steps[: [pattern for pattern, _ in steps].index("The last 6 characters") + 1]
+    leave_at_each(lambda: Session(project, 80), asked, first=len(VALUES) + 2)
+
+
+def test_leaving_at_any_question_of_a_second_run_changes_nothing(project: Project) -> None:
+    project.set_up()
+    leave_at_each(lambda: Session(project, 80), SECOND_RUN)
+
+
 # --- The cloud stores ------------------------------------------------------------------------------------------------
 
 
@@ -241,15 +263,33 @@ def _azure(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], 
     return steps, environ, url.rpartition(":")[2]
 
 
+PREPARE: dict[str, Callable[[pytest.FixtureRequest], tuple[list[Step], dict[str, str], str]]] = {
+    "aws": _aws,
+    "vault": _vault,
+    "azure": _azure,
+}
+
+
 @pytest.mark.parametrize("columns", WIDTHS)
-@pytest.mark.parametrize("name", ["aws", "vault", "azure"])
+@pytest.mark.parametrize("name", PREPARE)
 def test_the_pages_for_a_cloud_store_are_as_pictured(
     request: pytest.FixtureRequest, project: Project, name: str, columns: int
 ) -> None:
-    prepare: Callable[[pytest.FixtureRequest], tuple[list[Step], dict[str, str], str]]
-    prepare = {"aws": _aws, "vault": _vault, "azure": _azure}[name]
-    steps, environ, port = prepare(request)
+    steps, environ, port = PREPARE[name](request)
     session = Session(project, columns, environ)
     session.play([*steps, *VALUES, (WRITE, ENTER)])
     assert session.finish() == 0, session.terminal.text
     compare(session, name, columns, [f":{port}"])
+
+
+@pytest.mark.parametrize("name", PREPARE)
+def test_leaving_at_any_question_about_a_cloud_store_changes_nothing(
+    request: pytest.FixtureRequest, project: Project, name: str
+) -> None:
+    steps, environ, _ = PREPARE[name](request)
+    asked = steps[: 1 + next((number for number, step in enumerate(steps) if step[0] == "What next"), len(steps))]
+    leave_at_each(lambda: Session(project, 80, environ), asked, first=1)
+    session = Session(project, 80, environ)
+    session.play([*steps, (VALUES[0][0], CTRL_C)])
+    assert session.finish() == 130
+    assert "No secrets are set up here" in project.run("manage_secrets.py", "status", environ=environ).stderr

@@ -77,7 +77,9 @@ def doctor_command(
         rows = [(check.id, check.why, check.needs or "-") for check in CHECKS.values()]
         screen.table(("Check", "Why", "Needs"), rows, last="left")
         return 0
-    findings = examine(deployment, offline=offline, only=only)
+    screen.is_silent = as_json
+    with screen.working("Looking at everything"):
+        findings = examine(deployment, offline=offline, only=only)
     mended = [finding for finding in findings if fix and finding.fix]
     for finding in mended:
         assert finding.fix is not None

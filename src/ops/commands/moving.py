@@ -174,8 +174,9 @@ def backup_command(
     store = open_writable_store(deployment)
     store.load()
     lock = _read_lock(passphrase_file, key_file, deployment, is_new=True)
-    count = make_backup(deployment, store, lock, path)
     screen = Screen()
+    with screen.working("Encrypting"):  # scrypt takes its time, which is its purpose
+        count = make_backup(deployment, store, lock, path)
     screen.done(f"{count} secrets in {deployment.shown(path)}, read back and compared.")
     screen.say("Keep it, and what opens it, away from this machine and away from each other.")
     screen.commands("To bring it back:", [f"./scripts/manage_secrets.py restore {path}{deployment.command_flag}"])
@@ -211,9 +212,11 @@ def restore_command(
     from src.ops.restore import plan_restore, restore_backup
 
     deployment.require_set_up()
-    backup = read_backup(path, _read_lock(passphrase_file, key_file, deployment, is_new=False))
-    store = open_writable_store(deployment)
+    lock = _read_lock(passphrase_file, key_file, deployment, is_new=False)
     screen = Screen()
+    with screen.working("Opening the backup"):
+        backup = read_backup(path, lock)
+    store = open_writable_store(deployment)
     screen.say(f"{path}: {backup.application}, {backup.environment}, made {backup.created_at}")
     if (backup.application, backup.environment) != (deployment.catalog.slug, deployment.environment):
         screen.warn(f"It is not a backup of this deployment ({deployment.catalog.slug}, {deployment.environment}).")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from src.ops.at_hand import what_is_at_hand
@@ -124,8 +125,10 @@ class Wizard:
     def _offer_take_over(self, store: Store, choices: Choices) -> None:
         from src.ops.setup import take_over
 
+        is_changing = self._original.is_set_up and self._original.settings().backend is not store.backend
         try:
-            origin, values = take_over(self._original, store.backend)
+            with self._screen.working("Reading the store in use") if is_changing else nullcontext():
+                origin, values = take_over(self._original, store.backend)
         except SecretsError as error:
             self._screen.warn(str(error))
             return
