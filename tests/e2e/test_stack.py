@@ -199,6 +199,16 @@ def test_make_alone_lists_the_tasks_and_what_git_sees_holds_no_secret(checkout: 
     shutil.rmtree(checkout.directory / ".git")
 
 
+def test_make_up_refuses_a_stack_whose_secrets_were_not_written_yet_and_says_how(checkout: Checkout) -> None:
+    refused = checkout.run("make", "up", check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[:2] == [
+        "error: secrets is missing: the secrets have not been written as files for Compose yet",
+        "hint: ./scripts/generate_docker_secrets.sh",
+    ]
+    assert not (checkout.directory / ".env").exists()
+
+
 # --- The stack -------------------------------------------------------------------------------------------------------
 
 
