@@ -6,7 +6,6 @@ import json
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,13 @@ from src.ops.choices import Choices
 from src.ops.plan import make_plan
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import Project
-from tests.servers.aws import CREDENTIALS, REGION, Aws, running_aws
+from tests.servers.aws import CREDENTIALS, REGION, Aws
 from tests.servers.faulty import running_faulty
-from tests.servers.keyvault import FailureError, KeyVault, running_keyvault
+from tests.servers.keyvault import FailureError, KeyVault
 from tests.servers.ports import free_port
 from tests.servers.postgres import running_postgres
 from tests.servers.redis import running_redis
-from tests.servers.vault import Vault, running_vault
+from tests.servers.vault import Vault
 from tests.terminal import CTRL_C, ENTER, Terminal
 
 from .app import running_app
@@ -39,31 +38,11 @@ VALUES = [
 WHAT_NEXT = "What next"
 
 
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with running_aws() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def vault() -> Iterator[Vault]:
-    with running_vault() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def keyvault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyVault]:
-    with running_keyvault(tmp_path_factory.mktemp("keyvault")) as server:
-        yield server
-
-
 @pytest.fixture(autouse=True)
 def empty(request: pytest.FixtureRequest) -> None:
     """Nothing is stored before a test."""
     if "aws" in request.fixturenames:
-        client = request.getfixturevalue("aws").client()
-        for secret in client.list_secrets(IncludePlannedDeletion=True)["SecretList"]:
-            client.delete_secret(SecretId=secret["Name"], ForceDeleteWithoutRecovery=True)
+        request.getfixturevalue("aws").clear()
     if "vault" in request.fixturenames:
         engine = request.getfixturevalue("vault").client().secrets.kv.v2
         for name in ("cctv", "cctv-staging"):

@@ -21,10 +21,10 @@ import pytest
 
 from tests import figures
 from tests.conftest import PROJECT, need, need_program, need_root
-from tests.servers.aws import CREDENTIALS, REGION, Aws, running_aws
-from tests.servers.keyvault import KeyVault, running_keyvault
+from tests.servers.aws import CREDENTIALS, REGION, running_aws
+from tests.servers.keyvault import KeyVault
 from tests.servers.ports import free_port
-from tests.servers.vault import PROGRAM, Vault, running_vault
+from tests.servers.vault import PROGRAM, running_vault
 from tests.terminal import ENTER, Terminal
 
 from .engine import docker, need_engine, standin_images
@@ -187,26 +187,6 @@ def folder() -> Iterator[Path]:
     base = Path(tempfile.mkdtemp(prefix="docs-"))
     yield base
     shutil.rmtree(base, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with running_aws() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def vault() -> Iterator[Vault]:
-    with running_vault() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def keyvault(folder: Path) -> Iterator[KeyVault]:
-    certificates = folder / "keyvault"
-    certificates.mkdir()
-    with running_keyvault(certificates) as server:
-        yield server
 
 
 @contextmanager

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Project
-from tests.servers.aws import CREDENTIALS, REGION, Aws, running_aws
-from tests.servers.keyvault import KeyVault, running_keyvault
-from tests.servers.vault import Vault, running_vault
+from tests.servers.aws import CREDENTIALS, REGION, Aws
+from tests.servers.keyvault import KeyVault
+from tests.servers.vault import Vault
 from tests.terminal import CTRL_C, DOWN, ENTER, Terminal
 
 SCREENS = Path(__file__).parent / "screens"
@@ -195,29 +195,9 @@ def test_leaving_at_any_question_of_a_second_run_changes_nothing(project: Projec
 # --- The cloud stores ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with running_aws() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def vault() -> Iterator[Vault]:
-    with running_vault() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def keyvault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyVault]:
-    with running_keyvault(tmp_path_factory.mktemp("keyvault")) as server:
-        yield server
-
-
 def _aws(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], str]:
     server: Aws = request.getfixturevalue("aws")
-    client = server.client()
-    for secret in client.list_secrets(IncludePlannedDeletion=True)["SecretList"]:
-        client.delete_secret(SecretId=secret["Name"], ForceDeleteWithoutRecovery=True)
+    server.clear()
     steps = [
         (STORE, "2" + ENTER),
         ("AWS region", CLEAR + "nowhere" + ENTER),

@@ -37,6 +37,12 @@ class Aws:
             **CREDENTIALS,
         }
 
+    def clear(self) -> None:
+        """Remove every secret, the deleted ones too."""
+        client = self.client()
+        for secret in client.list_secrets(IncludePlannedDeletion=True)["SecretList"]:
+            client.delete_secret(SecretId=secret["Name"], ForceDeleteWithoutRecovery=True)
+
     def client(self, service: str = "secretsmanager") -> Any:
         """The SDK's client, to look at the server without the project's code."""
         session = Session()
