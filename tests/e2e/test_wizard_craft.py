@@ -144,8 +144,8 @@ def plainly(terminal: Terminal, keys: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "environ"),
-    [(["--plain"], {}), ([], {PLAIN_SETTING: "1"}), ([], {"TERM": "dumb"})],
-    ids=["--plain", PLAIN_SETTING, "a terminal that can do nothing"],
+    [(["--plain"], {}), ([], {PLAIN_SETTING: "1"}), ([], {"TERM": "dumb"}), ([], {"PYTHONIOENCODING": "latin-1"})],
+    ids=["--plain", PLAIN_SETTING, "a terminal that can do nothing", "a terminal without UTF-8"],
 )
 def test_plain_questions_draw_nothing(project: Project, arguments: list[str], environ: dict[str, str]) -> None:
     terminal = wizard(project, *arguments, environ=environ)

@@ -86,6 +86,7 @@ def test_a_good_catalogue_is_read(tmp_path: Path) -> None:
         ('docker_file = "key.txt"', 'docker_file = ".key.txt"', "must match"),
         ('docker_file = "key.txt"', 'docker_file = "mail.txt"', "MAIL: mail.txt is already used by KEY"),
         ('description = "D"', 'description = "a\\nb"', "description must be one line"),
+        ('description = "D"', 'description = "D"\nwhy = ""', "why must be one line of text"),
         ('feature = "mail"', 'feature = "sms"', "MAIL: feature 'sms' is not one of: mail"),
         ('feature = "mail"', "", r"\[\[feature\]\] mail: no secret belongs to it"),
         ('question = "Mail?"', "", "question must be"),

@@ -157,13 +157,14 @@ class Interview:
             gap: Whether the question needs an empty line above it; one that is typed brings its own.
         """
         self._screen.start_paragraph()
-        if self._screen.is_plain:
-            hint = "Type < to go back."
-        elif self._answers:
-            hint += " Esc goes back."
         if why:
             self._screen.say(why)
-        self._screen.aside(hint)
+        if self._screen.is_plain:  # what Enter does stands behind each plain question
+            hint = "Type < to go back." if self._answers else ""
+        elif self._answers:
+            hint += " Esc goes back."
+        if hint:
+            self._screen.aside(hint)
         if gap:
             self._screen.say("")
 

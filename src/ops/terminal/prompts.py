@@ -45,7 +45,8 @@ class Choice:
 
 def is_plain() -> bool:
     """Whether questions are plain lines that nothing is drawn over: for screen readers and simple terminals."""
-    return bool(os.environ.get(PLAIN_SETTING)) or os.environ.get("TERM") == "dumb"
+    can_draw = os.environ.get("TERM") != "dumb" and "utf" in sys.stdout.encoding.lower()
+    return bool(os.environ.get(PLAIN_SETTING)) or not can_draw
 
 
 def select(question: str, choices: Sequence[Choice], default: str | None = None, *, can_go_back: bool = False) -> str:
