@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.catalog import DEFAULT_PATH, Catalog, load_catalog
 from src.utils.secrets.errors import ConfigurationError
-from src.utils.secrets.settings import DEFAULT_AWS_SECRET_ID, DEFAULT_VAULT_PATH, SecretsBackend, Settings, merge_dotenv
+from src.utils.secrets.settings import (
+    DEFAULT_AWS_SECRET_ID,
+    DEFAULT_VAULT_PATH,
+    PROJECT_DIRECTORY,
+    SecretsBackend,
+    Settings,
+    merge_dotenv,
+)
 
 from .dotenv import read_dotenv
 
@@ -128,8 +136,27 @@ class Deployment:
 
     @property
     def command_flag(self) -> str:
-        """What the commands in messages need so that they name this deployment."""
-        return "" if self.is_production else f" --environment {self.environment}"
+        """What the commands in messages need so that they name this deployment, where this person types them."""
+        words = [] if self.is_production else ["--environment", self.environment]
+        if self._is_elsewhere:
+            words += ["--project-directory", self.project_directory]
+        return "".join(f" {shlex.quote(word)}" for word in words)
+
+    @property
+    def start_command(self) -> str:
+        """The command that starts this deployment's stack."""
+        flag = "" if self.is_production else f"--env-file {self.shown(self.compose_file)} "
+        folder = f"cd {shlex.quote(self.project_directory)} && " if self._is_elsewhere else ""
+        return f"{folder}docker-compose {flag}up -d"
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether these tools look after another project than their own, and the person is not in its folder."""
+        try:
+            here = os.getcwd()
+        except FileNotFoundError:  # it was removed under this person's feet
+            here = ""
+        return self.project_directory not in (PROJECT_DIRECTORY, here)
 
     @property
     def default_docker_directory(self) -> str:
@@ -197,9 +224,7 @@ class Deployment:
 
     def wizard_command(self) -> str:
         """The command that sets this deployment up."""
-        if self.is_production:
-            return "make secrets"
-        return f"./scripts/setup_secrets.py --environment {self.environment}"
+        return f"./scripts/setup_secrets.py{self.command_flag}" if self.command_flag else "make secrets"
 
     def shown(self, path: str) -> str:
         """``path`` as people write it: relative inside the project, with ``~`` inside the home folder."""

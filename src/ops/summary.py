@@ -68,8 +68,7 @@ def render_summary(deployment: Deployment, store: Store, names: Collection[str])
     if store.backend is SecretsBackend.ENV:
         lines += ["python3 main.py"]
     else:
-        compose = "" if deployment.is_production else f"--env-file {deployment.shown(deployment.compose_file)} "
-        lines += [f"./scripts/generate_docker_secrets.sh{flag}", f"docker-compose {compose}up -d"]
+        lines += [f"./scripts/generate_docker_secrets.sh{flag}", deployment.start_command]
     lines += [
         f"./scripts/manage_secrets.py status{flag}    # how is everything?",
         f"./scripts/manage_secrets.py doctor{flag}    # what is wrong, and what mends it",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ def locate(
     )
 
 
-def test_production_has_the_plain_names(project: Project) -> None:
+def test_production_has_the_plain_names(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.directory)
     deployment = locate(project)
     assert deployment.settings_file == str(project.directory / ".env.production")
     assert deployment.compose_file == str(project.directory / ".env")
@@ -31,6 +33,18 @@ def test_production_has_the_plain_names(project: Project) -> None:
     assert deployment.settings(SecretsBackend.FILE).file_path == str(project.directory / "config/secrets.enc")
     assert (deployment.default_docker_directory, deployment.compose_project_name) == ("secrets", "cctv-face-detection")
     assert deployment.wizard_command() == "make secrets"
+    assert (deployment.command_flag, deployment.start_command) == ("", "docker-compose up -d")
+
+
+def test_the_commands_for_another_project_name_its_folder(project: Project) -> None:
+    folder = project.directory / "weather station"
+    (folder / "config").mkdir(parents=True)
+    shutil.copy(PROJECT / "config/catalog.toml", folder / "config")
+    deployment = Deployment.locate(project_directory=str(folder), environment="staging", environ={})
+    assert deployment.command_flag == f" --environment staging --project-directory '{folder}'"
+    assert deployment.wizard_command() == f"./scripts/setup_secrets.py{deployment.command_flag}"
+    assert deployment.start_command == f"cd '{folder}' && docker-compose --env-file .env.staging up -d"
+    assert Deployment.locate(project_directory=str(PROJECT), environ={}).command_flag == ""
 
 
 def test_another_environment_shares_nothing_with_production(project: Project) -> None:
@@ -69,7 +83,10 @@ def test_the_environment_store_reads_env_and_no_other_store_does(project: Projec
     assert "SECRET_KEY" not in locate(project).variables()
 
 
-def test_nothing_set_up_is_said_with_the_command_that_does_it(project: Project) -> None:
+def test_nothing_set_up_is_said_with_the_command_that_does_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.directory)
     with pytest.raises(ConfigurationError, match="No secrets are set up here") as caught:
         locate(project).require_set_up()
     assert caught.value.hint == "make secrets"

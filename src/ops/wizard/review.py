@@ -105,16 +105,13 @@ def show_result(screen: Screen, deployment: Deployment, store: Store, plan: Plan
         screen.commands("Next:", ["python3 main.py"])
         return
     flag = deployment.command_flag
-    compose_flag = "" if deployment.is_production else f"--env-file {deployment.shown(deployment.compose_file)} "
     exports = []
     if store.key is not None and store.key.file is None and store.key.is_new:
         exports = ["read -rs SECRETS_MASTER_KEY && export SECRETS_MASTER_KEY"]
     kept = {credential.setting for credential in store.credentials}
     typed = [name for name in ("VAULT_TOKEN", "VAULT_SECRET_ID") if deployment.answers.get(name) and name not in kept]
     exports += [f"read -rs {name} && export {name}" for name in typed]
-    screen.commands(
-        "Next:", [*exports, f"./scripts/generate_docker_secrets.sh{flag}", f"docker-compose {compose_flag}up -d"]
-    )
+    screen.commands("Next:", [*exports, f"./scripts/generate_docker_secrets.sh{flag}", deployment.start_command])
     if report.place:
         screen.say("Or, if the app is to read the store itself (docs/compose.md):")
         screen.command(f"./scripts/generate_docker_secrets.sh{flag} --cloud")
