@@ -188,6 +188,8 @@ def test_a_wrong_setting_is_one_clear_error(environ: dict[str, str], text: str, 
 def test_an_unknown_name_or_environment_is_refused(project: Project) -> None:
     (project.directory / "v").write_text("x")
     done = project.run("setup_secrets.py", "--non-interactive", "--set-file", "SECRET_KYE=v")
+    assert "Did you mean SECRET_KEY?" in error_of(done)
+    done = project.run("setup_secrets.py", "--non-interactive", "--set-file", "UNLIKE_ANY=v")
     assert "Known names: SECRET_KEY" in error_of(done)
     error_of(project.run("setup_secrets.py", "--non-interactive", "--environment", "Example"))
 
