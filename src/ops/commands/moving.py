@@ -266,11 +266,9 @@ def _read_lock(passphrase_file: str | None, key_file: str | None, deployment: De
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError("Without a terminal, give --passphrase-file or --key-file")
     from src.ops.strength import weakness
-    from src.ops.terminal.prompts import ask_secret
+    from src.ops.terminal.prompts import ask_secret, ask_secret_twice
 
     if not is_new:
         return Lock(passphrase=ask_secret("Passphrase of the backup:"))
     known = [deployment.catalog.application, deployment.catalog.slug]
-    passphrase = ask_secret("A passphrase for the backup:", check=lambda text: weakness(text, known))
-    ask_secret("The same once more:", check=lambda again: None if again == passphrase else "It differs; type it again.")
-    return Lock(passphrase=passphrase)
+    return Lock(passphrase=ask_secret_twice("A passphrase for the backup:", check=lambda text: weakness(text, known)))

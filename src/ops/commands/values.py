@@ -250,15 +250,14 @@ def _read_new_value(spec: SecretSpec, path: str | None) -> str:
         if len(text) > MAX_VALUE_BYTES:
             raise click.UsageError("Standard input is larger than 1 MiB")
         return text.removesuffix("\n")
-    return _type_twice(f"{spec.description} ({spec.name}):")
+    return _type_twice(spec)
 
 
-def _type_twice(question: str) -> str:
-    from src.ops.terminal.prompts import ask_secret
+def _type_twice(spec: SecretSpec) -> str:
+    from src.ops.terminal.prompts import ask_secret_twice
 
-    value = ask_secret(question, check=lambda text: None if text else "A value is needed.")
-    ask_secret("The same once more:", check=lambda again: None if again == value else "It differs; type it again.")
-    return value
+    question = f"{spec.description} ({spec.name}):"
+    return ask_secret_twice(question, check=lambda text: None if text else "A value is needed.")
 
 
 def _complete_feature(spec: SecretSpec, deployment: Deployment, present: dict[str, str]) -> dict[str, str]:
@@ -273,7 +272,7 @@ def _complete_feature(spec: SecretSpec, deployment: Deployment, present: dict[st
     if missing and not sys.stdin.isatty():
         names = " ".join(f"--set-file {member.name}=PATH" for member in (spec, *missing))
         raise click.UsageError(f"{spec.name} is set together with others: ./scripts/setup_secrets.py {names}")
-    return {member.name: _type_twice(f"{member.description} ({member.name}):") for member in missing}
+    return {member.name: _type_twice(member) for member in missing}
 
 
 def _refuse_screen(what: str, show: bool) -> None:

@@ -120,8 +120,8 @@ class Interview:
         """Ask for a value that is not shown, and once more for the same."""
         value = self.ask_secret(question, check=check, why=why)
         self.ask_secret(
-            "The same once more:",
-            check=lambda again: None if again == value else "It differs; type it again.",
+            prompts.ONCE_MORE,
+            check=prompts.same_as(value),
             why="Nobody sees what is typed here, so a slip would only be noticed later.",
             is_repetition=True,
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Check = Callable[[str], str | None]
 
 PLAIN_SETTING = "SECRETS_PLAIN"
+ONCE_MORE = "The same once more:"
 _BACK = "<"
 
 
@@ -131,6 +132,18 @@ def ask_secret(question: str, *, check: Check | None = None, can_go_back: bool =
         return _ask_plainly(f"{question} (not shown) ", check, can_go_back=can_go_back, read=getpass.getpass)
     answer: str = _ask(_line(question, "", check, is_secret=True), can_go_back=can_go_back)
     return answer
+
+
+def ask_secret_twice(question: str, *, check: Check | None = None) -> str:
+    """Ask for a value that is not shown, and once more for the same."""
+    value = ask_secret(question, check=check)
+    ask_secret(ONCE_MORE, check=same_as(value))
+    return value
+
+
+def same_as(value: str) -> Check:
+    """A check that only ``value`` passes."""
+    return lambda again: None if again == value else "It differs; type it again."
 
 
 def _line(question: str, default: str, check: Check | None, *, is_secret: bool = False) -> questionary.Question:
