@@ -99,6 +99,4 @@ class Terminal:
             return False
         self.transcript += chunk
         self._stream.feed(chunk)
-        if "\x1b[6n" in chunk:  # a terminal tells where its cursor is when it is asked
-            self.process.send(f"\x1b[{self.screen.cursor.y + 1};{self.screen.cursor.x + 1}R")
         return True

@@ -124,6 +124,7 @@ def test_on_a_slow_line_a_page_is_small_and_keys_that_come_in_pieces_are_underst
             time.sleep(0.05)
     assert terminal.finish() == 0, terminal.text
     assert len(project.values()) == 8
+    assert "\x1b[6n" not in terminal.transcript, "the terminal is asked nothing: its answer would come late"
     # 2,400 characters take two seconds on a line of 9,600 baud; a full screen drawn anew has as many cells.
     assert max(sizes) < 2400, sizes
 

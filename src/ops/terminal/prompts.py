@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     Check = Callable[[str], str | None]
 
+# Nothing here needs to know where the cursor is; over a slow line the terminal's answer would end up in the shell.
+os.environ.setdefault("PROMPT_TOOLKIT_NO_CPR", "1")
+
 PLAIN_SETTING = "SECRETS_PLAIN"
 ONCE_MORE = "The same once more:"
 _BACK = "<"
