@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,6 +50,24 @@ class Vault:
         """The SDK's client, to look at the server without the project's code."""
         return hvac.Client(url=self.url, token=token or self.token, verify=self.ca or True)
 
+    def unseal(self) -> None:
+        """Open it, and wait until it answers."""
+        self.client().sys.submit_unseal_key(self.unseal_key)
+        self.wait_until_active()
+
+    def wait_until_active(self) -> None:
+        """An unsealed server elects itself first, and answers requests after that."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if self.client().sys.read_health_status(method="GET")["sealed"] is False:
+                    self.client().auth.token.lookup_self()
+                    return
+            except (hvac.exceptions.VaultError, TypeError, KeyError, OSError):
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+
 
 @contextmanager
 def running_vault(host: str = "127.0.0.1") -> Iterator[Vault]:
@@ -57,7 +76,7 @@ def running_vault(host: str = "127.0.0.1") -> Iterator[Vault]:
     command = [PROGRAM, "server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root"]
     with running([*command, f"-dev-listen-address={host}:{port}"], port, host=host):
         vault = Vault(f"http://{host}:{port}", "root")
-        _wait_until_unsealed(vault)
+        vault.wait_until_active()
         vault.client().sys.enable_secrets_engine("kv", path="kv1", options={"version": "1"})
         yield vault
 
@@ -89,24 +108,8 @@ def running_sealed_vault(directory: Path) -> Iterator[Vault]:
         url = f"https://127.0.0.1:{port}"
         issued = hvac.Client(url=url, verify=str(authority.certificate)).sys.initialize(1, 1)
         vault = Vault(url, issued["root_token"], str(authority.certificate), issued["keys"][0])
-        vault.client().sys.submit_unseal_key(vault.unseal_key)
-        _wait_until_unsealed(vault)
+        vault.unseal()
         client = vault.client()
         client.sys.enable_secrets_engine("kv", path="secret", options={"version": "2"})
         client.sys.enable_auth_method("approle")
         yield vault
-
-
-def _wait_until_unsealed(vault: Vault) -> None:
-    import time
-
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            if vault.client().sys.read_health_status(method="GET")["sealed"] is False:
-                vault.client().auth.token.lookup_self()
-                return
-        except (hvac.exceptions.VaultError, TypeError, KeyError, OSError):
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.1)
