@@ -462,6 +462,35 @@ def test_swarm_secrets_are_made_with_a_version_and_the_stack_file_takes_them(swa
     assert declared == names
 
 
+def test_the_stack_of_a_swarm_becomes_healthy_with_the_secrets_that_it_keeps(swarm: Checkout) -> None:
+    made = swarm.run("./scripts/generate_docker_secrets.sh", "--swarm").stdout
+    command = re.search(r"SECRETS_VERSION=\d+ docker stack deploy -c docker-stack\.yml ", made)
+    assert command
+    name = f"swarm-test-{os.getpid()}"
+    try:
+        swarm.run("/bin/sh", "-ec", f"set -a; . ./.env; APP_PORT={free_port()}; {command[0]}{name}")
+        deadline = time.monotonic() + 120
+        while "(healthy)" not in docker("ps", "--filter", f"name={name}_app", "--format", "{{.Status}}"):
+            assert time.monotonic() < deadline, docker("service", "logs", f"{name}_app")
+            time.sleep(0.5)
+        listed = docker(
+            "exec", docker("ps", "--quiet", "--filter", f"name={name}_app").strip(), "ls", "-ln", "/run/secrets"
+        )
+        assert re.search(r"^-r-------- +1 10001 +10001 +43 .* db_password$", listed, re.MULTILINE), listed
+    finally:
+        docker("stack", "rm", name)
+        remove_volumes(name)
+
+
+def remove_volumes(stack_name: str, seconds: float = 60) -> None:
+    """Remove a Swarm stack's volumes, which its containers let go of some time after it is gone."""
+    deadline = time.monotonic() + seconds
+    while volumes := docker("volume", "ls", "--quiet", "--filter", f"name={stack_name}_").split():
+        assert time.monotonic() < deadline, volumes
+        docker("volume", "rm", *volumes, check=False)
+        time.sleep(0.5)
+
+
 def test_without_a_swarm_it_says_how_to_make_one(stack: Checkout) -> None:
     done = stack.run("./scripts/generate_docker_secrets.sh", "--swarm", check=False)
     assert done.returncode == 1
