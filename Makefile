@@ -17,17 +17,20 @@ SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 .PHONY: help install install-dev secrets docker-secrets up down doctor database-password test prove bench sbom audit servers lint lint-fix lambda catalog docs pictures lock
 
 help: ## List the tasks
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' \
+		$(MAKEFILE_LIST)
+
+##@ To deploy (another environment than production: ENVIRONMENT=staging)
 
 install: $(VENV)/.installed ## Make .venv with the pinned dependencies
 
-secrets: install ## Set up the secrets: a few questions, Enter is a good answer
+secrets: install ## Set up the secrets; Enter is a good answer throughout
 	@$(PYTHON) scripts/setup_secrets.py --environment $(ENVIRONMENT)
 
 docker-secrets: install ## Write the secrets as files for Compose
 	@./scripts/generate_docker_secrets.sh --environment $(ENVIRONMENT)
 
-up: install ## Start the stack, if its secrets are there and in step with the store; wait until it is healthy
+up: install ## Start the stack if its secrets are there and in step
 	@./scripts/generate_docker_secrets.sh --environment $(ENVIRONMENT) --check
 	@$(PYTHON) scripts/manage_secrets.py doctor --offline --environment $(ENVIRONMENT) || \
 		echo 'None of this keeps the stack from starting.'
@@ -42,39 +45,44 @@ doctor: install ## Look for what is wrong, and what mends it
 	@$(PYTHON) scripts/manage_secrets.py doctor --environment $(ENVIRONMENT)
 
 # psql hashes the password before it sends it, so the server's log never sees it.
-database-password: ## Give the running database the password that is in secrets/
+database-password: ## Give the running database the password in secrets/
 	@./scripts/compose.sh $(COMPOSE_FLAGS) exec -T postgres sh -euc \
 		'for _ in 1 2; do cat /run/secrets/db_password; echo; done | psql --quiet -U "$$POSTGRES_USER" -d "$$POSTGRES_DB" -c "\\password"'
 	@echo
 	@echo 'The database has the password from secrets/ now.'
 
+lambda: install ## Pack the function for AWS's automatic rotation
+	@$(PYTHON) scripts/build_lambda.py
+
+##@ To change these tools
+
 # Programs that the tests start elsewhere write their figures here too.
 test: export COVERAGE_FILE := $(CURDIR)/.coverage
-test: install-dev ## Run every test that this machine has the parts for
+test: install-dev ## Run each test that this machine has the parts for
 	@rm -f .coverage .coverage.*
 	@$(PYTHON) -m coverage run -m pytest $(PYTEST_ARGS)
 	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report $(if $(REQUIRE_ALL),--fail-under=95)
 
-prove: install-dev ## Crashes, power loss, leaks, fuzzing and load in full; prints the figures (about 40 minutes)
+prove: install-dev ## Crashes, power loss, leaks, fuzzing, load (40 minutes)
 	@PROVE=1 $(PYTHON) -m pytest tests/faults tests/fuzz tests/contract/test_stores.py $(PYTEST_ARGS)
 
 bench: $(VENV)/bench/.installed ## Compare speed with peers; writes bench/results.md
 	@$(VENV)/bench/bin/python -m bench
 
-sbom: $(VENV)/audit/.installed ## List what is installed, with hashes and licenses, in build/sbom.json (CycloneDX)
+sbom: $(VENV)/audit/.installed ## List what is installed, in build/sbom.json (CycloneDX)
 	@mkdir -p build
 	@awk '/^[a-z]/ {keep = !seen[$$1]++} keep' $(DEPENDENCIES) | $(VENV)/audit/bin/cyclonedx-py requirements - \
 		--output-reproducible --output-file build/sbom.json
 	@echo 'build/sbom.json'
 
-audit: $(VENV)/audit/.installed ## Ask the registry for known vulnerabilities of the dependencies
+audit: $(VENV)/audit/.installed ## Ask the registry for known vulnerabilities
 	@$(VENV)/audit/bin/pip-audit --disable-pip --require-hashes $(addprefix -r ,$(DEPENDENCIES))
 
-servers: install-dev ## Start the test servers of the cloud stores, to try the wizard against
+servers: install-dev ## Start a test server for each cloud store
 	@$(PYTHON) -m tests.servers
 
-lint: install-dev ## Check style, types, shell scripts, and that no secret is in the repository
+lint: install-dev ## Check style, types, shell scripts, and for secrets
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy
@@ -87,20 +95,17 @@ lint-fix: install-dev ## Mend what ruff can mend
 	@$(VENV)/bin/ruff format --quiet .
 	@$(VENV)/bin/ruff check --quiet --fix .
 
-lambda: install ## Pack the function for AWS's automatic rotation
-	@$(PYTHON) scripts/build_lambda.py
-
 catalog: install ## Write the files that come from config/catalog.toml
 	@$(PYTHON) scripts/render_catalog.py
 
-docs: $(VENV)/docs/.installed ## Build the docs site in build/docs; a link that leads nowhere fails
+docs: $(VENV)/docs/.installed ## Build the docs site in build/docs, with strict links
 	@said=$$(NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict 2>&1) || { echo "$$said" >&2; exit 1; }
 	@echo 'build/docs/index.html'
 
-pictures: install-dev ## Take the pictures of the terminal for the README anew
+pictures: install-dev ## Take the pictures of the terminal anew
 	@$(PYTHON) -m tests.pictures
 
-lock: install-dev ## Lock the dependencies anew (LOCK_FLAGS=--upgrade for newer ones)
+lock: install-dev ## Lock the dependencies (LOCK_FLAGS=--upgrade: newer)
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) requirements-cloud.in -o requirements-cloud.txt
 	@$(LOCK) requirements-secrets.in -o requirements-secrets.txt

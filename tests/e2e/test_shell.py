@@ -77,6 +77,13 @@ def test_the_help_of_every_command_has_an_example_that_begins_with_the_command(w
     assert "sage: ./scripts/" + words[0] in said.stdout
 
 
+def test_make_alone_lists_every_task_that_has_a_description_on_a_terminal_of_80_columns() -> None:
+    listed = subprocess.run(["make"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    tasks = re.findall(r"^([a-z-]+):.*## ", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    assert re.findall(r"^  make ([a-z-]+) ", listed, re.MULTILINE) == tasks
+    assert max(map(len, listed.splitlines())) <= 80
+
+
 def test_the_list_of_commands_is_not_cut(project: Project) -> None:
     said = subprocess.run([MANAGE, "--help"], env=project.environ(), capture_output=True, text=True, check=True)
     assert [name for name in COMMANDS if f"\n  {name} " not in said.stdout] == []

@@ -64,6 +64,9 @@ def test_the_site_is_built_and_loads_nothing_from_elsewhere_and_a_broken_link_fa
         ("setup_secrets.py", ["--non-interactive", "--import", "/no/such/file"]),
         ("setup_secrets.py", ["--non-interactive", "--backend", "vault"]),
         ("setup_secrets.py", ["--non-interactive", "--backend", "azure"]),
+        ("manage_secrets.py", ["rotate"]),
+        ("manage_secrets.py", ["statsu"]),
+        ("setup_secrets.py", []),
         ("generate_docker_secrets.sh", []),
     ],
 )
@@ -79,7 +82,7 @@ def test_what_a_failing_command_says_is_on_the_page_of_messages(
             text=True,
             check=False,
         )
-    assert done.returncode == 1
+    assert done.returncode in (1, 2)
     said = done.stderr.splitlines()[0].removeprefix("error: ")
     page = (PROJECT / "docs/messages.md").read_text()
     templates = [row.split("` | `")[0].removeprefix("| `") for row in page.splitlines() if row.startswith("| `")]
