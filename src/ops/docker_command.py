@@ -9,7 +9,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
-from src.utils.secrets.errors import ConfigurationError
+from src.utils.secrets.errors import ConfigurationError, StoreUnavailableError
 from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
 
 from .deployment import PRODUCTION, Deployment
@@ -63,7 +63,13 @@ def _run(options: argparse.Namespace) -> int:
     path = os.path.join(deployment.project_directory, os.path.expanduser(directory))
     ids = {name: value for name, value in compose_settings.items() if value} | dict(os.environ)
     cloud = _reads_cloud(options.cloud, compose_settings, deployment)
-    files = render_files(deployment.catalog, deployment.open_store().load(), only_services=cloud)
+    try:
+        snapshot = deployment.open_store().load()
+    except StoreUnavailableError as error:
+        if options.check and os.path.isdir(path):
+            error.hint += f"\nTo start with the files that are there: {deployment.start_command}"
+        raise
+    files = render_files(deployment.catalog, snapshot, only_services=cloud)
     app_uid, app_gid, uid, gid = container_owner(ids, _read_engine(options.engine_descriptor))
     target = Target(path, uid, gid)
     if options.check:

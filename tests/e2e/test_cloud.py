@@ -300,6 +300,20 @@ def test_moving_without_questions_takes_the_secrets_over_too(project: Project, v
     assert {name: stored[name] for name in project.values()} == project.values()
 
 
+def test_while_the_store_is_away_the_check_says_how_to_start_with_the_files_that_are_there(
+    project: Project, vault: Vault
+) -> None:
+    environ = {"VAULT_ADDR": vault.url, "VAULT_TOKEN": vault.token}
+    away = environ | {"VAULT_ADDR": f"http://127.0.0.1:{free_port()}"}
+    project.run("setup_secrets.py", "--non-interactive", "--backend", "vault", environ=environ)
+    hint = "hint: To start with the files that are there: docker-compose up -d\n"
+    done = project.run("generate_docker_secrets.sh", "--check", environ=away)
+    assert (done.returncode, hint in done.stderr) == (1, False)
+    project.run("generate_docker_secrets.sh", environ=environ)
+    done = project.run("generate_docker_secrets.sh", "--check", environ=away)
+    assert (done.returncode, hint in done.stderr) == (1, True), done.stderr
+
+
 def test_a_secret_scheduled_for_deletion_is_restored_on_request(project: Project, aws: Aws) -> None:
     environ = machine(aws) | {"AWS_REGION": REGION}
     project.run("setup_secrets.py", "--non-interactive", "--backend", "aws", environ=environ)

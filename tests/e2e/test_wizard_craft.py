@@ -91,6 +91,18 @@ def test_another_store_can_be_chosen_at_the_review(project: Project) -> None:
     assert not project.secrets_file.exists()
 
 
+def test_esc_where_an_answer_is_chosen_to_be_changed_leads_back_to_the_review(project: Project) -> None:
+    terminal = wizard(project)
+    for text in FIRST_RUN[:6]:
+        terminal.answer(text)
+    terminal.answer(FIRST_RUN[6], "2" + ENTER)
+    terminal.answer("Change which answer", ESC)
+    terminal.wait_for("Review: nothing is written yet")
+    terminal.answer(FIRST_RUN[6], "1" + ENTER)
+    assert terminal.finish() == 0, terminal.text
+    assert len(project.values()) == 8
+
+
 def test_a_key_that_was_shown_stays_the_same_when_the_person_goes_back(project: Project) -> None:
     terminal = wizard(project)
     for text in FIRST_RUN[:5]:
