@@ -49,7 +49,7 @@ class Choice:
 
 def is_plain() -> bool:
     """Whether questions are plain lines that nothing is drawn over: for screen readers and simple terminals."""
-    can_draw = os.environ.get("TERM") != "dumb" and "utf" in sys.stdout.encoding.lower()
+    can_draw = os.environ.get("TERM") != "dumb" and "utf" in (sys.stdout.encoding or "utf-8").lower()
     return bool(os.environ.get(PLAIN_SETTING)) or not can_draw
 
 
