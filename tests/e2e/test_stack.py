@@ -476,7 +476,7 @@ def test_the_stack_of_a_swarm_becomes_healthy_with_the_secrets_that_it_keeps(swa
         listed = docker(
             "exec", docker("ps", "--quiet", "--filter", f"name={name}_app").strip(), "ls", "-ln", "/run/secrets"
         )
-        assert re.search(r"^-r-------- +1 10001 +10001 +43 .* db_password$", listed, re.MULTILINE), listed
+        assert re.search(r"^-r-------- +1 10001 +10001 +[1-9]\d* .* db_password$", listed, re.MULTILINE), listed
     finally:
         docker("stack", "rm", name)
         remove_volumes(name)
