@@ -129,7 +129,7 @@ $(VENV)/.installed: requirements.txt requirements-secrets.txt scripts/make_venv.
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt tests/servers/ministack.txt tests/servers/awscli.txt
 	@$(PIP_INSTALL) -r requirements-dev.txt
 	@for name in ministack awscli; do \
-		./scripts/make_venv.sh $(VENV)/$$name && \
+		./scripts/make_venv.sh $(VENV)/$$name; \
 		$(subst $(PYTHON),$(VENV)/$$name/bin/python,$(PIP_INSTALL)) -r tests/servers/$$name.txt; done
 	@touch $@
 
