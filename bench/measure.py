@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import timeit
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -51,14 +51,26 @@ def processes(
     ours: Sequence[str], theirs: Sequence[str], environ: Mapping[str, str], runs: int = 25
 ) -> tuple[float, float]:
     """Seconds for one whole process of each; the median of several turns."""
+
+    def run(command: Sequence[str]) -> float:
+        start = time.perf_counter()
+        done = subprocess.run(command, env=dict(environ), capture_output=True, check=False)
+        seconds = time.perf_counter() - start
+        if done.returncode:
+            sys.exit(f"{command} failed: {done.stderr.decode()}")
+        return seconds
+
+    return turns(run, ours, theirs, runs)
+
+
+def turns(
+    measure: Callable[[Sequence[str]], float], ours: Sequence[str], theirs: Sequence[str], runs: int = 25
+) -> tuple[float, float]:
+    """The median of what ``measure`` says of each command, measured in turns."""
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(runs + 1):
         for index, command in enumerate((ours, theirs)):
-            start = time.perf_counter()
-            done = subprocess.run(command, env=dict(environ), capture_output=True, check=False)
-            seconds = time.perf_counter() - start
-            if done.returncode:
-                sys.exit(f"{command} failed: {done.stderr.decode()}")
+            seconds = measure(command)
             if turn:  # the first one warms the caches
                 times[index].append(seconds)
     return statistics.median(times[0]), statistics.median(times[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +11,8 @@ from pathlib import Path
 import pexpect
 
 from .fixtures import PROJECT, environ_of
-from .measure import Result
+from .measure import Result, turns
 
-TURNS = 25
 FIVE_LINES = """\
 import questionary
 
@@ -31,14 +29,8 @@ def first_question(folder: Path) -> Iterator[Result]:
     python = str(PROJECT / ".venv/bin/python")  # as `make secrets` does; the one of `make bench` would start that first
     ours = [python, str(PROJECT / "scripts/setup_secrets.py"), "--project-directory", str(folder)]
     environ = environ_of(folder, TERM="xterm-256color")
-    times: tuple[list[float], list[float]] = ([], [])
-    for turn in range(TURNS + 1):
-        for index, command in enumerate((ours, [python, "-c", FIVE_LINES])):
-            seconds = _seconds_to_last_choice(command, environ)
-            if turn:  # the first one warms the caches
-                times[index].append(seconds)
-    medians = [statistics.median(part) for part in times]
-    yield Result("first question of the wizard", "questionary, 5 lines", medians[0], medians[1], 1.25)
+    times = turns(lambda command: _seconds_to_last_choice(command, environ), ours, [python, "-c", FIVE_LINES])
+    yield Result("first question of the wizard", "questionary, 5 lines", *times, 1.25)
 
 
 def _seconds_to_last_choice(command: Sequence[str], environ: Mapping[str, str]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.changes import Change
-from src.utils.secrets.errors import ConfigurationError, InvalidSecretError, SecretNotFoundError, StoreError
+from src.utils.secrets.errors import InvalidSecretError, SecretNotFoundError, StoreError
 
 from .audit import recorded
 from .plan import GRACE_SECONDS, previous_valid_until
@@ -19,24 +19,6 @@ if TYPE_CHECKING:
     from src.utils.secrets.snapshot import Snapshot
 
     from .deployment import Deployment
-
-
-def find_spec(deployment: Deployment, name: str) -> SecretSpec:
-    """The secret called ``name``.
-
-    Raises:
-        ConfigurationError: The catalogue has none; the hint suggests one that is written alike.
-    """
-    import difflib
-
-    spec = deployment.catalog.find(name)
-    if spec is not None:
-        return spec
-    alike = difflib.get_close_matches(name.upper(), deployment.catalog.names, n=1)
-    raise ConfigurationError(
-        f"{name} is not in {deployment.shown(deployment.catalog.path)}",
-        hint=f"Did you mean {alike[0]}?" if alike else f"Known names: {', '.join(deployment.catalog.names)}",
-    )
 
 
 def check_new_value(deployment: Deployment, spec: SecretSpec, value: str) -> None:
@@ -95,7 +77,7 @@ def removed_names(deployment: Deployment, store: Backend, snapshot: Snapshot, na
         InvalidSecretError: It is required.
         SecretNotFoundError: It is not there.
     """
-    spec = find_spec(deployment, name)
+    spec = deployment.find_secret(name)
     if snapshot.values.get(name) is None:
         raise SecretNotFoundError(f"{name} is not set in {store.describe()}", hint="Nothing has to be removed")
     if spec.required:

@@ -50,9 +50,7 @@ def read_choices(options: Options, deployment: Deployment, standard_input: TextI
         imported = parse_import(*_read_import(options.import_source, standard_input), deployment.catalog)
         choices.imported.update(imported.values)
     for name, path in options.set_files.items():
-        from .changing import find_spec
-
-        spec = find_spec(deployment, name)
+        spec = deployment.find_secret(name)
         value = read_value_file(path, f"--set-file {name}")
         check_value(name, value)
         fault = weakness_of(spec, value, deployment.catalog)

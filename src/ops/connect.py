@@ -100,12 +100,7 @@ class Connector:
         if answer == "restore":
             store.restore(error.names)
             return
-        word = "purge"
-        self._interview.ask_text(
-            f"Type '{word}' to go on:",
-            check=lambda answer: None if answer == word else f"Type: {word}",
-            why="What was deleted there can then never be brought back.",
-        )
+        self._interview.ask_for_word("purge", why="What was deleted there can then never be brought back.")
         store.purge(error.names)
 
     def _show(self, error: SecretsError) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from src.utils.secrets.backends.base import Backend
+    from src.utils.secrets.catalog import SecretSpec
 
 PRODUCTION = "production"
 SDK_PREFIXES = ("AWS_", "AZURE_", "REQUESTS_CA_BUNDLE")
@@ -167,6 +168,23 @@ class Deployment:
     def compose_project_name(self) -> str:
         """Keeps this environment's containers and volumes apart from the others'."""
         return self.catalog.slug if self.is_production else f"{self.catalog.slug}-{self.environment}"
+
+    def find_secret(self, name: str) -> SecretSpec:
+        """The secret called ``name``.
+
+        Raises:
+            ConfigurationError: The catalogue has none; the hint suggests one that is written alike.
+        """
+        spec = self.catalog.find(name)
+        if spec is not None:
+            return spec
+        import difflib
+
+        alike = difflib.get_close_matches(name.upper(), self.catalog.names, n=1)
+        raise ConfigurationError(
+            f"{name} is not in {self.shown(self.catalog.path)}",
+            hint=f"Did you mean {alike[0]}?" if alike else f"Known names: {', '.join(self.catalog.names)}",
+        )
 
     def variables(self) -> dict[str, str]:
         """The environment, completed with this deployment's dotenv files and with defaults."""

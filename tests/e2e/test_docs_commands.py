@@ -23,12 +23,11 @@ from tests import figures
 from tests.conftest import PROJECT, need, need_program, need_root
 from tests.servers.aws import CREDENTIALS, REGION, running_aws
 from tests.servers.keyvault import KeyVault
-from tests.servers.ports import free_port
 from tests.servers.vault import PROGRAM, running_vault
 from tests.terminal import ENTER, Terminal
 
-from .engine import docker, need_engine, standin_images
-from .test_stack import Checkout, linked_checkout
+from .engine import need_engine
+from .test_stack import Checkout, linked_checkout, prepared_for_compose
 
 PASSPHRASE = "several unlikely words together 7"
 # In this order, by who reads them: a page may use what the reader's page before has set up.
@@ -117,12 +116,12 @@ class Reader:
 
     Attributes:
         checkout: The clone.
-        port: Where the app of this reader listens.
         environ: What this reader's shell has besides.
+        usb: A USB stick.
         examples: What this reader puts in place of what is only an example.
     """
 
-    def __init__(self, checkout: Checkout, port: int = 8000) -> None:
+    def __init__(self, checkout: Checkout, port: str = "8000") -> None:
         self.checkout = checkout
         self.environ: dict[str, str] = {}
         self._folder = checkout.directory.parent
@@ -197,22 +196,11 @@ def deployer(folder: Path, name: str) -> Iterator[Reader]:
     need_program("curl", "curl")
     need("the AWS CLI", AWS_CLI.exists(), "make install-dev")
     checkout = linked_checkout(make_folder(folder / name))
-    project, port = f"docs-{name}-{os.getpid()}", free_port()
-    settings = standin_images() | {
-        "APP_IMAGE": f"{project}:latest",
-        "APP_PORT": str(port),
-        "BUILD_NETWORK": "host",
-        "COMPOSE_PROJECT_NAME": project,
-    }
-    (checkout.directory / ".env").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-    (checkout.home / "bin/vault").symlink_to(PROGRAM)
-    (checkout.home / "bin/aws").symlink_to(AWS_CLI)
-    (checkout.home / ".config/fish/conf.d").mkdir(parents=True)
-    try:
-        yield Reader(checkout, port)
-    finally:
-        checkout.compose("down", "--volumes", "--timeout", "5", check=False)
-        docker("image", "rm", settings["APP_IMAGE"], check=False)
+    with prepared_for_compose(checkout, f"docs-{name}-{os.getpid()}") as settings:
+        (checkout.home / "bin/vault").symlink_to(PROGRAM)
+        (checkout.home / "bin/aws").symlink_to(AWS_CLI)
+        (checkout.home / ".config/fish/conf.d").mkdir(parents=True)
+        yield Reader(checkout, settings["APP_PORT"])
 
 
 def make_folder(path: Path) -> Path:

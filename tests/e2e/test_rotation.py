@@ -18,9 +18,8 @@ import httpx
 import pytest
 
 from tests.conftest import need_root
-from tests.servers.ports import free_port
 
-from .engine import docker, need_engine, standin_images
+from .engine import docker, need_engine
 from .test_stack import (  # noqa: F401 - `swarm` is a fixture
     Checkout,
     client,
@@ -28,6 +27,7 @@ from .test_stack import (  # noqa: F401 - `swarm` is a fixture
     find_leaks,
     linked_checkout,
     log_in,
+    prepared_for_compose,
     swarm,
     wait_until_healthy,
 )
@@ -48,26 +48,16 @@ def stack() -> Iterator[Checkout]:
     """Three healthy containers with secrets from an encrypted file."""
     need_root()
     need_engine()
-    images = standin_images()
     base = Path(tempfile.mkdtemp(prefix="rotation-"))
     checkout = linked_checkout(base)
-    name = f"rotation-test-{os.getpid()}"
-    settings = images | {
-        "APP_IMAGE": f"{name}:latest",
-        "APP_PORT": str(free_port()),
-        "BUILD_NETWORK": "host",
-        "COMPOSE_PROJECT_NAME": name,
-    }
-    (checkout.directory / ".env").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     try:
-        checkout.run("scripts/setup_secrets.py", "--non-interactive", "--backend", "file")
-        checkout.run("scripts/generate_docker_secrets.sh")
-        checkout.run("docker-compose", "up", "-d")
-        wait_until_healthy(checkout)
-        yield checkout
+        with prepared_for_compose(checkout, f"rotation-test-{os.getpid()}"):
+            checkout.run("scripts/setup_secrets.py", "--non-interactive", "--backend", "file")
+            checkout.run("scripts/generate_docker_secrets.sh")
+            checkout.run("docker-compose", "up", "-d")
+            wait_until_healthy(checkout)
+            yield checkout
     finally:
-        checkout.compose("down", "--volumes", "--timeout", "5", check=False)
-        docker("image", "rm", settings["APP_IMAGE"], check=False)
         shutil.rmtree(base, ignore_errors=True)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from tests.leaks import leaked
 from tests.servers.ports import free_port
 from tests.terminal import Terminal
 
-from .engine import docker, give_compose, need_engine, standin_images
+from .engine import docker, give_compose, standin_images
 
 CATALOG = load_catalog()
 LENGTHS = {
@@ -215,26 +216,12 @@ def test_make_up_refuses_a_stack_whose_secrets_were_not_written_yet_and_says_how
 @pytest.fixture(scope="module")
 def stack(checkout: Checkout) -> Iterator[Checkout]:
     """The three commands' result: three containers, healthy."""
-    need_engine()
-    images = standin_images()
-    name = f"stack-test-{os.getpid()}-{checkout.uid}"
-    # What differs here from a deployer's machine: other images, a free port, names of its own, and a build that
-    # shares this machine's network.
-    settings = images | {
-        "APP_IMAGE": f"{name}:latest",
-        "APP_PORT": str(free_port()),
-        "BUILD_NETWORK": "host",
-        "COMPOSE_PROJECT_NAME": name,
-    }
-    env = checkout.directory / ".env"
-    env.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-    os.chown(env, checkout.uid, checkout.uid)
-    checkout.environ["PATH"] = f"{give_compose(checkout.home)}:{checkout.environ['PATH']}"
-    checkout.environ["DOCKER_BUILDKIT"] = "0"
-    config = checkout.home / ".docker"
-    for entry in (config, *config.rglob("*")):
-        os.chown(entry, checkout.uid, checkout.uid)
-    try:
+    with prepared_for_compose(checkout, f"stack-test-{os.getpid()}-{checkout.uid}"):
+        checkout.environ["PATH"] = f"{give_compose(checkout.home)}:{checkout.environ['PATH']}"
+        checkout.environ["DOCKER_BUILDKIT"] = "0"
+        config = checkout.home / ".docker"
+        for entry in (config, *config.rglob("*")):
+            os.chown(entry, checkout.uid, checkout.uid)
         start = time.monotonic()
         checkout.run("./scripts/generate_docker_secrets.sh")
         checkout.run("docker-compose", "up", "-d")
@@ -246,9 +233,33 @@ def stack(checkout: Checkout) -> Iterator[Checkout]:
             f"({checkout.seconds:.0f} s to the secrets, packages included; {seconds:.0f} s to build and start)"
         )
         yield checkout
+
+
+@contextmanager
+def prepared_for_compose(checkout: Checkout, name: str, image: str = "APP_IMAGE") -> Iterator[dict[str, str]]:
+    """What differs here from a deployer's machine, and at the end no container, volume or image of it.
+
+    Other images, a free port, names of its own, and a build that shares this machine's network.
+
+    Args:
+        checkout: Whose stack.
+        name: Of the project and its image.
+        image: The variable that names the app's image.
+    """
+    settings = standin_images() | {
+        image: f"{name}:latest",
+        "APP_PORT": str(free_port()),
+        "BUILD_NETWORK": "host",
+        "COMPOSE_PROJECT_NAME": name,
+    }
+    env = checkout.directory / ".env"
+    env.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    os.chown(env, checkout.uid, checkout.uid)
+    try:
+        yield settings
     finally:
         checkout.compose("down", "--volumes", "--timeout", "5", check=False)
-        docker("image", "rm", settings["APP_IMAGE"], check=False)
+        docker("image", "rm", settings[image], check=False)
 
 
 def containers(checkout: Checkout) -> dict[str, Any]:

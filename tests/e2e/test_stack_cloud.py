@@ -15,11 +15,10 @@ import pytest
 from dotenv import dotenv_values
 
 from tests.conftest import need_root
-from tests.servers.ports import free_port
 from tests.servers.vault import Vault, running_vault
 
-from .engine import docker, need_engine, standin_images
-from .test_stack import Checkout, containers, linked_checkout, log_in, wait_until_healthy
+from .engine import docker, need_engine
+from .test_stack import Checkout, containers, linked_checkout, log_in, prepared_for_compose, wait_until_healthy
 
 APP_ID = 10001
 
@@ -37,29 +36,18 @@ def vault() -> Iterator[Vault]:
 @pytest.fixture(scope="module")
 def stack(vault: Vault) -> Iterator[Checkout]:
     """Three healthy containers."""
-    images = standin_images()
     base = Path(tempfile.mkdtemp(prefix="cloud-stack-"))
     checkout = linked_checkout(base, VAULT_ADDR=vault.url, VAULT_TOKEN=vault.token)
-    name = f"cloud-stack-test-{os.getpid()}"
-    settings = images | {
-        "APP_CLOUD_IMAGE": f"{name}:latest",
-        "APP_PORT": str(free_port()),
-        "BUILD_NETWORK": "host",
-        "COMPOSE_PROJECT_NAME": name,
-    }
-    env = checkout.directory / ".env"
-    env.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     try:
-        checkout.run("scripts/setup_secrets.py", "--non-interactive", "--backend", "vault")
-        with env.open("a") as file:
-            file.writelines(f"{key}={value}\n" for key, value in app_sign_in(checkout, vault).items())
-        checkout.run("scripts/generate_docker_secrets.sh", "--cloud")
-        checkout.run("docker-compose", "up", "-d")
-        wait_until_healthy(checkout)
-        yield checkout
+        with prepared_for_compose(checkout, f"cloud-stack-test-{os.getpid()}", "APP_CLOUD_IMAGE"):
+            checkout.run("scripts/setup_secrets.py", "--non-interactive", "--backend", "vault")
+            with (checkout.directory / ".env").open("a") as file:
+                file.writelines(f"{key}={value}\n" for key, value in app_sign_in(checkout, vault).items())
+            checkout.run("scripts/generate_docker_secrets.sh", "--cloud")
+            checkout.run("docker-compose", "up", "-d")
+            wait_until_healthy(checkout)
+            yield checkout
     finally:
-        checkout.compose("down", "--volumes", "--timeout", "5", check=False)
-        docker("image", "rm", settings["APP_CLOUD_IMAGE"], check=False)
         shutil.rmtree(base, ignore_errors=True)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,6 @@ from tests.terminal import DOWN, ENTER, Terminal
 from .test_wizard import FIRST_RUN, wizard
 
 SLOW_SDKS = ("azure", "botocore", "cryptography", "hvac", "redis", "requests", "rich", "zxcvbn")
-ESC_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def play(terminal: Terminal) -> None:
@@ -35,7 +36,7 @@ class Tmux:
     def __init__(self, program: str, project: Project, columns: int = 80, rows: int = 24) -> None:
         self._tmux = [program, "-L", f"test-{project.directory.parent.name}", "-f", "/dev/null"]
         self._environ = project.environ()
-        command = [*project.script("setup_secrets.py")]
+        command = project.script("setup_secrets.py")
         self.run("new-session", "-d", "-x", str(columns), "-y", str(rows), "-c", str(project.directory), "--", *command)
         self.run("set-option", "-g", "remain-on-exit", "on")
 
@@ -86,7 +87,7 @@ def test_in_tmux_everything_works_and_earlier_pages_can_be_scrolled_back_to(tmux
 
 def test_what_script_records_can_be_read_and_holds_no_typed_value(project: Project, tmp_path: Path) -> None:
     program, record = need_program("script", "bsdutils"), tmp_path / "typescript"
-    command = " ".join(f"'{word}'" for word in project.script("setup_secrets.py"))
+    command = shlex.join(project.script("setup_secrets.py"))
     terminal = Terminal(
         [program, "-q", "-e", "-c", command, str(record)], environ=project.environ(), cwd=str(project.directory)
     )
@@ -163,7 +164,7 @@ def test_without_colour_there_is_none_and_nothing_is_missing(project: Project) -
 def test_plain_lines_are_broken_between_words(project: Project, columns: int) -> None:
     terminal = wizard(project, "--plain", columns=columns)
     play(terminal)
-    lines = ESC_SEQUENCE.sub("", terminal.transcript).replace("\r", "").splitlines()
+    lines = terminal.text.splitlines()
     long = [line for line in lines if len(line) > columns and "./scripts/" not in line and "~/.config" not in line]
     assert long == []
 
@@ -173,9 +174,9 @@ def test_plain_lines_are_broken_between_words(project: Project, columns: int) ->
 
 def test_nothing_slow_is_imported_before_the_first_question(project: Project, tmp_path: Path) -> None:
     record = tmp_path / "imports"
-    command = " ".join(f"'{word}'" for word in project.script("setup_secrets.py"))
+    command = shlex.join([sys.executable, "-X", "importtime", *project.script("setup_secrets.py")])
     terminal = Terminal(
-        ["/bin/sh", "-c", f"exec '{_python()}' -X importtime {command} 2>'{record}'"],
+        ["/bin/sh", "-c", f"exec {command} 2>{shlex.quote(str(record))}"],
         environ=project.environ(),
         cwd=str(project.directory),
     )
@@ -185,9 +186,3 @@ def test_nothing_slow_is_imported_before_the_first_question(project: Project, tm
     assert "src.ops.wizard.conversation" in imported
     assert not [name for name in imported if name.split(".")[0] in SLOW_SDKS]
     assert not {"src.ops.setup", "src.ops.apply", "src.ops.wizard.values", "src.ops.connect"} & imported
-
-
-def _python() -> str:
-    import sys
-
-    return sys.executable

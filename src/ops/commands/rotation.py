@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.changing import check_new_value, find_spec
+from src.ops.changing import check_new_value
 from src.ops.completion import complete_name
 from src.ops.status import read_status
 from src.ops.stores import open_writable_store
@@ -92,7 +92,7 @@ def rotate_command(
             return
     if [bool(names), due, everything].count(True) != 1:
         raise click.UsageError("Say which: names, --due or --all")
-    wanted = [find_spec(deployment, name) for name in names] or _choose(deployment, due=due)
+    wanted = [deployment.find_secret(name) for name in names] or _choose(deployment, due=due)
     wanted = [spec for spec in wanted if spec.name not in finished]
     if not wanted:
         screen.done("Nothing else is due.")

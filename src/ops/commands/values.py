@@ -11,7 +11,6 @@ import click
 from src.ops.changing import (
     check_new_value,
     earlier_value,
-    find_spec,
     remove_secrets,
     removed_names,
     save_values,
@@ -48,7 +47,7 @@ def get_command(name: str, show: bool, deployment: Deployment) -> None:
     deployment.export_sdk_settings()
     manager = SecretsManager(settings=deployment.settings())
     if manager.get_secret(name) is None:
-        find_spec(deployment, name)
+        deployment.find_secret(name)
     value = manager.require_secret(name)
     sys.stdout.write(value + "\n" if sys.stdout.isatty() else value)
 
@@ -70,7 +69,7 @@ def set_command(name: str, path: str | None, generate: bool, deployment: Deploym
       pass show twilio | ./scripts/manage_secrets.py set TWILIO_TOKEN
     """
     deployment.require_set_up()
-    spec = find_spec(deployment, name)
+    spec = deployment.find_secret(name)
     if generate and (path is not None or not spec.generated):
         raise click.UsageError(
             f"{name} cannot be generated" if not spec.generated else "--file or --generate, not both"
@@ -104,7 +103,7 @@ def history_command(name: str, as_json: bool, deployment: Deployment) -> None:
       ./scripts/manage_secrets.py history JWT_SECRET_KEY
     """
     deployment.require_set_up()
-    spec = find_spec(deployment, name)
+    spec = deployment.find_secret(name)
     snapshot = open_writable_store(deployment).load()
     metadata = snapshot.metadata.get(spec.name)
     current = {"state": "current" if name in snapshot.values else "not set", "since": None, "until": None}
@@ -135,7 +134,7 @@ def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
       ./scripts/manage_secrets.py rollback JWT_SECRET_KEY
     """
     deployment.require_set_up()
-    spec = find_spec(deployment, name)
+    spec = deployment.find_secret(name)
     store = open_writable_store(deployment)
     snapshot = store.load()
     value = earlier_value(deployment, store, snapshot, name)
@@ -230,7 +229,7 @@ def run_command(only: tuple[str, ...], files: bool, command: tuple[str, ...], de
 
 def _chosen(deployment: Deployment, only: tuple[str, ...]) -> dict[str, str]:
     values = open_writable_store(deployment).load().values
-    names = [find_spec(deployment, name).name for name in only] or deployment.catalog.names
+    names = [deployment.find_secret(name).name for name in only] or deployment.catalog.names
     chosen = {name: value for name in names if (value := values.get(name)) is not None}
     missing = [name for name in only if name not in chosen]
     if missing:

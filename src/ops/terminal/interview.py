@@ -106,6 +106,12 @@ class Interview:
         answer: str = self._answer(question, ask, str, _passes(check))
         return answer
 
+    def ask_for_word(self, word: str, *, why: str) -> None:
+        """Go on only when the person types ``word``: for what cannot be undone."""
+        self.ask_text(
+            f"Type '{word}' to go on:", check=lambda answer: None if answer == word else f"Type: {word}", why=why
+        )
+
     def ask_secret(self, question: str, *, check: Check | None = None, why: str, is_repetition: bool = False) -> str:
         """See :func:`.prompts.ask_secret`."""
 

@@ -74,11 +74,13 @@ def doctor_command(arguments: Sequence[str]) -> str:
     words = ["./scripts/manage_secrets.py", "doctor"]
     for option in ("--environment", "--env-file", "--project-directory"):
         for position, argument in enumerate(arguments):
-            if argument == option and position + 1 < len(arguments):
-                words += [option, arguments[position + 1]]
-            elif argument.startswith(f"{option}="):
-                words += [option, argument.removeprefix(f"{option}=")]
-    return shlex.join(words).replace(" --environment production", "")
+            name, separator, value = argument.partition("=")
+            if name != option or not (separator or position + 1 < len(arguments)):
+                continue
+            value = value if separator else arguments[position + 1]
+            if (option, value) != ("--environment", "production"):
+                words += [option, value]
+    return shlex.join(words)
 
 
 def version() -> str:

@@ -125,7 +125,7 @@ class Wizard:
     def _offer_take_over(self, store: Store, choices: Choices) -> None:
         from src.ops.setup import take_over
 
-        is_changing = self._original.is_set_up and self._original.settings().backend is not store.backend
+        is_changing = self._original.is_set_up and not self._is_in_use(store)
         try:
             with self._screen.working("Reading the store in use") if is_changing else nullcontext():
                 origin, values = take_over(self._original, store.backend)
@@ -142,6 +142,10 @@ class Wizard:
         ):
             choices.imported = values | choices.imported
 
+    def _is_in_use(self, store: Store) -> bool:
+        """Whether the settings name this kind of store already."""
+        return store.backend is self._original.settings().backend
+
     def _ask_for_values(self, store: Store, choices: Choices) -> Store:
         """What has to be asked; returns ``store`` with the place of its key."""
         from .master_key import MasterKeyQuestions
@@ -149,7 +153,7 @@ class Wizard:
 
         questions = ValueQuestions(self._deployment, choices, self._screen, self._interview)
         if store.exists:
-            questions.ask_for_changes(store, is_in_use=store.backend is self._original.settings().backend)
+            questions.ask_for_changes(store, is_in_use=self._is_in_use(store))
             return store
         questions.ask_for_first_values(store)
         if self._options.master_key_file:

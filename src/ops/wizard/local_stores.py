@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from src.ops.terminal.interview import Interview
     from src.ops.terminal.screen import Screen
 
-_START_OVER = "start over"
-
 
 class LocalStores:
     """Looks into a store on this machine, with a person who can say what to do if it does not open.
@@ -75,9 +73,6 @@ class LocalStores:
         return check_key_path(path, self._deployment)
 
     def _start_over(self) -> Store:
-        self._interview.ask_text(
-            f"Type '{_START_OVER}' to go on:",
-            check=lambda answer: None if answer == _START_OVER else f"Type: {_START_OVER}",
-            why="The application loses what only the old secrets can open: encrypted data, logins, databases.",
-        )
+        why = "The application loses what only the old secrets can open: encrypted data, logins, databases."
+        self._interview.ask_for_word("start over", why=why)
         return start_over(self._deployment)
