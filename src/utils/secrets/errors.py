@@ -22,10 +22,22 @@ class SecretsError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    @property
+    def hint(self) -> str:
+        """What to do about it, a step on each line; empty when nothing is known."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, text: str) -> None:
+        self._hint = text
+        # Tracebacks show an exception's notes below its message: https://peps.python.org/pep-0678/
+        self.__notes__ = [f"hint: {line}" for line in text.splitlines()]
+
     def again(self) -> SecretsError:
         """The same error, to be raised in another thread or at another time: a raised one collects tracebacks."""
         twin = type(self).__new__(type(self), *self.args)
         twin.__dict__.update(self.__dict__)
+        twin.__notes__ = list(self.__notes__)
         return twin
 
 
