@@ -87,8 +87,10 @@ def test_json_is_parsed_and_bad_json_is_an_error_without_the_value(store: FileBa
     reader = open_manager(store)
     assert reader.get_secret_json("CONFIG") == {"port": 5}
     assert reader.get_secret_json("MISSING") is None
+    assert reader.get_secret_json("MISSING", {"port": 1}) == {"port": 1}
+    assert reader.get_secret_json("CONFIG", default={}) == {"port": 5}
     with pytest.raises(InvalidSecretError, match=r"BAD is not valid JSON \(line 1, column 2\)") as caught:
-        reader.get_secret_json("BAD")
+        reader.get_secret_json("BAD", {})
     assert "canary" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None

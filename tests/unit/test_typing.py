@@ -11,7 +11,8 @@ from tests.conftest import PROJECT
 RIGHT = """
 from typing import Any, assert_type
 
-from src.utils.secrets import SecretsBackend, SecretsManager, get_secret, get_secrets_manager, require_secret
+from src.utils.secrets import SecretsBackend, SecretsManager, get_secret, get_secret_json, get_secrets_manager
+from src.utils.secrets import require_secret
 
 assert_type(get_secret("NAME"), str | None)
 assert_type(get_secret("NAME", "default"), str)
@@ -21,6 +22,8 @@ assert_type(manager, SecretsManager)
 assert_type(manager.get_secret("NAME"), str | None)
 assert_type(manager.get_secret("NAME", "default"), str)
 assert_type(manager.get_secret_json("NAME"), Any)
+assert_type(manager.get_secret_json("NAME", {}), Any)
+assert_type(get_secret_json("NAME", default=[]), Any)
 assert_type(manager.validate_required_secrets(["NAME"]), bool)
 assert_type(manager.versions("NAME"), list[str])
 assert_type(manager.refresh(), None)

@@ -8,11 +8,11 @@
 
 Where they come from is the environment's choice (``SECRETS_BACKEND``); the code is the same for every store. A store
 that cannot be read raises a :class:`SecretsError` with a ``hint``; it never turns into ``None``.
-``get_secrets_manager()`` gives the rest: parsed JSON, earlier values, an immediate refresh.
+``get_secret_json`` parses the value; ``get_secrets_manager()`` gives the rest: earlier values, an immediate refresh.
 """
 
 from .errors import SecretNotFoundError, SecretsError
-from .manager import SecretsManager, get_secret, get_secrets_manager, require_secret
+from .manager import SecretsManager, get_secret, get_secret_json, get_secrets_manager, require_secret
 from .settings import SecretsBackend
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "SecretsError",
     "SecretsManager",
     "get_secret",
+    "get_secret_json",
     "get_secrets_manager",
     "require_secret",
 ]

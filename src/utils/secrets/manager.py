@@ -116,15 +116,15 @@ class SecretsManager:
             raise SecretNotFoundError(f"{name} is not in {self.describe()}", hint=self._missing_hint(name))
         return value
 
-    def get_secret_json(self, name: str) -> Any:
-        """The value of ``name``, parsed as JSON; ``None`` when the store has none.
+    def get_secret_json(self, name: str, default: Any = None) -> Any:
+        """The value of ``name``, parsed as JSON; ``default`` when the store has none.
 
         Raises:
-            InvalidSecretError: It is not JSON.
+            InvalidSecretError: It is not JSON. It never turns into ``default``.
         """
         value = self.get_secret(name)
         if value is None:
-            return None
+            return default
         import json
 
         try:
@@ -474,6 +474,11 @@ def get_secret(name: str, default: None) -> str | None: ...
 def get_secret(name: str, default: str | None = None) -> str | None:
     """The value of ``name`` in the process's store, or ``default``. See :meth:`SecretsManager.get_secret`."""
     return _manager._get(name) or default  # noqa: SLF001
+
+
+def get_secret_json(name: str, default: Any = None) -> Any:
+    """The value of ``name``, parsed as JSON, or ``default``. See :meth:`SecretsManager.get_secret_json`."""
+    return get_secrets_manager().get_secret_json(name, default)
 
 
 def require_secret(name: str) -> str:
