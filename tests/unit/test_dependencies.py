@@ -33,6 +33,11 @@ def test_every_dependency_is_pinned_with_hashes(file: Path) -> None:
     assert [entry.split()[0] for entry in pinned if "==" not in entry or "--hash=sha256:" not in entry] == []
 
 
+def test_what_an_application_of_the_original_imports_is_installed_with_the_tools() -> None:
+    wanted = {"questionary", "cryptography", "boto3", "hvac", "azure-keyvault-secrets"}
+    assert wanted <= set(packages("requirements-secrets.txt"))
+
+
 @pytest.mark.parametrize("file", INSTALLED)
 def test_every_package_that_people_install_has_a_license_that_is_allowed(file: str) -> None:
     for name in packages(file):
