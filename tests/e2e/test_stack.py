@@ -507,3 +507,23 @@ def test_without_a_swarm_it_says_how_to_make_one(stack: Checkout) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: docker secret ls failed")
     assert "docker swarm init" in done.stderr
+
+
+def docker_clients() -> list[str]:
+    """Each Docker client that this machine has: Debian 12's own is older than what people install from elsewhere."""
+    found = (shutil.which("docker", path=folder) for folder in os.environ["PATH"].split(os.pathsep))
+    return sorted({os.path.realpath(path) for path in found if path})
+
+
+@pytest.mark.parametrize("client", docker_clients())
+def test_every_docker_client_reads_the_stack_file(client: str, stack: Checkout) -> None:
+    done = subprocess.run(
+        [client, "stack", "deploy", "--compose-file", "docker-stack.yml", f"never-{os.getpid()}"],
+        cwd=stack.directory,
+        env=stack.environ | {"SECRETS_VERSION": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "is not a swarm manager" in done.stderr  # it has understood the file by then

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +71,25 @@ def test_every_claim_of_the_threat_model_points_to_a_test_that_is_there() -> Non
         named = re.findall(r"`(test_\w+)`", claim)
         assert named, claim
         assert set(named) <= present, claim
+
+
+def test_a_clone_that_turns_line_ends_into_those_of_windows_still_starts(tmp_path: Path) -> None:
+    """As git for Windows does by default, for people who then run it in WSL."""
+    need_program("git", "git")
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    for folder in ("scripts", "src", "config", "tests/e2e/images"):
+        shutil.copytree(PROJECT / folder, origin / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (".gitattributes", ".gitignore", "Makefile", "Dockerfile", "docker-compose.yml", "pyproject.toml"):
+        shutil.copy(PROJECT / name, origin)
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "x"]):
+        subprocess.run(["git", "-c", "core.autocrlf=true", *command], cwd=origin, check=True, capture_output=True)
+    subprocess.run(["git", "clone", "-q", "-c", "core.autocrlf=true", origin, clone], check=True, capture_output=True)
+    files = [path for path in clone.rglob("*") if path.is_file() and ".git" not in path.parts]
+    assert clone / "tests/e2e/images/postgres/docker-entrypoint.sh" in files
+    assert [path for path in files if b"\r" in path.read_bytes()] == []
+    done = subprocess.run(
+        [sys.executable, clone / "scripts/manage_secrets.py", "--version"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert subprocess.run(["bash", "-n", clone / "scripts/generate_docker_secrets.sh"], check=False).returncode == 0
