@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import shutil
@@ -28,8 +29,10 @@ def vault() -> Iterator[Vault]:
     """A Vault that containers reach, too: on the bridge's address of this machine."""
     need_root()
     need_engine()
-    bridge = json.loads(docker("network", "inspect", "bridge"))[0]
-    with running_vault(bridge["IPAM"]["Config"][0]["Gateway"]) as server:
+    bridge = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
+    # An engine names its gateway only from its second start on.
+    first_address = next(ipaddress.ip_network(bridge["Subnet"]).hosts())
+    with running_vault(bridge.get("Gateway") or str(first_address)) as server:
         yield server
 
 
