@@ -14,6 +14,7 @@ from src.utils.secrets import SecretNotFoundError, SecretsError, get_secrets_man
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.settings import merge_dotenv
 
+from .examples import check_for_examples
 from .server import Shell
 from .settings import AppSettings
 
@@ -58,6 +59,7 @@ def _make_server() -> uvicorn.Server:
             f"The application cannot start without its secrets: {', '.join(missing)} not set in {manager.describe()}",
             hint="Run `make secrets`, or for development: cp .env.example .env, and fill it in",
         )
+    check_for_examples(manager, catalog, settings, os.environ)
     app = Shell(manager, catalog, settings).application()
     return uvicorn.Server(
         uvicorn.Config(

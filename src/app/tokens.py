@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from src.utils.secrets.placeholders import is_published_example
+
 if TYPE_CHECKING:
     from src.utils.secrets import SecretsManager
 
@@ -31,7 +33,7 @@ def issue_token(manager: SecretsManager, username: str) -> str:
 
 def read_token(manager: SecretsManager, token: str) -> str | None:
     """The user that a JWT was issued to; ``None`` when it is not ours, or has expired."""
-    for key in manager.versions("JWT_SECRET_KEY"):
+    for key in _accepted(manager, "JWT_SECRET_KEY"):
         try:
             claims = jwt.decode(token, key, algorithms=[_ALGORITHM], options={"require": ["sub", "exp"]})
         except jwt.InvalidTokenError:
@@ -61,7 +63,7 @@ def is_signed_webhook(manager: SecretsManager, body: bytes, header: str) -> bool
     given = header.removeprefix(_SIGNATURE_PREFIX).strip().lower().encode(errors="replace")
     return any(
         hmac.compare_digest(hmac.new(key.encode(), body, hashlib.sha256).hexdigest().encode(), given)
-        for key in manager.versions("WEBHOOK_SECRET")
+        for key in _accepted(manager, "WEBHOOK_SECRET")
     )
 
 
@@ -101,7 +103,13 @@ class ColumnCipher:
         return Fernet(urlsafe_b64encode(key))
 
 
+def _accepted(manager: SecretsManager, name: str) -> list[str]:
+    """The current value of a signing key, and earlier ones, but for those with which anybody can sign."""
+    current, *earlier = manager.versions(name) or [""]
+    return [current, *(value for value in earlier if not is_published_example(value))] if current else []
+
+
 def _session_serializer(manager: SecretsManager) -> URLSafeTimedSerializer:
     # It signs with the last key of the list and accepts any.
-    keys = list(reversed(manager.versions("SECRET_KEY")))
+    keys = list(reversed(_accepted(manager, "SECRET_KEY")))
     return URLSafeTimedSerializer(keys, salt=_SESSION_SALT, signer_kwargs={"digest_method": hashlib.sha256})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
+
+from src.utils.secrets.placeholders import is_published_example
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,11 +14,6 @@ if TYPE_CHECKING:
 LOWEST_SCORE = 3  # of 4: more than 10^8 guesses
 SHORTEST_PASSWORD = 12
 SHORTEST_GENERATED = 16
-_PLACEHOLDER = re.compile(
-    r"change[-_ ]?me|replace[-_ ]?me|your[-_ ].*|placeholder|example|secret|password|todo|dummy|test|xxx+|\*+"
-    r"|<.*>|\$\{.*\}",
-    re.IGNORECASE,
-)
 _JUDGED_CHARACTERS = 72  # zxcvbn's own limit; its time grows fast with the length
 
 
@@ -42,8 +38,15 @@ def weakness(password: str, known_words: Sequence[str] = ()) -> str | None:
     return "It is too easy to guess. " + " ".join(f"{text.rstrip('.')}." for text in advice if text)
 
 
+def is_example_of(spec: SecretSpec, value: str) -> bool:
+    """Whether a secret that is made here got a value that everybody can know, such as ``changeme``."""
+    return spec.generated and is_published_example(value)
+
+
 def weakness_of(spec: SecretSpec, value: str, catalog: Catalog) -> str | None:
-    """What is wrong with a value that a person chose, where the catalogue lets people choose one of their own."""
+    """What is wrong with a value that a person gave: a published example, or a weak one where people choose."""
+    if is_example_of(spec, value):
+        return "It is a published example: everybody can know it."
     if spec.input != "generate_or_ask":
         return None
     return weakness(value, [catalog.application, catalog.slug])
@@ -54,7 +57,7 @@ def fault_of(spec: SecretSpec, value: str, catalog: Catalog) -> str | None:
 
     What only its provider can issue is not judged, but for placeholders.
     """
-    if _PLACEHOLDER.fullmatch(value):
+    if spec.default is None and is_published_example(value):
         return "a placeholder"
     if spec.input == "ask":
         return None

@@ -76,8 +76,8 @@ def test_without_its_secrets_it_refuses_to_start_and_names_them(tmp_path: Path, 
     ("environ", "text"),
     [
         ({"SECRETS_BACKEND": "aws", "AWS_CONFIG_FILE": os.devnull}, "error: AWS_REGION not set"),
-        ({"SECRETS_BACKEND": "s3"}, "'s3' is not a known store"),
-        ({"DATABASE_PORT": "99999"}, "DATABASE_PORT='99999' is not a port"),
+        ({"SECRETS_BACKEND": "s3"}, "SECRETS_BACKEND is not a known store"),
+        ({"DATABASE_PORT": "99999"}, "DATABASE_PORT is not a port"),
         ({"SECRETS_BACKEND": "file"}, "error: SECRETS_MASTER_KEY not set"),
     ],
 )
