@@ -21,6 +21,7 @@ from src.ops.options import Options
 from src.ops.terminal.click_command import deployment_options, run_click, version_option
 from src.ops.terminal.prompts import PLAIN_SETTING
 from src.ops.terminal.screen import Screen
+from src.ops.terminal.usage import UsageError
 from src.utils.secrets.settings import SecretsBackend
 
 BACKENDS = [name for backend in SecretsBackend for name in (backend.value, *backend.aliases)]
@@ -31,7 +32,7 @@ def _split_pairs(_context: click.Context, _option: click.Parameter, pairs: tuple
     for pair in pairs:
         name, separator, path = pair.partition("=")
         if not (name and separator and path):
-            raise click.BadParameter("give it as NAME=PATH, where PATH is a file that holds the value")
+            raise UsageError("--set-file is NAME=PATH, where PATH is a file that holds the value")
         files[name] = path
     return files
 
@@ -79,7 +80,7 @@ def main(
       ./scripts/setup_secrets.py --import old.env --dry-run
     """
     if not non_interactive and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError("This asks questions and needs a terminal; without one, give --non-interactive")
+        raise UsageError("This asks questions and needs a terminal; without one, give --non-interactive")
     options = Options(
         backend=SecretsBackend.from_name(backend) if backend else None,
         non_interactive=non_interactive,

@@ -211,7 +211,7 @@ def _run(action: str, passwords: Sequence[str], username: str) -> str:
         return "accepted"
     if action == "login":
         return log_in(settings, username, passwords[0])
-    raise CredentialsError(f"{action!r} is not something this program does")
+    raise CredentialsError("That is not something this program does")
 
 
 if __name__ == "__main__":

@@ -58,5 +58,5 @@ class AppSettings:
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:
     text = environ.get(name) or str(default)
     if not text.isdecimal() or not 0 < int(text) < 65536:  # noqa: PLR2004
-        raise ConfigurationError(f"{name}={text!r} is not a port", hint=f"Use 1 to 65535, for example {name}={default}")
+        raise ConfigurationError(f"{name} is not a port", hint=f"Use 1 to 65535, for example {name}={default}")
     return int(text)

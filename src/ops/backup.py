@@ -24,6 +24,7 @@ from src.utils.secrets.errors import (
     StoreError,
     UnsupportedVersionError,
 )
+from src.utils.secrets.settings import absent_path
 from src.utils.secrets.snapshot import SecretMetadata, Snapshot, utc_now
 
 from .audit import recorded
@@ -184,7 +185,9 @@ def _read_header(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise StoreError(f"The backup {path} cannot be read: {error.strerror}", hint=f"ls -l {path}") from None
+        raise StoreError(
+            f"The backup cannot be read: {error.strerror}: {absent_path(path)}", hint="Name the backup's file"
+        ) from None
     if len(data) > MAX_BYTES:
         raise _damaged(path, "it is larger than 64 MiB")
     try:

@@ -9,10 +9,12 @@ from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
 from src.utils.secrets.settings import read_value_file
 
-from .strength import weakness_of
+from .strength import is_example_of, weakness_of
 
 if TYPE_CHECKING:
     from typing import TextIO
+
+    from src.utils.secrets.catalog import Catalog
 
     from .deployment import Deployment
     from .importer import Imported
@@ -47,7 +49,9 @@ def read_choices(options: Options, deployment: Deployment, standard_input: TextI
     if options.import_source is not None:
         from .importer import parse_import
 
-        imported = parse_import(*_read_import(options.import_source, standard_input), deployment.catalog)
+        text, source = _read_import(options.import_source, standard_input)
+        imported = parse_import(text, source, deployment.catalog)
+        _refuse_import(imported, source, deployment.catalog)
         choices.imported.update(imported.values)
     for name, path in options.set_files.items():
         spec = deployment.find_secret(name)
@@ -61,6 +65,25 @@ def read_choices(options: Options, deployment: Deployment, standard_input: TextI
             )
         choices.typed[name] = value
     return choices, imported
+
+
+def _refuse_import(imported: Imported, source: str, catalog: Catalog) -> None:
+    """Refuse a file that brings nothing, which is the wrong one, and values that everybody can know."""
+    if not imported.values:
+        others = f"It has other names: {', '.join(imported.unknown)}" if imported.unknown else ""
+        raise ConfigurationError(
+            f"{source} has no value for any secret of the catalogue; nothing was changed",
+            hint="\n".join(
+                filter(None, (others, f"It needs lines like {catalog.names[0]}=VALUE, or JSON with such names"))
+            ),
+        )
+    examples = [spec.name for spec in catalog.secrets if is_example_of(spec, imported.values.get(spec.name) or "")]
+    if examples:
+        are = "is a published example" if len(examples) == 1 else "are published examples"
+        raise InvalidSecretError(
+            f"{', '.join(examples)} in {source} {are} that everybody can know",
+            hint="Remove these lines from it: strong values are generated then. Or write your own values there",
+        )
 
 
 def _read_import(source: str, standard_input: TextIO) -> tuple[str, str]:

@@ -255,5 +255,5 @@ def container_owner(environ: Mapping[str, str], engine: str) -> tuple[int, int, 
 def _id(environ: Mapping[str, str], name: str, default: int) -> int:
     text = environ.get(name) or str(default)
     if not text.isdecimal() or not 0 < int(text) < 2**31:
-        raise StoreError(f"{name}={text!r} is not a user or group id", hint=f"Use a number, for example {name}=10001")
+        raise StoreError(f"{name} is not a user or group id", hint=f"Use a number, for example {name}=10001")
     return int(text)

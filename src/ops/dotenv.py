@@ -54,12 +54,27 @@ def read_dotenv(path: str) -> dict[str, str | None]:
     Raises:
         ConfigurationError: It cannot be read, or a line of it is not ``NAME=value``.
     """
-    return {binding.key: binding.value for binding in _bindings(_read_text(path), path) if binding.key}
+    return parse_dotenv(_read_text(path), path)
 
 
 def parse_dotenv(text: str, source: str) -> dict[str, str | None]:
     """Names and values in the text of a dotenv file. ``source`` is for the error."""
-    return {binding.key: binding.value for binding in _bindings(text, source) if binding.key}
+    return {name: value for _line, name, value in parse_lines(text, source)}
+
+
+def parse_lines(text: str, source: str) -> list[tuple[int, str, str | None]]:
+    """The assignments in the text of a dotenv file: number of the line, name, and value.
+
+    A line without ``=`` has no value, and what looks like its name is whatever stands there.
+
+    Args:
+        text: The file's text.
+        source: Where it comes from, for the error.
+
+    Raises:
+        ConfigurationError: A line is neither.
+    """
+    return [(_line_number(binding), binding.key, binding.value) for binding in _bindings(text, source) if binding.key]
 
 
 def write_dotenv(
@@ -115,6 +130,10 @@ def update_text(text: str, changes: Mapping[str, str | None], source: str) -> st
     return updated + added
 
 
+def _line_number(binding: Binding) -> int:
+    return binding.original.line + _leading_lines(binding).count("\n")
+
+
 def _leading_lines(binding: Binding) -> str:
     original = binding.original.string
     return original[: len(original) - len(original.lstrip())]
@@ -128,9 +147,9 @@ def _bindings(text: str, source: str) -> list[Binding]:
     bindings = list(parse_stream(io.StringIO(text)))
     for binding in bindings:
         if binding.error:
-            line = binding.original.line + _leading_lines(binding).count("\n")
             raise ConfigurationError(
-                f"Line {line} of {source} is not NAME=value", hint="Mend or remove that line; quote values with spaces"
+                f"Line {_line_number(binding)} of {source} is not NAME=value",
+                hint="Mend or remove that line; quote values with spaces",
             )
     return bindings
 

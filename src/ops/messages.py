@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Python's own, and those that never reach a person.
 _NOT_SHOWN = ("AssertionError", "BackError", "TypeError", "ValidationError", "ValueError", "_CheckAndSetError")
-_USAGE = ("BadParameter", "UsageError", "WrongUsageError")
+_USAGE = ("UsageError", "WrongUsageError")
 _DIE = re.compile(r"""\bdie (?P<message>"[^"]*"|'[^']*')(?:[\s\\]+(?P<hint>"[^"\n]*"|'[^'\n]*'))?""")
 
 

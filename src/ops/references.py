@@ -61,10 +61,10 @@ def parse_reference(text: str, deployment: Deployment, *, key_file: str | None =
         other.require_set_up()
         return StoreReference(text, other.settings().backend, other)
     backend = SecretsBackend.from_name(name)
-    answers = dict(deployment.answers) | (_answers(backend, place, text) if place else {})
+    answers = dict(deployment.answers) | (_answers(backend, place) if place else {})
     if key_file is not None:
         if backend is not SecretsBackend.FILE:
-            raise ConfigurationError(f"{text} has no master key", hint="Leave the key file out")
+            raise ConfigurationError(f"{backend.title} has no master key", hint="Leave the key file out")
         answers |= {
             "SECRETS_MASTER_KEY": "",
             "SECRETS_MASTER_KEY_COMMAND": "",
@@ -75,7 +75,7 @@ def parse_reference(text: str, deployment: Deployment, *, key_file: str | None =
     return StoreReference(text, backend, replace(deployment, answers=answers))
 
 
-def _answers(backend: SecretsBackend, place: str, text: str) -> dict[str, str]:
+def _answers(backend: SecretsBackend, place: str) -> dict[str, str]:
     if backend is SecretsBackend.FILE:
         return {"SECRETS_FILE_PATH": os.path.abspath(os.path.expanduser(place))}
     if backend is SecretsBackend.AZURE:
@@ -83,7 +83,7 @@ def _answers(backend: SecretsBackend, place: str, text: str) -> dict[str, str]:
     first, separator, rest = place.partition("/")
     if not (first and separator and rest) or backend is SecretsBackend.ENV:
         raise ConfigurationError(
-            f"{text!r} does not name a store",
+            "What was given does not name a store",
             hint="Use file:PATH, aws:REGION/ID, vault:MOUNT/PATH, azure:URL, environment:NAME,\n"
             "or the name alone: file, aws, vault, azure, env",
         )

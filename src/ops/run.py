@@ -36,7 +36,9 @@ def replace_process(command: Sequence[str], values: Mapping[str, str], *, as_fil
         os.execvpe(command[0], list(command), environ)  # noqa: S606
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a usable command"
-        raise ConfigurationError(f"{command[0]} cannot be run: {reason}", hint=f"command -v {command[0]}") from None
+        raise ConfigurationError(
+            f"The program cannot be run: {reason}", hint="Give the program and its arguments after --"
+        ) from None
 
 
 def _memory_file(name: str, value: str) -> str:

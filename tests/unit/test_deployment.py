@@ -64,9 +64,9 @@ def test_a_name_that_could_be_mistaken_is_refused(name: str, project: Project) -
 
 
 def test_a_missing_folder_or_settings_file_is_named(project: Project) -> None:
-    with pytest.raises(ConfigurationError, match="The project folder /no/such/folder does not exist"):
+    with pytest.raises(ConfigurationError, match="--project-directory names no folder: nothing of that name is in /"):
         Deployment.locate(project_directory="/no/such/folder")
-    with pytest.raises(ConfigurationError, match=r"The settings file /no/such\.env does not exist"):
+    with pytest.raises(ConfigurationError, match="--env-file names no file: nothing of that name is in /"):
         locate(project, env_file="/no/such.env")
 
 

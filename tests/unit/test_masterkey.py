@@ -83,7 +83,7 @@ def test_two_sources_at_once_are_refused() -> None:
 
 
 def test_no_source_says_how_to_name_one(tmp_path: Path) -> None:
-    with pytest.raises(MasterKeyError, match=r"^SECRETS_MASTER_KEY not set$") as caught:
+    with pytest.raises(MasterKeyError, match=r"^SECRETS_MASTER_KEY not set\n") as caught:
         load_master_key({"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert "export SECRETS_MASTER_KEY_FILE=" in caught.value.hint
 

@@ -32,7 +32,7 @@ def raising(error: BaseException) -> object:
         (
             PermissionError(13, "Permission denied", "/x"),
             1,
-            ["error: /x: Permission denied", "hint: Check that place with ls -l", DOCTOR],
+            ["error: Permission denied: nothing of that name is in /", "hint: Check that place with ls -l", DOCTOR],
         ),
         (KeyboardInterrupt(), 130, ["", "Interrupted. Nothing was changed."]),
         (EOFError(), 130, ["", "Interrupted. Nothing was changed."]),
@@ -69,8 +69,8 @@ def example(number: int | None) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "start"),
     [
-        (["--number", "x"], 2, "error: Invalid value for '--number'"),
-        (["--nubmer", "1"], 2, "error: No such option '--nubmer'"),
+        (["--number", "x"], 2, "error: Invalid value for --number"),
+        (["--nubmer", "1"], 2, "error: No such option. Did you mean --number?"),
         (["--number", "1"], 130, "\nInterrupted"),
         (["--help"], 0, ""),
         ([], 0, ""),

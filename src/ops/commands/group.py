@@ -8,6 +8,7 @@ import importlib
 import click
 
 from src.ops.terminal.click_command import version_option
+from src.ops.terminal.usage import UsageError
 
 # Command, and the module of this package with the function of that name.
 COMMANDS = {
@@ -52,7 +53,7 @@ class CommandGroup(click.Group):
         """Suggest a command that is written alike."""
         if args and args[0] not in COMMANDS:
             alike = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            raise click.UsageError(f"No command {args[0]!r}." + (f" Did you mean {alike[0]}?" if alike else ""), ctx)
+            raise UsageError("There is no such command." + (f" Did you mean {alike[0]}?" if alike else ""), ctx)
         return super().resolve_command(ctx, args)
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from src.ops.status import read_status
-from src.ops.stores import load_if_any, open_writable_store
+from src.ops.stores import open_writable_store
 from src.ops.terminal.click_command import deployment_options, json_option
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
+from src.ops.terminal.usage import UsageError
 
 if TYPE_CHECKING:
     from src.ops.deployment import Deployment
@@ -38,7 +39,7 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
         return _show_trail(deployment, as_json=as_json)
     deployment.require_set_up()
     store = open_writable_store(deployment)
-    rows = read_status(deployment, load_if_any(store))
+    rows = read_status(deployment, store.load())
     if as_json:
         secrets = [dataclasses.asdict(row) | {"overdue": row.is_overdue} for row in rows]
         click.echo(json.dumps({"store": store.describe(), "secrets": secrets}, indent=2))
@@ -72,7 +73,7 @@ def doctor_command(
     if unknown:
         alike = difflib.get_close_matches(unknown[0], CHECKS, n=1)
         more = f"did you mean {alike[0]}?" if alike else "see doctor --list"
-        raise click.BadParameter(f"no check is called {unknown[0]}; {more}", param_hint="--only")
+        raise UsageError(f"--only: no check has such a name; {more}")
     if is_list:
         rows = [(check.id, check.why, check.needs or "-") for check in CHECKS.values()]
         screen.table(("Check", "Why", "Needs"), rows, last="left")

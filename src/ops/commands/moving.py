@@ -15,6 +15,7 @@ from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.click_command import deployment_options, json_option, yes_option
 from src.ops.terminal.report import FAILED, DeclinedError
 from src.ops.terminal.screen import Screen
+from src.ops.terminal.usage import UsageError
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.masterkey import read_master_key_file
 from src.utils.secrets.settings import read_value_file
@@ -65,7 +66,7 @@ def migrate_command(
 
     deployment.require_set_up()
     if any(text and text.startswith("environment:") for text in (source, target)):
-        raise click.UsageError("Another environment's secrets are its own; use diff to compare, backup to copy")
+        raise UsageError("Another environment's secrets are its own; use diff to compare, backup to copy")
     origin = parse_reference(source or deployment.settings().backend.value, deployment, key_file=from_key_file)
     goal = parse_reference(target, deployment, key_file=to_key_file)
     screen = Screen()
@@ -258,13 +259,13 @@ def _read_lock(passphrase_file: str | None, key_file: str | None, deployment: De
     from src.ops.backup import Lock
 
     if passphrase_file and key_file:
-        raise click.UsageError("--passphrase-file or --key-file, not both")
+        raise UsageError("--passphrase-file or --key-file, not both")
     if key_file:
         return Lock(key=read_master_key_file(os.path.expanduser(key_file), "--key-file"))
     if passphrase_file:
         return Lock(passphrase=read_value_file(os.path.expanduser(passphrase_file), "--passphrase-file"))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError("Without a terminal, give --passphrase-file or --key-file")
+        raise UsageError("Without a terminal, give --passphrase-file or --key-file")
     from src.ops.strength import weakness
     from src.ops.terminal.prompts import ask_secret, ask_secret_twice
 

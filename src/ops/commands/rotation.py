@@ -15,6 +15,7 @@ from src.ops.stores import open_writable_store
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.click_command import deployment_options, yes_option
 from src.ops.terminal.screen import Screen
+from src.ops.terminal.usage import UsageError
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.settings import read_value_file
 
@@ -33,11 +34,16 @@ class Duration(click.ParamType[float]):
 
     name = "duration"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self,
+        value: object,
+        param: click.Parameter | None,  # noqa: ARG002
+        ctx: click.Context | None,
+    ) -> float:
         """See :class:`click.ParamType`."""
         found = re.fullmatch(r"(\d{1,6})([smhd])", str(value))
         if found is None:
-            self.fail(f"{value!r} is not a time; write 90s, 30m, 24h or 7d", param, ctx)
+            raise UsageError("--grace is a time such as 90s, 30m, 24h or 7d", ctx)
         return float(int(found[1]) * _UNITS[found[2]])
 
 
@@ -91,7 +97,7 @@ def rotate_command(
         if not (names or due or everything):
             return
     if [bool(names), due, everything].count(True) != 1:
-        raise click.UsageError("Say which: names, --due or --all")
+        raise UsageError("Say which: names, --due or --all")
     wanted = [deployment.find_secret(name) for name in names] or _choose(deployment, due=due)
     wanted = [spec for spec in wanted if spec.name not in finished]
     if not wanted:
@@ -179,7 +185,7 @@ def _read_given(
     for text in set_file:
         name, separator, path = text.partition("=")
         if not separator or name not in [spec.name for spec in specs]:
-            raise click.BadParameter(f"{text!r} is not NAME=PATH of a secret that is rotated", param_hint="--set-file")
+            raise UsageError("--set-file is NAME=PATH, with the name of a secret that is rotated")
         given[name] = read_value_file(path, f"--set-file {name}")
     can_ask = ask and sys.stdin.isatty() and sys.stdout.isatty()
     for spec in specs:

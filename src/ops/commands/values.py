@@ -20,6 +20,7 @@ from src.ops.generate import generate_value
 from src.ops.stores import open_writable_store
 from src.ops.terminal.click_command import deployment_options, json_option, yes_option
 from src.ops.terminal.screen import Screen
+from src.ops.terminal.usage import UsageError
 from src.utils.secrets import SecretsManager
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.settings import MAX_VALUE_BYTES, read_value_file
@@ -71,9 +72,7 @@ def set_command(name: str, path: str | None, generate: bool, deployment: Deploym
     deployment.require_set_up()
     spec = deployment.find_secret(name)
     if generate and (path is not None or not spec.generated):
-        raise click.UsageError(
-            f"{name} cannot be generated" if not spec.generated else "--file or --generate, not both"
-        )
+        raise UsageError(f"{name} cannot be generated" if not spec.generated else "--file or --generate, not both")
     store = open_writable_store(deployment)
     before = store.load()
     value = generate_value(spec) if generate else _read_new_value(spec, path)
@@ -215,14 +214,17 @@ def run_command(only: tuple[str, ...], files: bool, command: tuple[str, ...], de
       ./scripts/manage_secrets.py run -- ./backup-database.sh
       ./scripts/manage_secrets.py run --only DATABASE_PASSWORD --files -- psql-wrapper
     """
+    from src.ops.leftovers import explain_empty
     from src.ops.run import OWN_FAILURE, replace_process
     from src.ops.terminal.report import report_error
-    from src.utils.secrets.errors import SecretsError
+    from src.utils.secrets.errors import SecretsError, StoreEmptyError
 
     try:
         deployment.require_set_up()
         replace_process(list(command), _chosen(deployment, only), as_files=files)
     except SecretsError as error:
+        if isinstance(error, StoreEmptyError):
+            error = explain_empty(deployment, error)
         report_error(str(error), error.hint)
         return OWN_FAILURE
 
@@ -247,7 +249,7 @@ def _read_new_value(spec: SecretSpec, path: str | None) -> str:
     if path == "-" or not sys.stdin.isatty():
         text = sys.stdin.read(MAX_VALUE_BYTES + 1)
         if len(text) > MAX_VALUE_BYTES:
-            raise click.UsageError("Standard input is larger than 1 MiB")
+            raise UsageError("Standard input is larger than 1 MiB")
         return text.removesuffix("\n")
     return _type_twice(spec)
 
@@ -270,13 +272,13 @@ def _complete_feature(spec: SecretSpec, deployment: Deployment, present: dict[st
     ]
     if missing and not sys.stdin.isatty():
         names = " ".join(f"--set-file {member.name}=PATH" for member in (spec, *missing))
-        raise click.UsageError(f"{spec.name} is set together with others: ./scripts/setup_secrets.py {names}")
+        raise UsageError(f"{spec.name} is set together with others: ./scripts/setup_secrets.py {names}")
     return {member.name: _type_twice(member) for member in missing}
 
 
 def _refuse_screen(what: str, show: bool) -> None:
     if sys.stdout.isatty() and not show:
-        raise click.UsageError(f"{what} would stand on the screen; add --show if that is what you want")
+        raise UsageError(f"{what} would stand on the screen; add --show if that is what you want")
 
 
 def _confirm(question: str, *, yes: bool) -> None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from src.ops.deployment import PRODUCTION, Deployment
+from src.utils.secrets.errors import StoreEmptyError
 from src.utils.secrets.settings import PROJECT_DIRECTORY
 
 from .report import WrongUsageError, run_command, version
+from .usage import usage_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +54,12 @@ def deployment_options(function: Callable[..., object]) -> Callable[..., object]
         deployment = Deployment.locate(
             project_directory=project_directory, environment=environment, catalog=catalog, env_file=env_file
         )
-        return function(deployment=deployment, **options)
+        try:
+            return function(deployment=deployment, **options)
+        except StoreEmptyError as error:
+            from src.ops.leftovers import explain_empty
+
+            raise explain_empty(deployment, error) from None
 
     return wrapper
 
@@ -64,7 +71,8 @@ def _invoke(command: click.Command) -> object:
     try:
         return command.main(prog_name=f"./scripts/{program}", complete_var=completion, standalone_mode=False)
     except click.UsageError as error:
-        hint = f"{error.ctx.command_path} --help" if error.ctx else ""
-        raise WrongUsageError(error.format_message(), hint=hint) from None
+        message, hint = usage_message(error)
+        help_hint = f"{error.ctx.command_path} --help" if error.ctx else ""
+        raise WrongUsageError(message, hint="\n".join(filter(None, (hint, help_hint)))) from None
     except click.Abort:
         raise KeyboardInterrupt from None

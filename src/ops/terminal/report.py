@@ -7,8 +7,9 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
+from src.ops.deployment import is_environment_name
 from src.utils.secrets.errors import SecretsError
-from src.utils.secrets.settings import PROJECT_DIRECTORY
+from src.utils.secrets.settings import PROJECT_DIRECTORY, absent_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,9 +48,10 @@ def run_command(command: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        return report_error(f"{error.filename or 'a file'}: {error.strerror}", "Check that place with ls -l")
+        where = absent_path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else "a file"
+        return report_error(f"{error.strerror or type(error).__name__}: {where}", "Check that place with ls -l")
     except Exception as error:  # noqa: BLE001 - its text may hold a value, so only its kind and place are shown
-        return report_error(f"Unexpected {type(error).__name__} at {_place(error)}", "Please report this line as a bug")
+        return report_error(f"Unexpected {type(error).__name__} at {place(error)}", "Please report this line as a bug")
     return result if isinstance(result, int) else DONE
 
 
@@ -72,13 +74,19 @@ def report_error(message: str, hint: str = "", *, needs_doctor: bool = True) -> 
 def doctor_command(arguments: Sequence[str]) -> str:
     """The doctor's command line for the deployment that ``arguments`` name."""
     words = ["./scripts/manage_secrets.py", "doctor"]
-    for option in ("--environment", "--env-file", "--project-directory"):
+    # What names nothing may be a secret in the wrong place, and is not repeated.
+    known = {
+        "--environment": is_environment_name,
+        "--env-file": os.path.isfile,
+        "--project-directory": os.path.isdir,
+    }
+    for option, is_known in known.items():
         for position, argument in enumerate(arguments):
             name, separator, value = argument.partition("=")
             if name != option or not (separator or position + 1 < len(arguments)):
                 continue
             value = value if separator else arguments[position + 1]
-            if (option, value) != ("--environment", "production"):
+            if (option, value) != ("--environment", "production") and is_known(value):
                 words += [option, value]
     return shlex.join(words)
 
@@ -92,7 +100,8 @@ def version() -> str:
     return f"{project['name']} {project['version']}"
 
 
-def _place(error: BaseException) -> str:
+def place(error: BaseException) -> str:
+    """File and line where an error was raised. Unlike its text, they hold no value."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

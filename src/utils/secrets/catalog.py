@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import CatalogError
-from .settings import PROJECT_DIRECTORY
+from .settings import PROJECT_DIRECTORY, absent_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -177,7 +177,7 @@ class _Reader:
                 return tomllib.load(file)
         except OSError as error:
             raise CatalogError(
-                f"The catalogue {self.path} cannot be read: {error.strerror}",
+                f"The catalogue cannot be read: {error.strerror}: {absent_path(self.path)}",
                 hint="Run this in the project's folder, or name the file: --catalog FILE",
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

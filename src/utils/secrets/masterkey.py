@@ -102,6 +102,11 @@ def parse_master_key(text: str, source: str) -> MasterKey:
     return MasterKey(keys, source)
 
 
+def looks_like_master_key(text: str) -> bool:
+    """Whether ``text`` has the form of a master key, where something else is expected."""
+    return _fault(text.strip()) is None
+
+
 def load_master_key(environ: Mapping[str, str]) -> MasterKey:
     """The master key from the first source that is set.
 

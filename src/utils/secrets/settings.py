@@ -64,7 +64,7 @@ class SecretsBackend(Enum):
             if wanted == member.value or wanted in member.aliases:
                 return member
         known = ", ".join(member.value for member in cls)
-        raise ConfigurationError(f"SECRETS_BACKEND={name!r} is not a known store", hint=f"Use one of: {known}")
+        raise ConfigurationError("SECRETS_BACKEND is not a known store", hint=f"Use one of: {known}")
 
 
 class Settings:
@@ -139,8 +139,8 @@ def read_value_file(path: str, setting: str) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a usable path"
         raise ConfigurationError(
-            f"{setting} points to {path!r}, which cannot be read: {reason}",
-            hint=f"Check that the file exists and that this user may read it: ls -l {path}",
+            f"{setting} points to a file that cannot be read: {reason}: {absent_path(path)}",
+            hint=f"Check that the file exists and that this user may read it; {setting} is a path, never the value",
         ) from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -167,6 +167,20 @@ def read_value_file(path: str, setting: str) -> str:
             f"{setting} points to {path!r}, which is not UTF-8 text", hint="Check that it is the right file"
         ) from None
     return text.removesuffix("\n")
+
+
+def absent_path(path: str) -> str:
+    """``path`` for a message about something that may not be there.
+
+    Whole, where it is there. Otherwise only the folder that is: what was given as a path may be a secret that somebody
+    put into the wrong place.
+    """
+    if os.path.lexists(path):
+        return path
+    folder = os.path.dirname(os.path.abspath(path.replace("\0", "")))
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return f"nothing of that name is in {folder}"
 
 
 def read_descriptor(descriptor: int, limit: int) -> bytes:
@@ -231,5 +245,5 @@ def _seconds(environ: Mapping[str, str], name: str) -> float | None:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise ConfigurationError(f"{name}={text!r} is not a number of seconds", hint=f"Use 0 or more: {name}=300")
+        raise ConfigurationError(f"{name} is not a number of seconds", hint=f"Use 0 or more: {name}=300")
     return seconds

@@ -335,7 +335,7 @@ def open_backend(settings: Settings) -> AzureBackend:
         )
     if not re.fullmatch(r"https://[^/\s]+/?", url):
         raise ConfigurationError(
-            f"AZURE_KEYVAULT_URL={url!r} is not the address of a key vault",
+            "AZURE_KEYVAULT_URL is not the address of a key vault",
             hint="It has this form: https://NAME.vault.azure.net",
         )
     _quieten_sdk()

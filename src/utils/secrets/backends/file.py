@@ -21,7 +21,7 @@ from ..errors import (
     UnsupportedVersionError,
 )
 from ..masterkey import load_master_key
-from ..settings import Settings, read_descriptor
+from ..settings import Settings, absent_path, read_descriptor
 from ..snapshot import Snapshot, StoredMetadata
 
 TYPE_CHECKING = False
@@ -162,7 +162,7 @@ class FileBackend:
 
     def _missing(self) -> StoreEmptyError:
         return StoreEmptyError(
-            f"The secrets file {self.path} does not exist",
+            missing_text(self.path),
             hint="Run `make secrets` to make one, or set SECRETS_FILE_PATH to where it is",
         )
 
@@ -248,10 +248,13 @@ class FileBackend:
         )
 
     def _damaged(self, reason: str) -> DamagedStoreError:
+        from shlex import quote
+
+        path, backup = quote(self.path), quote(f"{self.path}.bak")
         return DamagedStoreError(
             f"Failed to decrypt secrets file {self.path}: the file is damaged: {reason}",
-            hint="Put the file before the last change back, if it is there:\n"
-            f"install -m 0400 {self.path}.bak {self.path}",
+            hint="Keep it, and put back the file before the last change, if it is there:\n"
+            f"cp -p {path} {path}.damaged-$(date +%s) && install -m 0400 {backup} {path}",
         )
 
     def _decode(self, text: bytes, revision: str) -> Snapshot:
@@ -279,6 +282,14 @@ class FileBackend:
         if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
             raise self._damaged("a secret in it is not text")
         return values
+
+
+def missing_text(path: str) -> str:
+    """What is said of a secrets file that is not there."""
+    name = os.path.basename(path)
+    if name.startswith("secrets.") and name.endswith(".enc"):  # as these tools call it: no misplaced secret
+        return f"The secrets file {path} does not exist"
+    return f"The secrets file does not exist: {absent_path(path)}"
 
 
 def read_encrypted_file(path: str) -> bytes | None:

@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..failures import VAULT, Intelligible, class_names, root_cause, store_error
 from ..flatmap import read_flat_map, save_flat_map
-from ..settings import DEFAULT_VAULT_PATH, Settings, read_value_file, read_variable
+from ..settings import DEFAULT_VAULT_PATH, Settings, absent_path, read_value_file, read_variable
 from ..snapshot import Snapshot
 
 TYPE_CHECKING = False
@@ -398,7 +398,9 @@ def _session(ca: str | None) -> Any:
     session = Session()
     if ca:
         if not os.path.exists(ca):
-            raise ConfigurationError(f"VAULT_CACERT names {ca}, which does not exist", hint=f"Check it: ls -l {ca}")
+            raise ConfigurationError(
+                f"VAULT_CACERT names no file: {absent_path(ca)}", hint="Name the file with the CA's certificate"
+            )
         session.verify = ca
     # 412: a performance standby that is not up to date yet. Writes are repeated only by whoever checks and sets.
     retry = Retry(
