@@ -9,17 +9,23 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
-from src.utils.secrets.errors import ConfigurationError, StoreUnavailableError
+from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreUnavailableError
 from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
 
 from .deployment import PRODUCTION, Deployment
 from .docker import SecretFile, Target, container_owner, find_differences, prune, render_files, write_files
 from .dotenv import read_dotenv, write_dotenv
 from .interrupts import deferred_interrupts
+from .leftovers import explain_empty
+from .strength import is_example_of
 from .terminal.report import DONE, WrongUsageError, report_error, run_command, version
+from .terminal.usage import HISTORY_HINT, argument_message
+from .trusted_folders import require_trusted_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from src.utils.secrets.snapshot import Snapshot
 
 PROGRAM = "generate_docker_secrets.sh"
 EXAMPLES = f"""\
@@ -44,7 +50,8 @@ class _Parser(argparse.ArgumentParser):
         known = re.findall(r"--[a-z-]+", self.format_usage())
         alike = [match for word in message.split() for match in difflib.get_close_matches(word, known, n=1)]
         suggestion = f". Did you mean {alike[0]}?" if alike and message.startswith("unrecognized") else ""
-        raise WrongUsageError(f"{message[0].upper()}{message[1:]}{suggestion}", hint=f"{self.prog} --help")
+        said = argument_message(message)
+        raise WrongUsageError(f"{said[0].upper()}{said[1:]}{suggestion}", hint=f"{HISTORY_HINT}\n{self.prog} --help")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -69,6 +76,9 @@ def _run(options: argparse.Namespace) -> int:
         if options.check and os.path.isdir(path):
             error.hint += f"\nTo start with the files that are there: {deployment.start_command}"
         raise
+    except StoreEmptyError as error:
+        raise explain_empty(deployment, error) from None
+    _warn_of_examples(deployment, snapshot)
     files = render_files(deployment.catalog, snapshot, only_services=cloud)
     app_uid, app_gid, uid, gid = container_owner(ids, _read_engine(options.engine_descriptor))
     target = Target(path, uid, gid)
@@ -76,6 +86,7 @@ def _run(options: argparse.Namespace) -> int:
         return _check(files, target, deployment)
     if options.swarm:
         return _create_swarm_secrets(files, deployment)
+    require_trusted_folder(path, {os.geteuid(), os.stat(deployment.project_directory).st_uid})
     with deferred_interrupts() as check_interrupt, ExitStack() as undo:
         written = write_files(files, target, undo)
         check_interrupt()
@@ -92,6 +103,15 @@ def _run(options: argparse.Namespace) -> int:
         for name in kept:
             _say(f"{shown}/{name}: left alone, it is not a file that was written here")
     return DONE
+
+
+def _warn_of_examples(deployment: Deployment, snapshot: Snapshot) -> None:
+    """Say which values everybody can know. The application does not start with them."""
+    for spec in deployment.catalog.secrets:
+        if is_example_of(spec, snapshot.values.get(spec.name) or ""):
+            print(f"warning: {spec.name} is a published example that everybody can know", file=sys.stderr)  # noqa: T201
+            command = f"./scripts/manage_secrets.py rotate {spec.name}{deployment.command_flag}"
+            print(f"hint: {command}", file=sys.stderr)  # noqa: T201
 
 
 def _read_engine(descriptor: int | None) -> str:
