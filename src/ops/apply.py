@@ -91,12 +91,12 @@ class Report:
 
     Attributes:
         written_files: The files that are there now.
-        lost_file: Where a file that did not open was put aside.
+        kept: Where what is left of secrets that were given up was put aside.
         place: Where on a server the secrets are now.
     """
 
     written_files: list[str] = field(default_factory=list)
-    lost_file: str | None = None
+    kept: list[str] = field(default_factory=list)
     place: str = ""
 
 
@@ -117,7 +117,7 @@ def apply_to_file(deployment: Deployment, plan: Plan, target: FileTarget) -> Rep
             written.append(target.key_file)
         check()
         _make_directories(os.path.dirname(target.path), undo)
-        lost_file = _put_aside(target, undo) if target.start_over else None
+        kept = _put_aside(target, undo) if target.start_over else []
         if plan.written:
             _save(plan, target, undo)
         written.append(target.path)
@@ -130,7 +130,7 @@ def apply_to_file(deployment: Deployment, plan: Plan, target: FileTarget) -> Rep
         _verify(deployment, plan, target)
         check()
         undo.pop_all()
-    return Report(written, lost_file)
+    return Report(written, kept)
 
 
 def apply_to_dotenv(deployment: Deployment, plan: Plan) -> Report:
@@ -218,9 +218,11 @@ def _make_directories(path: str, undo: ExitStack) -> None:
         undo.callback(_remove_directory, directory)
 
 
-def _put_aside(target: FileTarget, undo: ExitStack) -> str:
+def _put_aside(target: FileTarget, undo: ExitStack) -> list[str]:
     lost_file = f"{target.path}.lost-{utc_now().replace(':', '')}"
-    for path, lost in ((target.path, lost_file), (f"{target.path}.sum", f"{lost_file}.sum")):
+    kept = []
+    for suffix in ("", ".sum", ".bak"):
+        path, lost = target.path + suffix, lost_file + suffix
         if not os.path.exists(path):
             continue
         try:
@@ -228,7 +230,9 @@ def _put_aside(target: FileTarget, undo: ExitStack) -> str:
         except OSError as error:
             raise write_error(lost, error) from None
         undo.callback(os.rename, lost, path)
-    return lost_file
+        if suffix != ".sum":
+            kept.append(lost)
+    return kept
 
 
 def _save(plan: Plan, target: FileTarget, undo: ExitStack) -> None:

@@ -32,10 +32,12 @@ class Stack:
 
     Args:
         deployment: Whose.
+        seconds: How long each of Compose's answers may take.
     """
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, *, seconds: float = COMMAND_SECONDS) -> None:
         self._deployment = deployment
+        self._seconds = seconds
         own = os.path.join(deployment.project_directory, "scripts", "compose.sh")
         self._script = own if os.path.exists(own) else os.path.join(PROJECT_DIRECTORY, "scripts", "compose.sh")
 
@@ -183,11 +185,11 @@ class Stack:
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=COMMAND_SECONDS,
+                timeout=self._seconds,
             )
         except subprocess.TimeoutExpired:
             raise StackError(
-                f"Docker Compose has not answered for {COMMAND_SECONDS} s", hint="Check Docker: docker info"
+                f"Docker Compose has not answered for {self._seconds:g} s", hint="Check Docker: docker info"
             ) from None
 
 

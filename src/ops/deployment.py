@@ -16,6 +16,7 @@ from src.utils.secrets.settings import (
     PROJECT_DIRECTORY,
     SecretsBackend,
     Settings,
+    absent_path,
     merge_dotenv,
 )
 
@@ -32,10 +33,15 @@ SDK_PREFIXES = ("AWS_", "AZURE_", "REQUESTS_CA_BUNDLE")
 _ENVIRONMENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,20}")
 
 
+def is_environment_name(name: str) -> bool:
+    """Whether an environment may have this name."""
+    return name != "example" and _ENVIRONMENT_NAME.fullmatch(name) is not None
+
+
 def is_environment_file(path: str) -> bool:
     """Whether a dotenv file belongs to an environment, by its name."""
     prefix, name = os.path.basename(path)[:5], os.path.basename(path)[5:]
-    return prefix == ".env." and name != "example" and _ENVIRONMENT_NAME.fullmatch(name) is not None
+    return prefix == ".env." and is_environment_name(name)
 
 
 @dataclass(frozen=True)
@@ -74,18 +80,22 @@ class Deployment:
             ConfigurationError: The environment's name cannot be used, or ``env_file`` is missing.
             CatalogError: The catalogue cannot be used.
         """
-        if not _ENVIRONMENT_NAME.fullmatch(environment) or environment == "example":
+        if not is_environment_name(environment):
             raise ConfigurationError(
-                f"{environment!r} cannot be the name of an environment",
+                "--environment: what was given cannot be the name of an environment",
                 hint="Use up to 21 of a-z, 0-9 and -, starting with a letter; 'example' is taken",
             )
         directory = os.path.abspath(project_directory)
         if not os.path.isdir(directory):
             raise ConfigurationError(
-                f"The project folder {directory} does not exist", hint="Name it: --project-directory DIR"
+                f"--project-directory names no folder: {absent_path(directory)}",
+                hint="Name the folder of the project: --project-directory DIR",
             )
         if env_file is not None and not os.path.isfile(env_file):
-            raise ConfigurationError(f"The settings file {env_file} does not exist", hint=f"Check it: ls -l {env_file}")
+            raise ConfigurationError(
+                f"--env-file names no file: {absent_path(env_file)}",
+                hint="Leave it out, or name the settings file: --env-file FILE",
+            )
         return cls(
             project_directory=directory,
             environment=environment,
@@ -180,9 +190,17 @@ class Deployment:
             return spec
         import difflib
 
+        known, separator, _value = name.partition("=")
+        if separator:
+            raise ConfigurationError(
+                "A name has no = in it, and a value is never an argument: it may be in the shell's history now",
+                hint=f"Give the name alone: {known}\nIf that was a secret, rotate it"
+                if known in self.catalog.names
+                else "Give the name alone",
+            )
         alike = difflib.get_close_matches(name.upper(), self.catalog.names, n=1)
         raise ConfigurationError(
-            f"{name} is not in {self.shown(self.catalog.path)}",
+            f"No secret of that name is in {self.shown(self.catalog.path)}",
             hint=f"Did you mean {alike[0]}?" if alike else f"Known names: {', '.join(self.catalog.names)}",
         )
 
@@ -251,6 +269,10 @@ class Deployment:
             return relative
         home = self._home()
         return "~" + path[len(home) :] if path.startswith(home + os.sep) else path
+
+    def shown_from_here(self, path: str) -> str:
+        """``path`` for a command to type: relative only where the commands themselves are."""
+        return path if self._is_elsewhere else self.shown(path)
 
     def _home(self) -> str:
         return self.environ.get("HOME") or os.path.expanduser("~")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from src.utils.secrets.backends.file import NO_FILE, FileBackend, read_encrypted_file
@@ -14,10 +15,16 @@ from src.utils.secrets.errors import (
     StoreEmptyError,
     StoreError,
 )
-from src.utils.secrets.masterkey import generate_master_key, load_master_key, read_master_key_file
+from src.utils.secrets.masterkey import (
+    generate_master_key,
+    load_master_key,
+    looks_like_master_key,
+    read_master_key_file,
+)
 from src.utils.secrets.settings import (
     MASTER_KEY_FAMILY,
     SecretsBackend,
+    absent_path,
     credentials_directory_key,
 )
 from src.utils.secrets.snapshot import Snapshot
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from .apply import Credential, FileTarget, Report
     from .choices import Choices
     from .deployment import Deployment
+    from .leftovers import StoreGoneError
     from .plan import Plan
 
 
@@ -70,7 +78,7 @@ class Store:
         snapshot: What it holds; empty when there is none yet.
         exists: Whether it holds anything of ours.
         key: For the encrypted file: its key.
-        start_over: For the encrypted file: whether the file that is there does not open and is put aside.
+        start_over: Whether new secrets take the place of ones that are lost; what is left of those is put aside.
         place: For a store on a server: where the secrets are written, for people.
         credentials: For a store on a server: what was typed to sign in and is to be kept.
     """
@@ -100,7 +108,7 @@ def inspect_store(deployment: Deployment, backend: SecretsBackend, master_key_fi
 
 
 def start_over(deployment: Deployment) -> Store:
-    """An empty encrypted file, in place of one that does not open.
+    """An empty encrypted file, in place of one that does not open or is gone.
 
     The key file in use is left alone: it may yet turn out to open something. A new one is made beside it. A key that
     the environment gives stays the key.
@@ -150,12 +158,25 @@ def make_target(deployment: Deployment, store: Store) -> FileTarget:
     )
 
 
+def find_gone(deployment: Deployment, store: Store, choices: Choices) -> StoreGoneError | None:
+    """Why a new set of secrets may not be made in ``store``; ``None`` when it may. See :mod:`.leftovers`."""
+    if store.exists or store.start_over:
+        return None
+    from . import leftovers
+
+    return leftovers.find_gone(deployment, store.backend, {**choices.typed, **choices.imported})
+
+
 def plan_setup(deployment: Deployment, store: Store, choices: Choices) -> Plan:
     """The plan for these choices, checked against what the store can hold.
 
     Raises:
+        StoreGoneError: New values would take the place of ones that are left elsewhere.
         InvalidSecretError: A value cannot be used.
     """
+    gone = find_gone(deployment, store, choices)
+    if gone is not None:
+        raise gone
     plan = make_plan(deployment.catalog, store.snapshot.values, choices)
     if store.backend is SecretsBackend.ENV:
         from .apply import check_dotenv_values
@@ -170,9 +191,13 @@ def apply_setup(
     """Write the plan to the store, and put it down in the audit trail. See :mod:`.apply`."""
     names = [planned.spec.name for planned in plan.written]
     from .audit import recorded
+    from .leftovers import put_aside
 
-    with recorded(deployment, "set up", names, store.place or store.backend.title):
-        return _apply(deployment, store, plan, progress)
+    with recorded(deployment, "set up", names, store.place or store.backend.title), ExitStack() as undo:
+        kept = put_aside(deployment, undo) if store.start_over else []
+        report = _apply(deployment, store, plan, progress)
+        undo.pop_all()
+    return replace(report, kept=[*report.kept, *kept])
 
 
 def _apply(deployment: Deployment, store: Store, plan: Plan, progress: Callable[[str], None] | None) -> Report:
@@ -195,6 +220,8 @@ def check_key_path(path: str, deployment: Deployment) -> str | None:
         return "The key may not lie in the project's folder: whoever copies the folder would have both."
     if os.path.isdir(real):
         return "That is a folder; name a file in it."
+    if looks_like_master_key(os.path.basename(path)):
+        return "That is a key itself; give the path of a file."
     return None
 
 
@@ -268,7 +295,8 @@ def _inspect_file(deployment: Deployment, master_key_file: str | None) -> Store:
     key = choose_key(deployment, master_key_file)
     if key.is_new:
         raise MasterKeyError(
-            f"SECRETS_MASTER_KEY not set: {settings.file_path} is there, but its key is not at {key.file}",
+            f"SECRETS_MASTER_KEY not set: {settings.file_path} is there, but its key is not: "
+            f"{_shown_key_file(deployment, key)}",
             hint="Name the key file: ./scripts/setup_secrets.py --master-key-file PATH\n"
             "If the key is lost, run `make secrets` and choose to start over: it keeps the old file",
         )
@@ -277,11 +305,16 @@ def _inspect_file(deployment: Deployment, master_key_file: str | None) -> Store:
     return Store(SecretsBackend.FILE, snapshot, exists=True, key=key)
 
 
+def _shown_key_file(deployment: Deployment, key: KeyChoice) -> str:
+    assert key.file is not None
+    return key.file if key.file == deployment.default_key_file else absent_path(key.file)
+
+
 def _key_in_file(path: str, deployment: Deployment) -> KeyChoice:
     path = os.path.abspath(os.path.expanduser(path))
     fault = check_key_path(path, deployment)
     if fault:
-        raise MasterKeyError(f"{path}: {fault}", hint="Choose another place: --master-key-file PATH")
+        raise MasterKeyError(f"{absent_path(path)}: {fault}", hint="Choose another place: --master-key-file PATH")
     if os.path.lexists(path):
         return KeyChoice(read_master_key_file(path, "The master key file"), path, is_new=False)
     return KeyChoice(generate_master_key(path), path, is_new=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .setup import Store
 
 SUMMARY_MODE = 0o600
+_LOCAL_MARKS = {SecretsBackend.FILE: "` (encrypted)", SecretsBackend.ENV: "` (plain text, readable by you only)"}
 
 
 def summary_file(deployment: Deployment) -> str:
@@ -43,6 +44,12 @@ def write_summary(deployment: Deployment, store: Store, names: Collection[str]) 
     if _read(path) != text:
         replace_file(path, text.encode(), mode=SUMMARY_MODE)
     return path
+
+
+def names_store(deployment: Deployment, backend: SecretsBackend) -> bool:
+    """Whether the summary of an earlier set-up says that the secrets are in a store of this kind."""
+    mark = _LOCAL_MARKS.get(backend, f"- Secrets: {backend.title}, ")
+    return mark in (_read(summary_file(deployment)) or "")
 
 
 def render_summary(deployment: Deployment, store: Store, names: Collection[str]) -> str:
@@ -80,7 +87,7 @@ def render_summary(deployment: Deployment, store: Store, names: Collection[str])
 
 def _places(deployment: Deployment, store: Store) -> list[str]:
     if store.backend is SecretsBackend.ENV:
-        return [f"- Secrets: `{deployment.shown(deployment.compose_file)}` (plain text, readable by you only)"]
+        return [f"- Secrets: `{deployment.shown(deployment.compose_file)}{_LOCAL_MARKS[SecretsBackend.ENV]}"]
     settings = f"- Settings: `{deployment.shown(deployment.settings_file)}`"
     if store.key is None:
         kept = [
@@ -91,7 +98,7 @@ def _places(deployment: Deployment, store: Store) -> list[str]:
     path = deployment.settings(SecretsBackend.FILE).file_path
     key = f"`{deployment.shown(store.key.file)}`" if store.key.file else "where you have stored it"
     return [
-        f"- Secrets: `{deployment.shown(path)}` (encrypted)",
+        f"- Secrets: `{deployment.shown(path)}{_LOCAL_MARKS[SecretsBackend.FILE]}",
         f"- Master key: {key}. Keep a copy away from this machine: without it nobody can open the secrets.",
         settings,
     ]

@@ -89,10 +89,13 @@ def test_strict_status_fails_when_a_secret_is_due(project: Project, days: int, c
 
 def test_strict_status_fails_when_a_required_secret_is_missing_or_weak(project: Project) -> None:
     project.set_up()
-    (project.directory / "weak.json").write_text('{"WEBHOOK_SECRET": "changeme"}')
+    (project.directory / "weak.json").write_text('{"WEBHOOK_SECRET": "short"}')
     project.set_up("--import", "weak.json", "--replace")
-    assert "a placeholder" in manage(project, "status", "--strict", code=1).stdout
-    (project.directory / "config/secrets.enc").unlink()
+    assert "short, 5" in manage(project, "status", "--strict", code=1).stdout
+    content = project.decrypt()
+    del content["secrets"]["SECRET_KEY"]  # type: ignore[attr-defined]
+    project.secrets_file.chmod(0o600)
+    project.secrets_file.write_bytes(Fernet(project.key_file.read_text().strip()).encrypt(json.dumps(content).encode()))
     done = manage(project, "status", "--strict", code=1)
     assert "Missing: SECRET_KEY" in done.stdout
 

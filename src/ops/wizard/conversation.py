@@ -70,6 +70,7 @@ class Wizard:
         self._show_start()
         store = self._find_store()
         self._offer_take_over(store, choices)
+        store = self._start_over_if_gone(store, choices)
         store = self._ask_for_values(store, choices)
         self._review_and_write(store, choices)
 
@@ -141,6 +142,21 @@ class Wizard:
             question, default=True, why="A database that exists opens with its old password only."
         ):
             choices.imported = values | choices.imported
+
+    def _start_over_if_gone(self, store: Store, choices: Choices) -> Store:
+        """``store``, when it may get a new set of secrets: on a first run, or when the person gives the old one up.
+
+        Raises:
+            StoreGoneError: The person wants to look for the old secrets first.
+        """
+        from src.ops.setup import find_gone
+
+        gone = find_gone(self._deployment, store, choices)
+        if gone is None:
+            return store
+        from .local_stores import ask_to_start_over
+
+        return ask_to_start_over(self._deployment, store, gone, self._screen, self._interview)
 
     def _is_in_use(self, store: Store) -> bool:
         """Whether the settings name this kind of store already."""

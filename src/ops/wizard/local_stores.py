@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from src.ops.setup import check_key_path, inspect_store, start_over
@@ -12,6 +13,7 @@ from src.utils.secrets.settings import SecretsBackend
 
 if TYPE_CHECKING:
     from src.ops.deployment import Deployment
+    from src.ops.leftovers import StoreGoneError
     from src.ops.setup import Store
     from src.ops.terminal.interview import Interview
     from src.ops.terminal.screen import Screen
@@ -73,6 +75,32 @@ class LocalStores:
         return check_key_path(path, self._deployment)
 
     def _start_over(self) -> Store:
-        why = "The application loses what only the old secrets can open: encrypted data, logins, databases."
-        self._interview.ask_for_word("start over", why=why)
+        _confirm_start_over(self._interview)
         return start_over(self._deployment)
+
+
+def ask_to_start_over(
+    deployment: Deployment, store: Store, gone: StoreGoneError, screen: Screen, interview: Interview
+) -> Store:
+    """An empty store that may be filled, when the person gives up what is left of the secrets that were in it.
+
+    Raises:
+        StoreGoneError: The person does not.
+    """
+    screen.warn(str(gone))
+    for line in gone.hint.splitlines():
+        screen.say(f"  {line}")
+    answer = interview.select(
+        "What next?",
+        [Choice("stop", "Stop here, and look for them first"), Choice("new", "Start over with new secrets")],
+        why="New secrets cannot open what the old ones protect. What is left of the old ones is kept aside.",
+    )
+    if answer == "stop":
+        raise gone
+    _confirm_start_over(interview)
+    return start_over(deployment) if store.backend is SecretsBackend.FILE else replace(store, start_over=True)
+
+
+def _confirm_start_over(interview: Interview) -> None:
+    why = "The application loses what only the old secrets can open: encrypted data, logins, databases."
+    interview.ask_for_word("start over", why=why)

@@ -52,6 +52,10 @@ def show_import(screen: Screen, imported: Imported) -> None:
     screen.say(f"Imported: {', '.join(imported.values) or 'nothing'}")
     if imported.unknown:
         screen.warn(f"Not in the catalogue, left out: {', '.join(imported.unknown)}")
+    if imported.other_lines:
+        one = len(imported.other_lines) == 1
+        lines = ", ".join(map(str, imported.other_lines))
+        screen.warn(f"Left out, since {'it names' if one else 'they name'} nothing: line{'' if one else 's'} {lines}")
 
 
 def show_plan(
@@ -98,8 +102,8 @@ def show_result(screen: Screen, deployment: Deployment, store: Store, plan: Plan
     for path in report.written_files:
         screen.done(deployment.shown(path))
     screen.done("Read back and compared: every value is as planned.")
-    if report.lost_file:
-        screen.say(f"The old file is kept: {deployment.shown(report.lost_file)}")
+    for path in report.kept:
+        screen.say(f"What was there before is kept: {deployment.shown(path)}")
     _show_passwords(screen, deployment, plan)
     if store.backend is SecretsBackend.ENV:
         screen.commands("Next:", ["python3 main.py"])

@@ -1,0 +1,213 @@
+"""A store that held the secrets and does not any more: nothing takes the place of what is left of them."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT, Project
+from tests.servers.aws import Aws
+from tests.servers.keyvault import KeyVault
+from tests.servers.vault import Vault
+from tests.terminal import DOWN, ENTER, Terminal
+
+READERS = [
+    ("manage_secrets.py", "status"),
+    ("manage_secrets.py", "status", "--json"),
+    ("manage_secrets.py", "get", "SECRET_KEY"),
+    ("manage_secrets.py", "set", "SMTP_PASSWORD", "--file", "value"),
+    ("manage_secrets.py", "rotate", "SECRET_KEY", "--yes"),
+    ("manage_secrets.py", "export", "--format", "json"),
+    ("manage_secrets.py", "backup", "--output", "new.backup", "--key-file", "key"),
+    ("generate_docker_secrets.sh",),
+    ("generate_docker_secrets.sh", "--check"),
+    ("setup_secrets.py", "--non-interactive"),
+    ("setup_secrets.py", "--non-interactive", "--dry-run"),
+    ("setup_secrets.py", "--non-interactive", "--backend", "env"),
+]
+
+
+@pytest.fixture
+def lost(project: Project) -> Project:
+    """A deployment with a file before the last change and Docker files, whose encrypted file was deleted."""
+    project.set_up("--import", "-", standard_input="SMTP_PASSWORD=first\n")
+    (project.directory / "value").write_text("second")
+    assert project.run("manage_secrets.py", "set", "SMTP_PASSWORD", "--file", "value").returncode == 0
+    assert project.run("generate_docker_secrets.sh").returncode == 0
+    project.secrets_file.unlink()
+    return project
+
+
+@pytest.mark.parametrize("command", READERS, ids=" ".join)
+def test_nothing_is_written_and_the_error_names_what_is_left(command: tuple[str, ...], lost: Project) -> None:
+    before = lost.state()
+    done = lost.run(*command)
+    assert done.returncode == 1, done.stdout
+    assert done.stdout.strip() in ("", "[]")
+    assert "but secrets were set up here before" in done.stderr
+    assert "config/secrets.enc.bak" in done.stderr
+    assert "secrets/ has the values" in done.stderr
+    assert lost.state() == before
+
+
+def test_the_program_that_run_starts_is_not_started(lost: Project) -> None:
+    command = [*lost.script("manage_secrets.py", "run"), "--", "echo", "started"]
+    done = subprocess.run(command, env=lost.environ(), capture_output=True, text=True, check=False)
+    assert done.returncode == 125
+    assert "started" not in done.stdout
+    assert "secrets were set up here before" in done.stderr
+
+
+def test_the_doctor_finds_it(lost: Project) -> None:
+    done = lost.run("manage_secrets.py", "doctor", "--only", "store")
+    assert done.returncode == 1
+    assert "secrets were set up here before" in done.stdout.replace("\n", " ")
+
+
+def test_enter_through_the_wizard_changes_nothing(lost: Project) -> None:
+    before = lost.state()
+    terminal = wizard(lost)
+    terminal.answer("Where shall the secrets be kept")
+    terminal.answer("What next")
+    assert terminal.finish() == 1
+    assert "secrets were set up here before" in " ".join(terminal.text.split())
+    assert lost.state() == before
+
+
+def test_starting_over_keeps_what_is_left_where_nothing_overwrites_it(lost: Project) -> None:
+    key = lost.key_file.read_bytes()
+    left = {path.read_bytes() for path in (lost.directory / "secrets").glob("*.txt")}
+    left.add((lost.directory / "config/secrets.enc.bak").read_bytes())
+    terminal = wizard(lost)
+    terminal.answer("Where shall the secrets be kept")
+    terminal.answer("What next", DOWN + ENTER)
+    terminal.answer("Type 'start over'", "start over" + ENTER)
+    for question in ("Name of the first", "Password of the first", "send SMS", "send e-mail", "master key go"):
+        terminal.answer(question)
+    terminal.answer("Write this now")
+    assert terminal.finish() == 0
+    for arguments in (["set", "SMTP_PASSWORD", "--file", "value"], ["set", "SECRET_KEY", "--generate"]):
+        assert lost.run("manage_secrets.py", *arguments).returncode == 0
+    assert lost.run("generate_docker_secrets.sh").returncode == 0
+    present = {path.read_bytes() for path in lost.directory.rglob("*") if path.is_file()}
+    assert left <= present
+    assert lost.key_file.read_bytes() == key
+
+
+def test_each_advice_brings_the_secrets_back_when_it_is_typed_as_it_stands(lost: Project) -> None:
+    values = {path.name: path.read_text() for path in (lost.directory / "secrets").glob("*.txt")}
+    hints = advice(lost)
+    copy = next(hint for hint in hints if "cp -np" in hint).partition(": ")[2]
+    assert type_in(lost, copy) == 0
+    assert lost.run("manage_secrets.py", "status").returncode == 0
+    assert lost.values()["SMTP_PASSWORD"] == "first"
+    lost.secrets_file.unlink()
+    assert type_in(lost, next(hint for hint in hints if "--set-file" in hint)) == 0
+    assert lost.values()["SMTP_PASSWORD"] == "second"
+    assert lost.run("generate_docker_secrets.sh").returncode == 0
+    assert {path.name: path.read_text() for path in (lost.directory / "secrets").glob("*.txt")} == values
+
+
+def test_a_backup_is_named_and_brings_everything_back(lost: Project) -> None:
+    key = lost.home / "key"
+    key.write_bytes(lost.key_file.read_bytes())
+    key.chmod(0o600)
+    (lost.directory / "config/secrets.enc.bak").rename(lost.secrets_file)
+    made = lost.run("manage_secrets.py", "backup", "--output", "a.backup", "--key-file", str(key))
+    assert made.returncode == 0, made.stderr
+    lost.secrets_file.unlink()
+    hint = next(hint for hint in advice(lost) if "restore" in hint)
+    assert type_in(lost, hint.partition(": ")[2] + f" --key-file {shlex.quote(str(key))} --yes") == 0
+    assert lost.run("manage_secrets.py", "status").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "remove",
+    [
+        lambda config: None,
+        lambda config: [path.unlink() for path in config.glob("secrets.enc*")],
+        lambda config: [path.unlink() for path in config.iterdir() if path.name != "catalog.toml"],
+    ],
+    ids=["the file alone", "everything of it", "the whole volume"],
+)
+def test_what_is_missing_besides_makes_no_first_run_of_it(remove: Callable[[Path], object], lost: Project) -> None:
+    for path in (lost.directory / "secrets").iterdir():
+        path.unlink()
+    remove(lost.directory / "config")
+    before = lost.state()
+    for command in (READERS[0], READERS[9]):
+        done = lost.run(*command)
+        assert done.returncode == 1
+        assert "secrets were set up here before" in done.stderr
+    assert lost.state() == before
+
+
+def test_docker_files_without_any_settings_are_no_first_run(lost: Project) -> None:
+    for path in (".env.production", ".env", "config/SETUP.md", "config/secrets.enc.bak", "config/secrets.enc.sum"):
+        (lost.directory / path).unlink()
+    before = lost.state()
+    done = lost.run("setup_secrets.py", "--non-interactive")
+    assert done.returncode == 1
+    assert "secrets/ has the values" in done.stderr
+    assert lost.state() == before
+
+
+def test_prepared_settings_without_anything_else_are_a_first_run(project: Project) -> None:
+    (project.directory / ".env.production").write_text("SECRETS_BACKEND=file\nSECRETS_FILE_PATH=config/secrets.enc\n")
+    project.set_up()
+    assert project.run("manage_secrets.py", "status").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["aws", "vault", "keyvault"])
+def test_a_server_that_answers_that_it_is_empty_is_no_first_run(
+    name: str, project: Project, request: pytest.FixtureRequest
+) -> None:
+    server: Aws | Vault | KeyVault = request.getfixturevalue(name)
+    environ = server.environ()
+    empty(server)
+    project.set_up(environ=environ)
+    assert project.run("generate_docker_secrets.sh", environ=environ).returncode == 0
+    empty(server)
+    before = project.state()
+    for command in (READERS[0], READERS[9], READERS[7], (*READERS[9], "--backend", "file")):
+        done = project.run(*command, environ={**environ, "SECRETS_BACKEND": ""})
+        assert done.returncode == 1, done.stdout
+        assert "secrets were set up here before" in done.stderr
+        assert "secrets/ has the values" in done.stderr
+    assert project.state() == before
+    hint = next(line for line in done.stderr.splitlines() if "--set-file" in line).removeprefix("hint: ")
+    assert type_in(project, hint, environ) == 0
+    assert project.run("generate_docker_secrets.sh", "--check", environ=environ).returncode == 0
+
+
+def wizard(project: Project) -> Terminal:
+    return Terminal(
+        project.script("setup_secrets.py"), environ=project.environ(), cwd=str(project.directory), columns=120
+    )
+
+
+def advice(project: Project) -> list[str]:
+    lines = project.run("setup_secrets.py", "--non-interactive").stderr.splitlines()
+    return [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
+
+
+def type_in(project: Project, command: str, environ: dict[str, str] | None = None) -> int:
+    """Run a command as a person would who copied it from the screen, in the project's folder."""
+    if command.startswith("./scripts/"):
+        command = f"{shlex.quote(str(PROJECT))}/{command} --project-directory {shlex.quote(str(project.directory))}"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=project.directory, env=project.environ(environ), check=False, capture_output=True
+    )
+    assert b"Traceback" not in done.stderr
+    return done.returncode
+
+
+def empty(server: Aws | Vault | KeyVault) -> None:
+    if isinstance(server, Vault):
+        server.client().secrets.kv.v2.delete_metadata_and_all_versions("cctv")
+    else:
+        server.clear()
