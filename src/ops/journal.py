@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import TYPE_CHECKING, Any
+import shlex
+from typing import TYPE_CHECKING, Any, cast
 
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries, replace_file
 from src.utils.secrets.errors import StoreError
@@ -36,15 +37,27 @@ class Journal:
         try:
             with open(self.path, encoding="utf-8") as file:
                 content = json.load(file)
-            open_one = content if content["project"] == self._project else None
+            is_ours = content["project"] == self._project
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise StoreError(
-                f"The journal {self.path} cannot be read",
-                hint=f"Look at it, then remove it: rm {self.path}\nIt holds no secret; it says what was begun",
-            ) from None
-        return open_one
+            raise self._unreadable() from None
+        if not is_ours:
+            return None
+        names = content.get("names")
+        revisions = (content.get("revision", ""), content.get("undone_from", ""))
+        if not (isinstance(names, list) and names and all(isinstance(text, str) for text in (*names, *revisions))):
+            raise self._unreadable()
+        return cast("dict[str, Any]", content)
+
+    def _unreadable(self) -> StoreError:
+        path = shlex.quote(self.path)
+        return StoreError(
+            f"The journal {self.path} cannot be understood",
+            hint=f"It holds no secret; it says what was begun: cat {path}\n"
+            f"Compare the store with what is in use: ./scripts/manage_secrets.py status\n"
+            f"When both agree, move it away: mv -n {path} {path}.old",
+        )
 
     def write(self, **content: Any) -> None:
         """Put down what is begun, on the disk before anything else happens."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -30,6 +31,10 @@ def plants(check: str) -> Callable[[Plant], Plant]:
         return function
 
     return register
+
+
+# What would be gone for good when somebody types it as it stands.
+DESTROYS = re.compile(r"\b(shred|rm|rmdir|dd|truncate|mkfs\S*|unlink)\b(?! --cached)|(?<![>2])>(?!>)")
 
 
 @pytest.fixture
@@ -192,6 +197,13 @@ def _(project: Project) -> None:
 @plants("docker-files")
 def _(project: Project) -> None:
     manage(project, "set", "SECRET_KEY", "--generate")
+
+
+@plants("docker-files-example")
+def _(project: Project) -> None:
+    path = project.directory / "secrets/jwt_secret_key.txt"
+    path.chmod(0o600)
+    path.write_text("your-jwt-secret-key-here")
 
 
 @plants("plaintext")
@@ -365,7 +377,8 @@ def test_a_planted_fault_is_found_and_nothing_is_before(check: str, healthy: Pro
     findings = doctor(healthy, "--only", check, environ=environ)
     assert {finding["check"] for finding in findings} == {check}, findings
     assert findings[0]["command"]
-    assert "could not look" not in str(findings[0]["finding"])
+    assert "could not run" not in str(findings[0]["finding"])
+    assert not any(DESTROYS.search(str(finding["command"])) for finding in findings)
 
 
 def test_a_healthy_deployment_has_no_findings(healthy: Project) -> None:
@@ -390,6 +403,98 @@ def test_what_is_safe_to_mend_is_mended_on_demand(check: str, healthy: Project) 
     assert doctor(healthy, "--only", check) == []
 
 
+PLAIN = {
+    "old.env": ("# copied\nexport SECRET_KEY='something'\nPATH=/bin\nREDIS_PASSWORD=x\n", [2, 4]),
+    ".env.bak": ("SECRETS_BACKEND=environment\nSECRET_KEY=something\n", [2]),
+    ".env.production.old": ("SMTP_PASSWORD=x\n", [1]),
+    "all.json": ('{"version": 1,\n "secrets": {"SECRET_KEY": "x",\n "REDIS_PASSWORD": "y"}}', [2, 3]),
+    "values.yaml": ("SECRET_KEY: abc\n", [1]),
+}
+HARMLESS = {
+    ".env.example": "SECRET_KEY=something\n",
+    "empty.env": "SECRET_KEY=\nREDIS_PASSWORD=  # not set\n",
+    "compose.yml": "SECRET_KEY_FILE: /run/secrets/x\nREDIS_PASSWORD: ${REDIS_PASSWORD}\n",
+    "names.json": '{"SECRET_KEY": ""}',
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_text_is_named_by_its_lines_and_no_file_is_to_be_destroyed(name: str, healthy: Project) -> None:
+    text, lines = PLAIN[name]
+    (healthy.directory / name).write_text(text)
+    (finding,) = doctor(healthy, "--only", "plaintext")
+    assert f"{name} holds secrets in plain text" in str(finding["finding"])
+    numbers = ", ".join(map(str, lines))
+    assert f"Remove line{'s' if len(lines) > 1 else ''} {numbers} of it, and rotate" in str(finding["finding"])
+    assert str(finding["command"]).startswith("./scripts/manage_secrets.py rotate ")
+
+
+def test_files_without_a_value_are_left_alone(healthy: Project) -> None:
+    for name, text in HARMLESS.items():
+        (healthy.directory / name).write_text(text)
+    assert doctor(healthy, "--only", "plaintext") == []
+
+
+def test_the_dotenv_file_of_another_environment_is_its_own_affair(healthy: Project) -> None:
+    healthy.set_up("--environment", "lab", "--backend", "env")
+    assert "SECRET_KEY=" in (healthy.directory / ".env.lab").read_text()
+    assert doctor(healthy, "--only", "plaintext") == []
+
+
+def test_a_line_in_composes_file_leaves_the_rest_of_it_alone(healthy: Project) -> None:
+    with (healthy.directory / ".env").open("a") as file:
+        file.write("SECRETS_DIR=./secrets\nDATABASE_PASSWORD=x\n")
+    number = (healthy.directory / ".env").read_text().splitlines().index("DATABASE_PASSWORD=x") + 1
+    (finding,) = doctor(healthy, "--only", "plaintext")
+    assert f"Remove line {number} of it" in str(finding["finding"])
+    assert finding["command"] == "./scripts/manage_secrets.py rotate DATABASE_PASSWORD"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"names": None},
+        {"names": []},
+        {"names": "SECRET_KEY"},
+        {"names": [1]},
+        {"names": {"a": 1}},
+        {"names": ["A"], "revision": 5},
+    ],
+)
+def test_a_journal_without_names_is_one_finding_and_one_error(content: dict[str, object], healthy: Project) -> None:
+    path = healthy.home / ".local/state/cctv-face-detection/rotate-production.json"
+    path.write_text(json.dumps({"project": str(healthy.directory)} | content))
+    findings = doctor(healthy)
+    assert [finding["check"] for finding in findings] == ["journal"]
+    assert "cannot be understood" in str(findings[0]["finding"])
+    done = healthy.run("manage_secrets.py", "rotate", "SECRET_KEY", "--yes")
+    assert done.returncode == 1
+    assert "error: The journal" in done.stderr
+    assert "Unexpected" not in done.stderr
+    assert not DESTROYS.search(done.stderr)
+
+
+def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(
+    healthy: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dataclasses
+
+    from src.ops.deployment import Deployment
+    from src.ops.doctor import examine
+
+    def broken(context: object) -> object:
+        raise KeyError("canary-4711")
+
+    PLANTED["settings-mode"](healthy)
+    monkeypatch.setitem(CHECKS, "journal", dataclasses.replace(CHECKS["journal"], function=broken))  # type: ignore[arg-type]
+    deployment = Deployment.locate(project_directory=str(healthy.directory), environ={"HOME": str(healthy.home)})
+    findings = {finding.check.id: finding for finding in examine(deployment, offline=True) if finding.check}
+    assert set(findings) == {"journal", "settings-mode"}
+    assert "this check could not run: an internal error, KeyError at test_doctor.py" in findings["journal"].message
+    assert "canary" not in findings["journal"].message
+
+
 def test_without_a_set_up_it_says_where_to_begin(project: Project) -> None:
     assert [finding["command"] for finding in doctor(project, "--only", "settings")] == ["make secrets"]
 
@@ -409,4 +514,4 @@ def test_offline_it_touches_neither_the_store_nor_docker(healthy: Project, tmp_p
 def test_the_checks_are_listed_with_their_reasons(project: Project) -> None:
     text = manage(project, "doctor", "--list").stdout
     assert all(name in text for name in CHECKS)
-    assert "no check is called" in project.run("manage_secrets.py", "doctor", "--only", "nothing").stderr
+    assert "no check has such a name" in project.run("manage_secrets.py", "doctor", "--only", "nothing").stderr

@@ -12,7 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from src.ops.compose import Stack
+from src.ops.leftovers import explain_empty
 from src.ops.stores import open_writable_store
+from src.ops.terminal.report import place
 from src.utils.secrets.errors import SecretsError, StoreEmptyError
 
 if TYPE_CHECKING:
@@ -103,7 +105,9 @@ class Context:
     def store_error(self) -> SecretsError | None:
         """Why the store cannot be read."""
         error = self._read[1]
-        return None if isinstance(error, StoreEmptyError) and not self.deployment.is_set_up else error
+        if not isinstance(error, StoreEmptyError):
+            return error
+        return explain_empty(self.deployment, error) if self.deployment.is_set_up else None
 
     @cached_property
     def services(self) -> dict[str, dict[str, Any]]:
@@ -123,11 +127,15 @@ class Context:
 
 
 def examine_check(check: Check, context: Context) -> list[Finding]:
-    """What one check finds. A check that cannot look says that in place of a finding of its own."""
+    """What one check finds. A check that cannot run says that in place of a finding of its own."""
     try:
         return [Finding(found.message, found.command, found.fix, check) for found in check.function(context)]
     except SecretsError as error:
         hint = error.hint.splitlines()[0] if error.hint else ""
-        return [Finding(f"this check could not look: {error}", hint, check=check)]
+        return [Finding(f"this check could not run: {error}", hint, check=check)]
     except OSError as error:
-        return [Finding(f"this check could not look: {error.filename}: {error.strerror}", "ls -l", check=check)]
+        return [Finding(f"this check could not run: {error.filename}: {error.strerror}", "ls -l", check=check)]
+    except Exception as error:  # noqa: BLE001 - one broken check must not silence the others
+        message = f"this check could not run: an internal error, {type(error).__name__} at {place(error)}"
+        command = f"./scripts/manage_secrets.py doctor --only {check.id}{context.deployment.command_flag}"
+        return [Finding(message, command, check=check)]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
+import re
+import shlex
 import shutil
 import stat
 import time
 from typing import TYPE_CHECKING
 
 from src.ops.audit import read_trail, trail_path
+from src.ops.deployment import is_environment_file
 from src.ops.docker import find_extra
 from src.ops.dotenv import read_dotenv
 from src.ops.journal import Journal
@@ -22,12 +25,13 @@ from src.utils.secrets.settings import SecretsBackend, Settings
 from .check import Context, Finding, check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 SMALLEST_FREE_BYTES = 16 * 1024 * 1024
 OLD_KEY_DAYS = 30
 SECONDS_OF_A_DAY = 24 * 60 * 60
 _IMPORT_NAMES = ("*.env", "*.env.*", "*.json", "*.txt", "*.yml", "*.yaml")
+_COPY_ENDINGS = ("bak", "backup", "copy", "old", "orig", "save")
 _LARGEST_LOOKED_AT = 256 * 1024
 
 
@@ -98,8 +102,10 @@ def secrets_file_is_what_was_written(context: Context) -> Iterator[Finding]:
         return
     token = read_encrypted_file(path)
     if token is not None and matches_checksum(path, token) is False:
-        shown = context.shown(path)
-        yield Finding(f"{shown} differs from its checksum", f"install -m 0400 {shown}.bak {shown}")
+        yield Finding(
+            f"{context.shown(path)} differs from its checksum; see whether it still opens",
+            f"./scripts/manage_secrets.py status{context.deployment.command_flag}",
+        )
 
 
 @check("master-key-mode", "Whoever reads the master key can read every secret.")
@@ -124,7 +130,7 @@ def master_key_folder_is_private(context: Context) -> Iterator[Finding]:
 @check("master-key-apart", "Whoever copies a folder with both the key and the file has every secret.")
 def master_key_is_apart(context: Context) -> Iterator[Finding]:
     path = _key_file(context)
-    if not path:
+    if not path or not os.path.lexists(path):
         return
     folder, file_folder = (
         os.path.realpath(os.path.dirname(path)),
@@ -132,9 +138,11 @@ def master_key_is_apart(context: Context) -> Iterator[Finding]:
     )
     project = os.path.realpath(context.directory)
     if folder in (file_folder, project) or folder.startswith(project + os.sep):
+        target = f"~/.config/{context.catalog.slug}"
         yield Finding(
-            f"the master key {context.shown(path)} lies in the project, or beside the file that it opens",
-            f"mv {context.shown(path)} ~/.config/{context.catalog.slug}/ and change SECRETS_MASTER_KEY_FILE",
+            f"the master key {context.shown(path)} lies in the project, or beside the file that it opens. Copy it, let "
+            "SECRETS_MASTER_KEY_FILE name the copy, and see with status that it works before this one goes",
+            f"install -d -m 0700 {target} && cp -np {shlex.quote(context.shown(path))} {target}/",
         )
 
 
@@ -165,7 +173,10 @@ def old_master_keys_are_gone(context: Context) -> Iterator[Finding]:
 def lost_files_are_gone(context: Context) -> Iterator[Finding]:
     for path in sorted(glob.glob(glob.escape(_secrets_file(context)) + ".lost-*")):
         if not path.endswith(".sum"):
-            yield Finding(f"{context.shown(path)} was put aside", f"rm {context.shown(path)} when nothing needs it")
+            yield Finding(
+                f"{context.shown(path)} was put aside",
+                "keep it with your backups, and the key that opens it elsewhere, until nothing can need it",
+            )
 
 
 @check("journal", "A command that was stopped in the middle leaves some things new and others old.")
@@ -185,7 +196,11 @@ def no_temporaries_are_left(context: Context) -> Iterator[Finding]:
         for path in sorted(glob.glob(os.path.join(glob.escape(folder), ".*.tmp"))):
             process = os.path.basename(path).rsplit(".", 2)[-2].partition("-")[0]
             if process.isdecimal() and not os.path.exists(f"/proc/{process}"):
-                yield Finding(f"{context.shown(path)} was left behind", f"rm {context.shown(path)}", _unlink(path))
+                yield Finding(
+                    f"{context.shown(path)} was left behind",
+                    f"./scripts/manage_secrets.py doctor --only temporaries --fix{context.deployment.command_flag}",
+                    _unlink(path),
+                )
 
 
 @check("docker-files-mode", "The Docker files hold the secrets in plain text.")
@@ -218,23 +233,25 @@ def docker_files_are_all_needed(context: Context) -> Iterator[Finding]:
             )
 
 
-@check("plaintext", "Secrets in plain text outlive the reason that they were written for.")
+@check(
+    "plaintext",
+    "Secrets in plain text outlive the reason that they were written for. Deleting a file wipes them neither from the "
+    "disk nor from its snapshots and backups, so new values have to take their place.",
+)
 def no_plain_text_is_left(context: Context) -> Iterator[Finding]:
-    expected = {context.deployment.settings_file}
-    if _is_store(context, SecretsBackend.ENV):
-        expected.add(context.deployment.compose_file)
-    wanted = [f"{name}{end}".encode() for name in context.catalog.required_names for end in ("=", '":')]
-    for path in sorted(
-        {path for form in _IMPORT_NAMES for path in glob.glob(os.path.join(glob.escape(context.directory), form))}
-        | set(glob.glob(os.path.join(glob.escape(context.directory), ".env*")))
-    ):
-        if path in expected or path.endswith(".example") or not os.path.isfile(path):
+    names = [spec.name for spec in context.catalog.secrets if spec.default is None]
+    for path in _readable_settings(context):
+        lines = _lines_with_values(path, names)
+        if not lines:
             continue
-        with open(path, "rb") as file:
-            text = file.read(_LARGEST_LOOKED_AT)
-        found = [name for name in wanted if _has_value(text, name)]
-        if found:
-            yield Finding(f"{context.shown(path)} holds secrets in plain text", f"shred -u {context.shown(path)}")
+        held = [name for name in names if name in lines.values()]
+        numbers = ", ".join(map(str, sorted(lines)))
+        shown = context.shown(path)
+        yield Finding(
+            f"{shown} holds secrets in plain text: {', '.join(held)}. Remove line{'s' * (len(lines) > 1)} {numbers} "
+            "of it, and rotate what was there",
+            f"./scripts/manage_secrets.py rotate {' '.join(held)}{context.deployment.command_flag}",
+        )
 
 
 @check("disk-space", "Without room, no change can be written.")
@@ -272,17 +289,50 @@ def packages_are_the_pinned_ones(context: Context) -> Iterator[Finding]:
             except importlib.metadata.PackageNotFoundError:
                 installed = "not installed"
             if installed != version:
-                yield Finding(f"{package} is {installed}; {name} pins {version}", "rm -r .venv && make install")
+                yield Finding(f"{package} is {installed}; {name} pins {version}", "make --always-make install")
 
 
-def _has_value(text: bytes, name: bytes) -> bool:
-    start = text.find(name)
-    while start >= 0:
-        rest = text[start + len(name) :].lstrip(b" ")[:1]
-        if rest not in (b"", b"\n", b"\r", b"#"):
-            return True
-        start = text.find(name, start + 1)
-    return False
+def _readable_settings(context: Context) -> list[str]:
+    """The files of the project's folder in which secrets may stand, but for those that are meant to hold them."""
+    found: set[str] = set()
+    for form in (*_IMPORT_NAMES, ".env*"):
+        found.update(glob.glob(os.path.join(glob.escape(context.directory), form)))
+    meant = {context.deployment.settings_file}
+    if _is_store(context, SecretsBackend.ENV):
+        meant.add(context.deployment.compose_file)
+    return [
+        path
+        for path in sorted(found - meant)
+        if not path.endswith(".example") and os.path.isfile(path) and not _is_store_of_another(path)
+    ]
+
+
+def _is_store_of_another(path: str) -> bool:
+    """Whether a dotenv file is where another environment keeps its secrets."""
+    if not is_environment_file(path) or path.endswith(_COPY_ENDINGS):
+        return False
+    try:
+        said = read_dotenv(path).get("SECRETS_BACKEND") or ""
+    except SecretsError:
+        return False
+    return said.strip().lower() in (SecretsBackend.ENV.value, *SecretsBackend.ENV.aliases)
+
+
+def _lines_with_values(path: str, names: Sequence[str]) -> dict[int, str]:
+    """Number of each line that gives a value to one of ``names``, and that name."""
+    given = re.compile(rb"""["']?\b(%s)["']?[ \t]*[=:][ \t]*(?![#$\s])""" % b"|".join(map(re.escape, _encoded(names))))
+    with open(path, "rb") as file:
+        lines = file.read(_LARGEST_LOOKED_AT).splitlines()
+    found = {}
+    for number, line in enumerate(lines, 1):
+        match = given.search(line)
+        if match and line[match.end() : match.end() + 2] not in (b'""', b"''", b""):
+            found[number] = match[1].decode()
+    return found
+
+
+def _encoded(names: Sequence[str]) -> list[bytes]:
+    return [name.encode() for name in names]
 
 
 def _is_store(context: Context, backend: SecretsBackend) -> bool:

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from src.ops.docker import content_state, render_files
+from src.ops.strength import is_example_of
 from src.utils.secrets.errors import SecretsError
+from src.utils.secrets.settings import read_value_file
 
 from .check import Context, Finding, check
 
@@ -34,6 +36,19 @@ def docker_files_are_in_step(context: Context) -> Iterator[Finding]:
         if state != "in step":
             command = f"./scripts/generate_docker_secrets.sh{context.deployment.command_flag}"
             yield Finding(f"{context.shown(os.path.join(folder, name))} is {state}", command)
+
+
+@check("docker-files-example", "Everybody can know a published example, and sign in or sign with it.")
+def no_docker_file_holds_an_example(context: Context) -> Iterator[Finding]:
+    folder = context.deployment.docker_directory
+    for spec in context.catalog.secrets:
+        path = os.path.join(folder, spec.docker_file)
+        if os.path.isfile(path) and is_example_of(spec, read_value_file(path, spec.docker_file)):
+            flag = context.deployment.command_flag
+            yield Finding(
+                f"{context.shown(path)} holds a published example",
+                f"./scripts/manage_secrets.py rotate {spec.name}{flag}",
+            )
 
 
 @check("compose-environment", "Whoever may run `docker inspect` can read what stands in environment.", needs="stack")
