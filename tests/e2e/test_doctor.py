@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet
 
 from src.ops.doctor import CHECKS
 from tests.conftest import PROJECT, Project
+from tests.support.files import write_read_only
 
 from .test_manage import manage
 
@@ -71,9 +72,8 @@ def rewrite(project: Project, values: dict[str, str], metadata: dict[str, object
     content = project.decrypt()
     content["secrets"] |= values  # type: ignore[operator]
     content["metadata"] |= metadata or {}  # type: ignore[operator]
-    project.secrets_file.unlink()
-    project.secrets_file.touch(0o400)
-    project.secrets_file.write_bytes(Fernet(project.key_file.read_text().strip()).encrypt(json.dumps(content).encode()))
+    key = project.key_file.read_text().strip()
+    write_read_only(project.secrets_file, Fernet(key).encrypt(json.dumps(content).encode()))
     project.secrets_file.with_suffix(".enc.sum").unlink()
 
 
@@ -242,9 +242,7 @@ def _(project: Project) -> None:
 
 @plants("store")
 def _(project: Project) -> None:
-    project.secrets_file.chmod(0o600)
-    project.secrets_file.write_bytes(Fernet(Fernet.generate_key()).encrypt(b"{}"))
-    project.secrets_file.chmod(0o400)
+    write_read_only(project.secrets_file, Fernet(Fernet.generate_key()).encrypt(b"{}"))
 
 
 @plants("missing")
@@ -252,9 +250,7 @@ def _(project: Project) -> None:
     content = project.decrypt()
     del content["secrets"]["SECRET_KEY"]  # type: ignore[attr-defined]
     key = project.key_file.read_text().strip()
-    project.secrets_file.unlink()
-    project.secrets_file.touch(0o400)
-    project.secrets_file.write_bytes(Fernet(key).encrypt(json.dumps(content).encode()))
+    write_read_only(project.secrets_file, Fernet(key).encrypt(json.dumps(content).encode()))
     project.secrets_file.with_suffix(".enc.sum").unlink()
 
 

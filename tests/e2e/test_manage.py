@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
 from tests.conftest import PROJECT, Project
+from tests.support.files import write_read_only
 from tests.terminal import CTRL_C, ENTER, Terminal
 
 from .test_scripts import DIFFICULT, error_of
@@ -39,9 +40,7 @@ def rewrite(project: Project, change: dict[str, object]) -> None:
     for name, entry in change.items():
         content["metadata"][name] = entry  # type: ignore[index]
     key = project.key_file.read_text().strip()
-    project.secrets_file.unlink()
-    project.secrets_file.touch(0o400)
-    project.secrets_file.write_bytes(Fernet(key).encrypt(json.dumps(content).encode()))
+    write_read_only(project.secrets_file, Fernet(key).encrypt(json.dumps(content).encode()))
     (project.directory / "config/secrets.enc.sum").unlink()
 
 
@@ -384,9 +383,7 @@ def test_a_rotation_of_the_master_key_that_was_stopped_in_the_middle_is_finished
     project.set_up()
     values, old = project.values(), project.key_file.read_text().strip()
     new = Fernet.generate_key().decode()
-    project.key_file.unlink()
-    project.key_file.touch(0o400)
-    project.key_file.write_text(f"{new},{old}\n")
+    write_read_only(project.key_file, f"{new},{old}\n")
     assert manage(project, "get", "SECRET_KEY").stdout == values["SECRET_KEY"]
     assert "interrupted" in manage(project, "rotate-master-key", "--yes").stdout
     assert project.key_file.read_text().strip() == new

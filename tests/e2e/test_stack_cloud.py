@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 
 from tests.conftest import need_root
 from tests.servers.vault import Vault, running_vault
+from tests.support.files import write_read_only
 
 from .engine import docker, need_engine
 from .test_stack import Checkout, containers, linked_checkout, log_in, prepared_for_compose, wait_until_healthy
@@ -59,8 +60,7 @@ def app_sign_in(checkout: Checkout, vault: Vault) -> dict[str, str]:
     client.sys.enable_auth_method("approle")
     client.auth.approle.create_or_update_approle("cctv-app", token_policies=["cctv-app"])
     path = checkout.home / "app-secret-id"
-    path.touch(0o400)
-    path.write_text(client.auth.approle.generate_secret_id("cctv-app")["data"]["secret_id"])
+    write_read_only(path, client.auth.approle.generate_secret_id("cctv-app")["data"]["secret_id"])
     os.chown(path, APP_ID, APP_ID)
     role_id = client.auth.approle.read_role_id("cctv-app")["data"]["role_id"]
     return {"APP_VAULT_ROLE_ID": role_id, "APP_VAULT_SECRET_ID_FILE": str(path)}

@@ -11,10 +11,7 @@ import pytest
 
 from tests.conftest import PROJECT, Project, need_program
 
-PAGES = [
-    *PROJECT.glob("*.md"),
-    *(PROJECT / "docs").rglob("*.md"),
-]
+PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))

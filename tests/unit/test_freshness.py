@@ -22,6 +22,7 @@ from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import DamagedStoreError, StoreError
 from src.utils.secrets.masterkey import MasterKey
 from src.utils.secrets.settings import Settings
+from tests.support.files import write_read_only
 
 from .test_manager import KEY, Clock, clock, corrupt, open_manager, store  # noqa: F401 - fixtures
 
@@ -349,9 +350,7 @@ def test_a_key_that_was_changed_together_with_the_file_is_read_again(tmp_path: P
     def write(key: str, value: str) -> None:
         path.unlink(missing_ok=True)
         FileBackend(str(path), MasterKey([key], "a test")).save({"A": Change(value)})
-        key_file.unlink(missing_ok=True)
-        key_file.touch(0o400)
-        key_file.write_text(key)
+        write_read_only(key_file, key)
 
     write(KEY, "1")
     environ = {"SECRETS_BACKEND": "file", "SECRETS_FILE_PATH": str(path), "SECRETS_MASTER_KEY_FILE": str(key_file)}
