@@ -17,6 +17,8 @@ from tests import figures
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+pytest_plugins = ["tests.support.servers", "tests.support.schedule"]
+
 PROJECT = Path(__file__).resolve().parent.parent
 REQUIRE_ALL = bool(os.environ.get("REQUIRE_ALL"))
 

@@ -229,7 +229,9 @@ def _developer(_request: pytest.FixtureRequest, folder: Path, _stack: ExitStack)
 def _deployer(request: pytest.FixtureRequest, folder: Path, stack: ExitStack) -> Reader:
     """With the encrypted file, and two servers to move to."""
     reader = stack.enter_context(deployer(folder, "file"))
-    aws, vault = request.getfixturevalue("aws"), request.getfixturevalue("vault")
+    aws, vault = request.getfixturevalue("aws_server"), request.getfixturevalue("vault_server")
+    aws.clear()
+    vault.clear()
     servers = {**aws.environ(), **vault.environ()}
     reader.environ = {
         key: value for key, value in servers.items() if key.startswith(("AWS_", "VAULT_ADDR", "VAULT_TOKEN"))
@@ -258,7 +260,8 @@ def _deployer_on_vault(request: pytest.FixtureRequest, folder: Path, stack: Exit
 
 def _deployer_on_azure(request: pytest.FixtureRequest, folder: Path, stack: ExitStack) -> Reader:
     reader = stack.enter_context(deployer(folder, "azure"))
-    server: KeyVault = request.getfixturevalue("keyvault")
+    server: KeyVault = request.getfixturevalue("keyvault_server")
+    server.clear()
     reader.environ = server.environ()
     del reader.environ["SECRETS_BACKEND"]
     reader.examples["https://NAME.vault.azure.net"] = reader.environ.pop("AZURE_KEYVAULT_URL")

@@ -197,7 +197,6 @@ def test_leaving_at_any_question_of_a_second_run_changes_nothing(project: Projec
 
 def _aws(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], str]:
     server: Aws = request.getfixturevalue("aws")
-    server.clear()
     steps = [
         (STORE, "2" + ENTER),
         ("AWS region", CLEAR + "nowhere" + ENTER),
@@ -209,7 +208,6 @@ def _aws(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], st
 
 def _vault(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], str]:
     server: Vault = request.getfixturevalue("vault")
-    server.client().secrets.kv.v2.delete_metadata_and_all_versions("cctv")
     steps = [
         (STORE, "3" + ENTER),
         ("Address of Vault", CLEAR + server.url + ENTER),
@@ -231,7 +229,6 @@ def _vault(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], 
 
 def _azure(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], str]:
     server: KeyVault = request.getfixturevalue("keyvault")
-    server.clear()
     environ = server.environ()
     url = environ.pop("AZURE_KEYVAULT_URL")
     del environ["SECRETS_BACKEND"]

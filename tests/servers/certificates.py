@@ -63,9 +63,7 @@ class Authority:
         builder = (
             builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         files = ServerCertificate(self._directory / f"{host}.pem", self._directory / f"{host}.key")
         files.certificate.write_bytes(_pem(builder.sign(self._key, hashes.SHA256())))

@@ -8,7 +8,6 @@ import socket
 import time
 from contextlib import suppress
 
-
 PORTS = range(15000, 30000)
 """Outside the range from which the system gives a port to every client."""
 
