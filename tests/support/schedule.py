@@ -25,31 +25,42 @@ LONG = (
 """The beginnings of paths, the longest first; everything else comes after them."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """However several processes are asked for, they get whole groups, in our order."""
+    if getattr(config.option, "numprocesses", None):
+        config.option.dist = "loadgroup"
+        config.option.loadscopereorder = False
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
     """Mark groups before xdist reads the marks, and sort after everything else; alone, a process does neither."""
-    is_worker = hasattr(config, "workerinput")
-    for item in items if is_worker else []:
-        if isinstance(item, pytest.Function) and (group := _group_of(item)):
-            item.add_marker(pytest.mark.xdist_group(group))
+    if not hasattr(config, "workerinput"):
+        yield
+        return
+    grouped = [item for item in items if isinstance(item, pytest.Function) and _mark_group(item)]
     yield
-    if is_worker:
-        items.sort(key=_rank)
+    if not all("@" in item.nodeid for item in grouped):
+        raise pytest.UsageError("pytest-xdist does not keep groups together: is pytest newer than 9.1?")
+    items.sort(key=_rank)
 
 
-def _group_of(item: pytest.Function) -> str | None:
-    """The module, and the parameters of its fixtures, if one of these lives as long as the module."""
+def _mark_group(item: pytest.Function) -> bool:
+    """Give the test a group, unless it stands alone: its module, and the parameters of what the module shares."""
     if item.get_closest_marker("xdist_group"):
-        return None
+        return True
     shared = {
         name
         for name, found in item._fixtureinfo.name2fixturedefs.items()
         if any(fixture.scope in ("module", "class", "package") for fixture in found)
     }
     if not shared:
-        return None
+        return False
     indices = item.callspec.indices if hasattr(item, "callspec") else {}
-    return " ".join([item.location[0], *(f"{name}={indices[name]}" for name in sorted(shared & set(indices)))])
+    variant = [f"{name}={indices[name]}" for name in sorted(shared & set(indices))]
+    item.add_marker(pytest.mark.xdist_group(" ".join([item.location[0], *variant])))
+    return True
 
 
 def _rank(item: pytest.Item) -> int:
