@@ -28,7 +28,9 @@ LONG = (
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """However several processes are asked for, they get whole groups, in our order."""
-    if getattr(config.option, "numprocesses", None):
+    if hasattr(config, "workerinput"):
+        config.option.loadgroup = True
+    elif getattr(config.option, "numprocesses", None):
         config.option.dist = "loadgroup"
         config.option.loadscopereorder = False
 
