@@ -22,8 +22,7 @@ from tests.conftest import PROJECT
 from tests.servers.ports import free_port, wait_for_port
 from tests.servers.postgres import Postgres
 from tests.servers.redis import running_redis
-
-from .app import running_app
+from tests.support.app import running_app
 
 CATALOG = load_catalog()
 

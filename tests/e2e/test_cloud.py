@@ -22,9 +22,8 @@ from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
 from tests.servers.redis import running_redis
 from tests.servers.vault import Vault
-from tests.terminal import CTRL_C, ENTER, Terminal
-
-from .app import running_app
+from tests.support.app import running_app
+from tests.support.terminal import CTRL_C, ENTER, Terminal
 
 CATALOG = load_catalog()
 MENU = "Where shall the secrets be kept"

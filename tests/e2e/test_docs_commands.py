@@ -24,10 +24,9 @@ from tests.conftest import PROJECT, need, need_program, need_root
 from tests.servers.aws import CREDENTIALS, REGION, running_aws
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import PROGRAM, running_vault
-from tests.terminal import ENTER, Terminal
-
-from .engine import need_engine
-from .test_stack import Checkout, linked_checkout, prepared_for_compose
+from tests.support.checkout import Checkout, linked_checkout, prepared_for_compose
+from tests.support.engine import need_engine
+from tests.support.terminal import ENTER, Terminal
 
 PASSPHRASE = "several unlikely words together 7"
 # In this order, by who reads them: a page may use what the reader's page before has set up.

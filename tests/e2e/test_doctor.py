@@ -16,9 +16,8 @@ from cryptography.fernet import Fernet
 
 from src.ops.doctor import CHECKS
 from tests.conftest import PROJECT, Project
+from tests.support.commands import manage
 from tests.support.files import write_read_only
-
-from .test_manage import manage
 
 Plant = Callable[[Project], None]
 STACK_CHECKS = {check.id for check in CHECKS.values() if check.needs == "stack"}
@@ -351,7 +350,7 @@ def test_every_check_has_its_planted_fault() -> None:
 @pytest.mark.parametrize("check", [name for name in PLANTED if name not in ELSEWHERE])
 def test_a_planted_fault_is_found_and_nothing_is_before(check: str, healthy: Project) -> None:
     if check in STACK_CHECKS:
-        from .engine import need_engine
+        from tests.support.engine import need_engine
 
         need_engine()
         compose_file(healthy, "services:", "services:")

@@ -19,19 +19,11 @@ from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
 from tests.conftest import PROJECT, Project
+from tests.support.commands import DIFFICULT, error_of, manage
 from tests.support.files import write_read_only
-from tests.terminal import CTRL_C, ENTER, Terminal
-
-from .test_scripts import DIFFICULT, error_of
+from tests.support.terminal import CTRL_C, ENTER, Terminal
 
 PASSPHRASE = "several unlikely words together 7"
-
-
-def manage(project: Project, *arguments: str, code: int = 0, **options: str) -> subprocess.CompletedProcess[str]:
-    done = project.run("manage_secrets.py", *arguments, **options)  # type: ignore[arg-type]
-    assert done.returncode == code, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def rewrite(project: Project, change: dict[str, object]) -> None:

@@ -17,7 +17,7 @@ from tests.conftest import Project
 from tests.servers.aws import CREDENTIALS, REGION, Aws
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
-from tests.terminal import CTRL_C, DOWN, ENTER, Terminal
+from tests.support.terminal import CTRL_C, DOWN, ENTER, Terminal
 
 SCREENS = Path(__file__).parent / "screens"
 WIDTHS = (40, 80, 120)

@@ -16,10 +16,16 @@ from dotenv import dotenv_values
 
 from tests.conftest import need_root
 from tests.servers.vault import Vault, running_vault
+from tests.support.checkout import (
+    Checkout,
+    containers,
+    linked_checkout,
+    log_in,
+    prepared_for_compose,
+    wait_until_healthy,
+)
+from tests.support.engine import docker, need_engine
 from tests.support.files import write_read_only
-
-from .engine import docker, need_engine
-from .test_stack import Checkout, containers, linked_checkout, log_in, prepared_for_compose, wait_until_healthy
 
 APP_ID = 10001
 

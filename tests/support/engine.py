@@ -8,9 +8,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.conftest import need
+from tests.conftest import PROJECT, need
 
-BUILD_SCRIPT = Path(__file__).parent / "images/build.sh"
+BUILD_SCRIPT = PROJECT / "tests/e2e/images/build.sh"
 
 
 @functools.cache
