@@ -30,7 +30,7 @@ from tests.support.checkout import (
     prepared_for_compose,
     wait_until_healthy,
 )
-from tests.support.engine import docker, give_compose
+from tests.support.engine import alone, docker, give_compose
 from tests.support.terminal import Terminal
 
 CATALOG = load_catalog()
@@ -272,7 +272,6 @@ def test_a_volume_that_keeps_its_old_password_is_explained_and_mended_without_lo
 
 
 def test_another_environment_runs_beside_it_with_volumes_of_its_own(stack: Checkout) -> None:
-    production = set(docker("volume", "ls", "--quiet").split())
     python, script = ".venv/bin/python", "scripts/setup_secrets.py"
     stack.run(python, script, "--non-interactive", "--environment", "staging")
     images = {name: value for name, value in dotenv_values(stack.directory / ".env").items() if name.endswith("IMAGE")}
@@ -281,16 +280,22 @@ def test_another_environment_runs_beside_it_with_volumes_of_its_own(stack: Check
         file.write(f"APP_PORT={free_port()}\n")
     stack.run("./scripts/generate_docker_secrets.sh", "--environment", "staging")
     flags = ("--env-file", ".env.staging")
-    try:
-        stack.compose(*flags, "up", "-d", "--no-build")
-        made = set(docker("volume", "ls", "--quiet").split()) - production
-        assert made == {"cctv-face-detection-staging_postgres_data", "cctv-face-detection-staging_redis_data"}
-        mounts = json.loads(docker("inspect", *stack.compose(*flags, "ps", "-aq", "app").split()))[0]["Mounts"]
-        secrets = [mount["Source"] for mount in mounts if mount["Destination"].startswith("/run/secrets/")]
-        assert secrets
-        assert all("/secrets/staging/" in source for source in secrets)
-    finally:
-        stack.compose(*flags, "down", "--volumes", "--timeout", "5", check=False)
+    project = "cctv-face-detection-staging"
+    with alone(project):
+        try:
+            stack.compose(*flags, "up", "-d", "--no-build")
+            made = set(docker("volume", "ls", "--quiet", "--filter", f"name={project}").split())
+            assert made == {f"{project}_postgres_data", f"{project}_redis_data"}
+            containers_of_staging = stack.compose(*flags, "ps", "-aq").split()
+            mounts = [
+                mount for item in json.loads(docker("inspect", *containers_of_staging)) for mount in item["Mounts"]
+            ]
+            assert {mount["Name"] for mount in mounts if mount["Type"] == "volume"} == made
+            secrets = [mount["Source"] for mount in mounts if mount["Destination"].startswith("/run/secrets/")]
+            assert secrets
+            assert all("/secrets/staging/" in source for source in secrets)
+        finally:
+            stack.compose(*flags, "down", "--volumes", "--timeout", "5", check=False)
     wait_until_healthy(stack)
 
 
@@ -348,7 +353,8 @@ def remove_volumes(stack_name: str, seconds: float = 60) -> None:
 
 
 def test_without_a_swarm_it_says_how_to_make_one(stack: Checkout) -> None:
-    done = stack.run("./scripts/generate_docker_secrets.sh", "--swarm", check=False)
+    with alone("swarm"):
+        done = stack.run("./scripts/generate_docker_secrets.sh", "--swarm", check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: docker secret ls failed")
     assert "docker swarm init" in done.stderr
