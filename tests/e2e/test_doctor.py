@@ -15,7 +15,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from src.ops.doctor import CHECKS
-from tests.conftest import PROJECT, Project
+from tests.conftest import PROJECT, Project, need_root
 from tests.support.commands import manage
 from tests.support.files import write_read_only
 
@@ -116,6 +116,7 @@ def _(project: Project) -> None:
 
 @plants("secrets-file-owner")
 def _(project: Project) -> None:
+    need_root()
     os.chown(project.secrets_file, 12345, 12345)
 
 
@@ -207,7 +208,8 @@ def _(project: Project) -> None:
 def _(project: Project) -> None:
     path = project.home / ".local/state/cctv-face-detection/audit.jsonl"
     lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([lines[0].replace("root", "toor"), *lines[1:]]))
+    changed = json.loads(lines[0]) | {"result": "failed: of somebody else"}
+    path.write_text("".join([json.dumps(changed) + "\n", *lines[1:]]))
 
 
 @plants("packages")
