@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import shutil
@@ -35,9 +36,14 @@ def vault() -> Iterator[Vault]:
     """A Vault that containers reach, too: on the bridge's address of this machine."""
     need_root()
     need_engine()
-    bridge = json.loads(docker("network", "inspect", "bridge"))[0]
-    with running_vault(bridge["IPAM"]["Config"][0]["Gateway"]) as server:
+    with running_vault(_address_for_containers()) as server:
         yield server
+
+
+def _address_for_containers() -> str:
+    """This machine's own on the bridge: the network's first, which an engine that has just been started leaves out."""
+    network = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
+    return str(network.get("Gateway") or next(ipaddress.ip_network(network["Subnet"]).hosts()))
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,17 @@ import pytest
 
 LONG = (
     "tests/e2e/test_docs_commands.py",
-    "tests/e2e/test_stack.py",
     "tests/e2e/test_rotation.py",
-    "tests/packaging",
+    "tests/e2e/test_stack.py",
+    "tests/faults/test_crashes.py",
     "tests/e2e/test_stack_cloud.py",
-    "tests/e2e/test_guides.py",
-    "tests/contract/test_vault.py",
     "tests/e2e/test_policy.py",
+    "tests/contract/test_vault.py",
     "tests/faults",
+    "tests/packaging",
+    "tests/e2e/test_guides.py",
     "tests/e2e",
+    "tests/contract",
 )
 """The beginnings of paths, the longest first; everything else comes after them."""
 
