@@ -14,7 +14,7 @@ LOCK = $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python
 DEPENDENCIES = requirements.txt requirements-cloud.txt requirements-secrets.txt
 SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test prove bench sbom audit servers lint lint-fix lambda catalog docs pictures lock
+.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test test-fast test-pythons prove bench sbom audit servers lint lint-fix lambda catalog docs pictures lock
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' \
@@ -60,9 +60,15 @@ lambda: install ## Pack the function for AWS's automatic rotation
 test: export COVERAGE_FILE := $(CURDIR)/.coverage
 test: install-dev ## Run each test that this machine has the parts for
 	@rm -f .coverage .coverage.*
-	@$(PYTHON) -m coverage run -m pytest $(PYTEST_ARGS)
+	@$(PYTHON) -m coverage run -m pytest -n 2 $(PYTEST_ARGS)
 	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report $(if $(REQUIRE_ALL),--fail-under=95)
+
+test-fast: install-dev ## Run what needs a minute: small parts, each store
+	@$(PYTHON) -m pytest -n 2 tests/unit tests/contract $(PYTEST_ARGS)
+
+test-pythons: install-dev ## Run these with other Pythons, as other people would
+	@$(PYTHON) -m tests.pythons
 
 prove: install-dev ## Crashes, power loss, leaks, fuzzing, load (40 minutes)
 	@PROVE=1 $(PYTHON) -m pytest tests/faults tests/fuzz tests/contract/test_stores.py $(PYTEST_ARGS)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from tests import figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+pytest_plugins = ["tests.support.servers", "tests.support.schedule"]
 
 PROJECT = Path(__file__).resolve().parent.parent
 REQUIRE_ALL = bool(os.environ.get("REQUIRE_ALL"))
@@ -50,6 +53,23 @@ def need_root() -> None:
     need("root", os.geteuid() == 0, "run the tests as root, in a container for example")
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand over what was found out, if this process is one of several (pytest-xdist)."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["missing parts"] = dict(_missing_parts)
+        output["figures"] = figures.export()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what another process hands over; one that crashed hands over nothing."""
+    output = getattr(node, "workeroutput", {})
+    _missing_parts.update(output.get("missing parts", {}))
+    if "figures" in output:
+        figures.take_over(output["figures"])
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name what was skipped, and how to get it; in full, the figures too."""
     if os.environ.get("PROVE"):
@@ -64,6 +84,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("not tested, because something is missing on this machine")
         for part, how in sorted(_missing_parts.items()):
             terminalreporter.write_line(f"{part}: {how}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts() -> None:
+    """What runs in the background of a script ignores Ctrl-C, and so would everything that the tests press it in."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -32,3 +32,19 @@ def say(line: str) -> None:
 def measured() -> list[str]:
     """What :func:`say` kept."""
     return list(_measured)
+
+
+Exported = tuple[list[tuple[str, float, str]], list[str]]
+"""In the plain types that pytest-xdist carries from one process to another."""
+
+
+def export() -> Exported:
+    """Everything kept in this process."""
+    return [(what, count, unit) for (what, unit), count in _figures.items()], list(_measured)
+
+
+def take_over(exported: Exported) -> None:
+    """Add what another process kept."""
+    for what, count, unit in exported[0]:
+        add(what, count, unit)
+    _measured.extend(exported[1])

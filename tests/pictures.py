@@ -17,7 +17,7 @@ from rich.style import Style
 from rich.text import Text
 
 from tests.conftest import PROJECT, Project
-from tests.terminal import ENTER, Terminal
+from tests.support.terminal import ENTER, Terminal
 
 PICTURES = PROJECT / "docs/pictures"
 COLUMNS = 88

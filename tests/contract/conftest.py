@@ -1,4 +1,4 @@
-"""The servers, started once, and an empty store for each test."""
+"""An empty store for each test."""
 
 from __future__ import annotations
 
@@ -8,32 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.aws import Aws, running_aws
-from tests.servers.keyvault import KeyVault, running_keyvault
-from tests.servers.vault import Vault, running_vault
-
 from .stores import AwsStore, AzureStore, EnvironmentStore, FileStore, Store, VaultStore, VaultVersion1Store
 
 SDK_VARIABLES = ("AWS_", "AZURE_", "IDENTITY_", "REQUESTS_CA_BUNDLE")
 WRITABLE = ["file", "aws", "vault", "vault version 1", "azure"]
-
-
-@pytest.fixture(scope="session")
-def aws_server() -> Iterator[Aws]:
-    with running_aws() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def vault_server() -> Iterator[Vault]:
-    with running_vault() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def keyvault_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyVault]:
-    with running_keyvault(tmp_path_factory.mktemp("keyvault")) as server:
-        yield server
 
 
 @pytest.fixture

@@ -196,12 +196,12 @@ class EnvironmentStore(Store):
     def put(self, values: Mapping[str, str]) -> None:
         for name, value in values.items():
             path = self._directory / name
-            path.write_text(value)
+            path.write_bytes(value.encode())
             self.environ[f"{name}_FILE"] = str(path)
 
     def raw(self) -> dict[str, str]:
         return {
-            name.removesuffix("_FILE"): Path(path).read_text()
+            name.removesuffix("_FILE"): Path(path).read_text(encoding="utf-8")
             for name, path in self.environ.items()
             if name.endswith("_FILE")
         }

@@ -24,6 +24,7 @@ from tests.servers.aws import Aws
 from tests.servers.faulty import running_faulty
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
+from tests.support.files import write_read_only
 
 from .conftest import SDK_VARIABLES
 
@@ -73,8 +74,7 @@ def fill(deployment: Deployment, kind: str) -> dict[str, str]:
         (directory / ".env.production").write_text(f"SECRETS_BACKEND={backend.value}\n")
     if kind == "file":
         key = directory.parent / "master.key"
-        key.touch(0o400)
-        key.write_text(Fernet.generate_key().decode())
+        write_read_only(key, Fernet.generate_key())
         with (directory / ".env.production").open("a") as file:
             file.write(f"SECRETS_MASTER_KEY_FILE={key}\n")
     store = open_writable_store(deployment)

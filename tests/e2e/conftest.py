@@ -1,4 +1,4 @@
-"""The cloud stores' servers, one of each for a module's tests."""
+"""What the tests of several stacks share."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers.aws import Aws, running_aws
-from tests.servers.keyvault import KeyVault, running_keyvault
-from tests.servers.vault import Vault, running_vault
+from tests.servers.ports import free_port
+from tests.support.checkout import Checkout
+from tests.support.engine import alone, docker
 
 
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with running_aws() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def vault() -> Iterator[Vault]:
-    with running_vault() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def keyvault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyVault]:
-    with running_keyvault(tmp_path_factory.mktemp("keyvault")) as server:
-        yield server
+@pytest.fixture
+def swarm(stack: Checkout) -> Iterator[Checkout]:
+    """This engine as a Swarm of one."""
+    with alone("swarm"):
+        was_active = docker("info", "--format", "{{.Swarm.LocalNodeState}}").strip() == "active"
+        if not was_active:
+            docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", f"127.0.0.1:{free_port()}")
+        before = set(docker("secret", "ls", "--quiet").split())
+        try:
+            yield stack
+        finally:
+            made = set(docker("secret", "ls", "--quiet").split()) - before
+            if made:
+                docker("secret", "rm", *made)
+            if not was_active:
+                docker("swarm", "leave", "--force")

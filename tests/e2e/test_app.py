@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -21,10 +20,9 @@ from src.ops.plan import make_plan
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import PROJECT
 from tests.servers.ports import free_port, wait_for_port
-from tests.servers.postgres import Postgres, running_postgres
+from tests.servers.postgres import Postgres
 from tests.servers.redis import running_redis
-
-from .app import running_app
+from tests.support.app import running_app
 
 CATALOG = load_catalog()
 
@@ -46,16 +44,9 @@ def files(values: dict[str, str], tmp_path: Path) -> dict[str, str]:
     return environ
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with running_postgres() as server:
-        yield server
-
-
 @pytest.fixture
 def database(postgres: Postgres, values: dict[str, str]) -> dict[str, str]:
     """Settings for an empty database with the right password."""
-    postgres.execute("DROP TABLE IF EXISTS accounts")
     postgres.set_password(values["DATABASE_PASSWORD"])
     return {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": str(postgres.port)}
 

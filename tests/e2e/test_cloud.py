@@ -19,12 +19,11 @@ from tests.servers.aws import CREDENTIALS, REGION, Aws
 from tests.servers.faulty import running_faulty
 from tests.servers.keyvault import FailureError, KeyVault
 from tests.servers.ports import free_port
-from tests.servers.postgres import running_postgres
+from tests.servers.postgres import Postgres
 from tests.servers.redis import running_redis
 from tests.servers.vault import Vault
-from tests.terminal import CTRL_C, ENTER, Terminal
-
-from .app import running_app
+from tests.support.app import running_app
+from tests.support.terminal import CTRL_C, ENTER, Terminal
 
 CATALOG = load_catalog()
 MENU = "Where shall the secrets be kept"
@@ -36,19 +35,6 @@ VALUES = [
     "Do you send e-mail",
 ]
 WHAT_NEXT = "What next"
-
-
-@pytest.fixture(autouse=True)
-def empty(request: pytest.FixtureRequest) -> None:
-    """Nothing is stored before a test."""
-    if "aws" in request.fixturenames:
-        request.getfixturevalue("aws").clear()
-    if "vault" in request.fixturenames:
-        engine = request.getfixturevalue("vault").client().secrets.kv.v2
-        for name in ("cctv", "cctv-staging"):
-            engine.delete_metadata_and_all_versions(name)
-    if "keyvault" in request.fixturenames:
-        request.getfixturevalue("keyvault").clear()
 
 
 def machine(server: Aws | Vault | KeyVault) -> dict[str, str]:
@@ -91,15 +77,17 @@ def stored_in_vault(server: Vault, path: str = "cctv") -> dict[str, str]:
     return content
 
 
-def check_everything_works(project: Project, environ: dict[str, str], values: dict[str, str], tmp_path: Path) -> None:
+def check_everything_works(
+    project: Project, environ: dict[str, str], values: dict[str, str], postgres: Postgres, tmp_path: Path
+) -> None:
     """The other scripts find the store, the application reads from it, and no value was shown but the one."""
     done = project.run("manage_secrets.py", "get", "DATABASE_PASSWORD", environ=environ)
     assert done.stdout == values["DATABASE_PASSWORD"], done.stderr
     done = project.run("generate_docker_secrets.sh", environ=environ)
     assert done.returncode == 0, done.stderr
     assert (project.directory / "secrets/secret_key.txt").read_text() == values["SECRET_KEY"]
-    with running_postgres() as postgres, running_redis(values["REDIS_PASSWORD"]) as redis_port:
-        postgres.set_password(values["DATABASE_PASSWORD"])
+    postgres.set_password(values["DATABASE_PASSWORD"])
+    with running_redis(values["REDIS_PASSWORD"]) as redis_port:
         servers = {
             "DATABASE_HOST": "127.0.0.1",
             "DATABASE_PORT": str(postgres.port),
@@ -119,7 +107,7 @@ def check_screen(terminal: Terminal, values: dict[str, str]) -> None:
     assert "./scripts/generate_docker_secrets.sh" in terminal.text
 
 
-def test_aws_from_nothing_to_ready(project: Project, aws: Aws, tmp_path: Path) -> None:
+def test_aws_from_nothing_to_ready(project: Project, aws: Aws, postgres: Postgres, tmp_path: Path) -> None:
     terminal = wizard(project, machine(aws))
     terminal.answer(MENU, "2" + ENTER)
     terminal.answer("AWS region", "\x15" + REGION + ENTER)
@@ -137,10 +125,12 @@ def test_aws_from_nothing_to_ready(project: Project, aws: Aws, tmp_path: Path) -
         "SECRETS_AWS_SECRET_ID": "cctv-face-detection",
     }
     check_screen(terminal, values)
-    check_everything_works(project, machine(aws), values, tmp_path)
+    check_everything_works(project, machine(aws), values, postgres, tmp_path)
 
 
-def test_vault_from_nothing_to_ready_with_a_token_that_is_kept(project: Project, vault: Vault, tmp_path: Path) -> None:
+def test_vault_from_nothing_to_ready_with_a_token_that_is_kept(
+    project: Project, vault: Vault, postgres: Postgres, tmp_path: Path
+) -> None:
     terminal = wizard(project, {})
     terminal.answer(MENU, "3" + ENTER)
     terminal.answer("Address of Vault", "\x15" + vault.url + ENTER)
@@ -165,10 +155,10 @@ def test_vault_from_nothing_to_ready_with_a_token_that_is_kept(project: Project,
     }
     values = stored_in_vault(vault)
     check_screen(terminal, values)
-    check_everything_works(project, {}, values, tmp_path)
+    check_everything_works(project, {}, values, postgres, tmp_path)
 
 
-def test_azure_from_nothing_to_ready(project: Project, keyvault: KeyVault, tmp_path: Path) -> None:
+def test_azure_from_nothing_to_ready(project: Project, keyvault: KeyVault, postgres: Postgres, tmp_path: Path) -> None:
     terminal = wizard(project, machine(keyvault))
     terminal.answer(MENU, "4" + ENTER)
     terminal.answer("Address of the key vault", "vault.example" + ENTER)
@@ -180,13 +170,12 @@ def test_azure_from_nothing_to_ready(project: Project, keyvault: KeyVault, tmp_p
     values = {name.upper().replace("-", "_"): found[-1].value for name, found in keyvault.secrets.items()}
     assert set(values) == set(CATALOG.required_names)
     check_screen(terminal, values)
-    check_everything_works(project, machine(keyvault), values, tmp_path)
+    check_everything_works(project, machine(keyvault), values, postgres, tmp_path)
 
 
 def test_an_app_role_is_enough_and_its_secret_id_is_not_shown(project: Project, vault: Vault) -> None:
     client = vault.client()
-    if "approle/" not in client.sys.list_auth_methods()["data"]:
-        client.sys.enable_auth_method("approle")
+    client.sys.enable_auth_method("approle")
     policy = 'path "secret/data/cctv" { capabilities = ["create", "update", "read"] }'
     client.sys.create_or_update_policy("deployer", policy)
     client.auth.approle.create_or_update_approle("deployer", token_policies=["deployer"])

@@ -17,18 +17,11 @@ from src.app import credentials
 from src.app.settings import AppSettings
 from tests.conftest import PROJECT
 from tests.servers.ports import free_port
-from tests.servers.postgres import Postgres, running_postgres
+from tests.servers.postgres import Postgres
 from tests.servers.redis import running_redis
-
-from .app import running_app
+from tests.support.app import running_app
 
 OLD, NEW = "old-'password'-\\", 'new-"password"-$HOME'
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with running_postgres() as server:
-        yield server
 
 
 @pytest.fixture

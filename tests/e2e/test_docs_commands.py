@@ -24,10 +24,9 @@ from tests.conftest import PROJECT, need, need_program, need_root
 from tests.servers.aws import CREDENTIALS, REGION, running_aws
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import PROGRAM, running_vault
-from tests.terminal import ENTER, Terminal
-
-from .engine import need_engine
-from .test_stack import Checkout, linked_checkout, prepared_for_compose
+from tests.support.checkout import Checkout, linked_checkout, prepared_for_compose
+from tests.support.engine import need_engine
+from tests.support.terminal import ENTER, Terminal
 
 PASSPHRASE = "several unlikely words together 7"
 # In this order, by who reads them: a page may use what the reader's page before has set up.
@@ -229,7 +228,9 @@ def _developer(_request: pytest.FixtureRequest, folder: Path, _stack: ExitStack)
 def _deployer(request: pytest.FixtureRequest, folder: Path, stack: ExitStack) -> Reader:
     """With the encrypted file, and two servers to move to."""
     reader = stack.enter_context(deployer(folder, "file"))
-    aws, vault = request.getfixturevalue("aws"), request.getfixturevalue("vault")
+    aws, vault = request.getfixturevalue("aws_server"), request.getfixturevalue("vault_server")
+    aws.clear()
+    vault.clear()
     servers = {**aws.environ(), **vault.environ()}
     reader.environ = {
         key: value for key, value in servers.items() if key.startswith(("AWS_", "VAULT_ADDR", "VAULT_TOKEN"))
@@ -258,7 +259,8 @@ def _deployer_on_vault(request: pytest.FixtureRequest, folder: Path, stack: Exit
 
 def _deployer_on_azure(request: pytest.FixtureRequest, folder: Path, stack: ExitStack) -> Reader:
     reader = stack.enter_context(deployer(folder, "azure"))
-    server: KeyVault = request.getfixturevalue("keyvault")
+    server: KeyVault = request.getfixturevalue("keyvault_server")
+    server.clear()
     reader.environ = server.environ()
     del reader.environ["SECRETS_BACKEND"]
     reader.examples["https://NAME.vault.azure.net"] = reader.environ.pop("AZURE_KEYVAULT_URL")

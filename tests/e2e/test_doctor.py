@@ -16,9 +16,9 @@ import pytest
 from cryptography.fernet import Fernet
 
 from src.ops.doctor import CHECKS
-from tests.conftest import PROJECT, Project
-
-from .test_manage import manage
+from tests.conftest import PROJECT, Project, need_root
+from tests.support.commands import manage
+from tests.support.files import write_read_only
 
 Plant = Callable[[Project], None]
 STACK_CHECKS = {check.id for check in CHECKS.values() if check.needs == "stack"}
@@ -76,9 +76,8 @@ def rewrite(project: Project, values: dict[str, str], metadata: dict[str, object
     content = project.decrypt()
     content["secrets"] |= values  # type: ignore[operator]
     content["metadata"] |= metadata or {}  # type: ignore[operator]
-    project.secrets_file.unlink()
-    project.secrets_file.touch(0o400)
-    project.secrets_file.write_bytes(Fernet(project.key_file.read_text().strip()).encrypt(json.dumps(content).encode()))
+    key = project.key_file.read_text().strip()
+    write_read_only(project.secrets_file, Fernet(key).encrypt(json.dumps(content).encode()))
     project.secrets_file.with_suffix(".enc.sum").unlink()
 
 
@@ -122,6 +121,7 @@ def _(project: Project) -> None:
 
 @plants("secrets-file-owner")
 def _(project: Project) -> None:
+    need_root()
     os.chown(project.secrets_file, 12345, 12345)
 
 
@@ -220,7 +220,8 @@ def _(project: Project) -> None:
 def _(project: Project) -> None:
     path = project.home / ".local/state/cctv-face-detection/audit.jsonl"
     lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([lines[0].replace("root", "toor"), *lines[1:]]))
+    changed = json.loads(lines[0]) | {"result": "failed: of somebody else"}
+    path.write_text("".join([json.dumps(changed) + "\n", *lines[1:]]))
 
 
 @plants("packages")
@@ -254,9 +255,7 @@ def _(project: Project) -> None:
 
 @plants("store")
 def _(project: Project) -> None:
-    project.secrets_file.chmod(0o600)
-    project.secrets_file.write_bytes(Fernet(Fernet.generate_key()).encrypt(b"{}"))
-    project.secrets_file.chmod(0o400)
+    write_read_only(project.secrets_file, Fernet(Fernet.generate_key()).encrypt(b"{}"))
 
 
 @plants("missing")
@@ -264,9 +263,7 @@ def _(project: Project) -> None:
     content = project.decrypt()
     del content["secrets"]["SECRET_KEY"]  # type: ignore[attr-defined]
     key = project.key_file.read_text().strip()
-    project.secrets_file.unlink()
-    project.secrets_file.touch(0o400)
-    project.secrets_file.write_bytes(Fernet(key).encrypt(json.dumps(content).encode()))
+    write_read_only(project.secrets_file, Fernet(key).encrypt(json.dumps(content).encode()))
     project.secrets_file.with_suffix(".enc.sum").unlink()
 
 
@@ -367,7 +364,7 @@ def test_every_check_has_its_planted_fault() -> None:
 @pytest.mark.parametrize("check", [name for name in PLANTED if name not in ELSEWHERE])
 def test_a_planted_fault_is_found_and_nothing_is_before(check: str, healthy: Project) -> None:
     if check in STACK_CHECKS:
-        from .engine import need_engine
+        from tests.support.engine import need_engine
 
         need_engine()
         compose_file(healthy, "services:", "services:")

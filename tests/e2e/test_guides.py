@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import PROJECT, need_program
-
-from .test_stack import copy_checkout
+from tests.support.checkout import copy_checkout
 
 
 def put(project: Path, place: str, code: str) -> None:

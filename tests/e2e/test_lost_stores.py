@@ -13,7 +13,7 @@ from tests.conftest import PROJECT, Project
 from tests.servers.aws import Aws
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
-from tests.terminal import DOWN, ENTER, Terminal
+from tests.support.terminal import DOWN, ENTER, Terminal
 
 READERS = [
     ("manage_secrets.py", "status"),

@@ -19,18 +19,11 @@ from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
 from tests.conftest import PROJECT, Project
-from tests.terminal import CTRL_C, ENTER, Terminal
-
-from .test_scripts import DIFFICULT, error_of
+from tests.support.commands import DIFFICULT, error_of, manage
+from tests.support.files import write_read_only
+from tests.support.terminal import CTRL_C, ENTER, Terminal
 
 PASSPHRASE = "several unlikely words together 7"
-
-
-def manage(project: Project, *arguments: str, code: int = 0, **options: str) -> subprocess.CompletedProcess[str]:
-    done = project.run("manage_secrets.py", *arguments, **options)  # type: ignore[arg-type]
-    assert done.returncode == code, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def rewrite(project: Project, change: dict[str, object]) -> None:
@@ -39,9 +32,7 @@ def rewrite(project: Project, change: dict[str, object]) -> None:
     for name, entry in change.items():
         content["metadata"][name] = entry  # type: ignore[index]
     key = project.key_file.read_text().strip()
-    project.secrets_file.unlink()
-    project.secrets_file.touch(0o400)
-    project.secrets_file.write_bytes(Fernet(key).encrypt(json.dumps(content).encode()))
+    write_read_only(project.secrets_file, Fernet(key).encrypt(json.dumps(content).encode()))
     (project.directory / "config/secrets.enc.sum").unlink()
 
 
@@ -387,9 +378,7 @@ def test_a_rotation_of_the_master_key_that_was_stopped_in_the_middle_is_finished
     project.set_up()
     values, old = project.values(), project.key_file.read_text().strip()
     new = Fernet.generate_key().decode()
-    project.key_file.unlink()
-    project.key_file.touch(0o400)
-    project.key_file.write_text(f"{new},{old}\n")
+    write_read_only(project.key_file, f"{new},{old}\n")
     assert manage(project, "get", "SECRET_KEY").stdout == values["SECRET_KEY"]
     assert "interrupted" in manage(project, "rotate-master-key", "--yes").stdout
     assert project.key_file.read_text().strip() == new

@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.conftest import Project
-from tests.terminal import Terminal
+from tests.support.terminal import Terminal
 
 CANARY = "hunter2hunter2"
 KEY = Fernet.generate_key().decode()

@@ -11,9 +11,8 @@ from src.ops.choices import Choices
 from src.ops.plan import make_plan
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import Project
-from tests.terminal import ENTER, Terminal
-
-from .app import running_app
+from tests.support.app import running_app
+from tests.support.terminal import ENTER, Terminal
 
 CATALOG = load_catalog()
 EXAMPLE = "your-jwt-secret-key-here"

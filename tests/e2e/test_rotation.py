@@ -18,9 +18,7 @@ import httpx
 import pytest
 
 from tests.conftest import need_root
-
-from .engine import docker, need_engine
-from .test_stack import (  # noqa: F401 - `swarm` is a fixture
+from tests.support.checkout import (
     Checkout,
     client,
     containers,
@@ -28,9 +26,9 @@ from .test_stack import (  # noqa: F401 - `swarm` is a fixture
     linked_checkout,
     log_in,
     prepared_for_compose,
-    swarm,
     wait_until_healthy,
 )
+from tests.support.engine import docker, need_engine
 
 ROTATED = [
     "SECRET_KEY",
@@ -347,7 +345,7 @@ def test_the_doctor_sees_a_service_that_is_not_healthy(stack: Checkout) -> None:
         wait_until_healthy(stack)
 
 
-def test_the_running_stack_s_secrets_become_swarm_secrets(swarm: Checkout) -> None:  # noqa: F811
+def test_the_running_stack_s_secrets_become_swarm_secrets(swarm: Checkout) -> None:
     done = swarm.run("scripts/generate_docker_secrets.sh", "--swarm")
     assert "docker stack deploy" in done.stdout
     listed = docker("secret", "ls", "--format", "{{.Name}}").split()

@@ -17,7 +17,7 @@ from tests.conftest import Project
 from tests.servers.aws import CREDENTIALS, REGION, Aws
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
-from tests.terminal import CTRL_C, DOWN, ENTER, Terminal
+from tests.support.terminal import CTRL_C, DOWN, ENTER, Terminal
 
 SCREENS = Path(__file__).parent / "screens"
 WIDTHS = (40, 80, 120)
@@ -197,7 +197,6 @@ def test_leaving_at_any_question_of_a_second_run_changes_nothing(project: Projec
 
 def _aws(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], str]:
     server: Aws = request.getfixturevalue("aws")
-    server.clear()
     steps = [
         (STORE, "2" + ENTER),
         ("AWS region", CLEAR + "nowhere" + ENTER),
@@ -209,7 +208,6 @@ def _aws(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], st
 
 def _vault(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], str]:
     server: Vault = request.getfixturevalue("vault")
-    server.client().secrets.kv.v2.delete_metadata_and_all_versions("cctv")
     steps = [
         (STORE, "3" + ENTER),
         ("Address of Vault", CLEAR + server.url + ENTER),
@@ -231,7 +229,6 @@ def _vault(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], 
 
 def _azure(request: pytest.FixtureRequest) -> tuple[list[Step], dict[str, str], str]:
     server: KeyVault = request.getfixturevalue("keyvault")
-    server.clear()
     environ = server.environ()
     url = environ.pop("AZURE_KEYVAULT_URL")
     del environ["SECRETS_BACKEND"]

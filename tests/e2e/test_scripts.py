@@ -15,26 +15,9 @@ from dotenv import dotenv_values
 
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import PROJECT, Project, need_root
+from tests.support.commands import DIFFICULT, error_of
 
 CATALOG = load_catalog()
-DIFFICULT = {
-    "SECRET_KEY": "dollar $HOME ${X} $(id) `id`",
-    "JWT_SECRET_KEY": "quotes ' and \" and \\ and \\n",
-    "ENCRYPTION_KEY": "hash # and = and %",
-    "WEBHOOK_SECRET": "two\nlines\n\n",
-    "DATABASE_PASSWORD": "pässwörd-密码-🔑",
-    "REDIS_PASSWORD": "x" * 65536,
-    "SMTP_PASSWORD": "  spaces  ",
-}
-
-
-def error_of(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
-    assert done.returncode == code, (done.stdout, done.stderr)
-    lines = done.stderr.splitlines()
-    assert lines[0].startswith("error: ")
-    assert all(line.startswith("hint: ") for line in lines[1:])
-    assert "Traceback" not in done.stderr
-    return done.stderr
 
 
 # --- setup_secrets.py ------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def complete(project: Project, shell: str, *words: str) -> list[str]:
     program = need_program(shell, shell)
     typed = ["./scripts/manage_secrets.py", *words]
     code = ASK[shell].format(
-        script=MANAGE, words=" ".join(word or '""' for word in typed), line=shlex.quote(" ".join(typed))
+        script=shlex.quote(MANAGE), words=" ".join(word or '""' for word in typed), line=shlex.quote(" ".join(typed))
     )
     done = subprocess.run(
         [program, *(["--no-config"] if shell == "fish" else ["-f"] if shell == "zsh" else ["--norc"]), "-c", code],

@@ -11,24 +11,27 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
 from src.utils.secrets.catalog import load_catalog
 from tests import figures
-from tests.conftest import PROJECT, need_program, need_root
-from tests.leaks import leaked
+from tests.conftest import need_program, need_root
 from tests.servers.ports import free_port
-from tests.terminal import Terminal
-
-from .engine import docker, give_compose, standin_images
+from tests.support.checkout import (
+    Checkout,
+    client,
+    containers,
+    copy_checkout,
+    find_leaks,
+    log_in,
+    prepared_for_compose,
+    wait_until_healthy,
+)
+from tests.support.engine import alone, docker, give_compose
+from tests.support.terminal import Terminal
 
 CATALOG = load_catalog()
 LENGTHS = {
@@ -50,70 +53,6 @@ QUESTIONS = [
     "master key go",
     "Write this",
 ]
-
-
-@dataclass
-class Checkout:
-    """A fresh clone that belongs to somebody, and that person's shell."""
-
-    directory: Path
-    home: Path
-    uid: int
-    environ: dict[str, str]
-    transcript: str = ""
-    seconds: float = 0
-
-    def command(self, *command: str) -> list[str]:
-        """``command`` as that person runs it."""
-        if self.uid == os.geteuid():
-            return list(command)
-        group = Path("/var/run/docker.sock").stat().st_gid if Path("/var/run/docker.sock").exists() else self.uid
-        return ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", f"--groups={self.uid},{group}", "--", *command]
-
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command in the clone."""
-        done = subprocess.run(
-            self.command(*command),
-            cwd=self.directory,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    def compose(self, *arguments: str, check: bool = True) -> str:
-        """Run docker-compose in the clone; returns what it prints."""
-        done = self.run("docker-compose", *arguments, check=check)
-        return done.stdout + ("" if check else done.stderr)
-
-    @property
-    def key_file(self) -> Path:
-        return self.home / ".config/cctv-face-detection/master.key"
-
-    def values(self) -> dict[str, str]:
-        """The secrets, opened with three lines of plain cryptography."""
-        fernet = Fernet(self.key_file.read_bytes().strip())
-        text = fernet.decrypt((self.directory / "config/secrets.enc").read_bytes())
-        values = json.loads(text)["secrets"]
-        assert isinstance(values, dict)
-        return values
-
-
-def copy_checkout(target: Path) -> None:
-    """What git would give to somebody who clones the project now."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=PROJECT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (PROJECT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(PROJECT / name, target / name)
 
 
 @pytest.fixture(scope="module", params=[0, 1000], ids=["root", "uid 1000"])
@@ -151,24 +90,6 @@ def make_checkout(base: Path, uid: int) -> Checkout:
     checkout.transcript = terminal.text
     checkout.seconds = time.monotonic() - start
     return checkout
-
-
-def linked_checkout(base: Path, **environ: str) -> Checkout:
-    """A clone that uses the packages of this project, and no questions asked."""
-    directory, home = base / "project", base / "home"
-    directory.mkdir()
-    home.mkdir()
-    copy_checkout(directory)
-    (directory / ".venv").symlink_to(PROJECT / ".venv")
-    path = f"{give_compose(home)}:{os.environ['PATH']}"
-    kept = {}
-    if "COVERAGE_FILE" in os.environ:
-        kept = {
-            "COVERAGE_FILE": os.environ["COVERAGE_FILE"],
-            "COVERAGE_PROCESS_START": str(directory / "pyproject.toml"),
-        }
-    base_environ = {"HOME": str(home), "PATH": path, "DOCKER_BUILDKIT": "0"}
-    return Checkout(directory, home, os.geteuid(), base_environ | kept | environ)
 
 
 def test_make_secrets_on_a_fresh_clone_needs_only_enter(checkout: Checkout) -> None:
@@ -235,70 +156,11 @@ def stack(checkout: Checkout) -> Iterator[Checkout]:
         yield checkout
 
 
-@contextmanager
-def prepared_for_compose(checkout: Checkout, name: str, image: str = "APP_IMAGE") -> Iterator[dict[str, str]]:
-    """What differs here from a deployer's machine, and at the end no container, volume or image of it.
-
-    Other images, a free port, names of its own, and a build that shares this machine's network.
-
-    Args:
-        checkout: Whose stack.
-        name: Of the project and its image.
-        image: The variable that names the app's image.
-    """
-    settings = standin_images() | {
-        image: f"{name}:latest",
-        "APP_PORT": str(free_port()),
-        "BUILD_NETWORK": "host",
-        "COMPOSE_PROJECT_NAME": name,
-    }
-    env = checkout.directory / ".env"
-    env.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-    os.chown(env, checkout.uid, checkout.uid)
-    try:
-        yield settings
-    finally:
-        checkout.compose("down", "--volumes", "--timeout", "5", check=False)
-        docker("image", "rm", settings[image], check=False)
-
-
-def containers(checkout: Checkout) -> dict[str, Any]:
-    """What `docker inspect` says of each service's container."""
-    ids = checkout.compose("ps", "--all", "--quiet").split()
-    return {
-        item["Config"]["Labels"]["com.docker.compose.service"]: item for item in json.loads(docker("inspect", *ids))
-    }
-
-
-def wait_until_healthy(checkout: Checkout, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        states = {name: item["State"].get("Health", {}).get("Status") for name, item in containers(checkout).items()}
-        if states == dict.fromkeys(("app", "postgres", "redis"), "healthy"):
-            return
-        assert time.monotonic() < deadline, f"{states}\n{checkout.compose('logs', check=False)}"
-        time.sleep(0.5)
-
-
-def client(checkout: Checkout) -> httpx.Client:
-    port = dotenv_values(checkout.directory / ".env")["APP_PORT"]
-    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
-
-
-def log_in(checkout: Checkout, password: str) -> httpx.Response:
-    with client(checkout) as http:
-        return http.post("/login", json={"username": "admin", "password": password})
-
-
 def test_the_admin_password_logs_in(stack: Checkout) -> None:
     assert log_in(stack, stack.values()["ADMIN_PASSWORD"]).status_code == 200
     assert log_in(stack, "wrong").status_code == 401
     with client(stack) as http:
         assert http.get("/ready").json()["status"] == "ready"
-
-
-def find_leaks(stack: Checkout, text: bytes) -> list[str]:
-    return leaked(stack.values() | {"the master key": stack.key_file.read_text().strip()}, text)
 
 
 def test_the_leak_hunt_finds_a_planted_leak(stack: Checkout) -> None:
@@ -410,7 +272,6 @@ def test_a_volume_that_keeps_its_old_password_is_explained_and_mended_without_lo
 
 
 def test_another_environment_runs_beside_it_with_volumes_of_its_own(stack: Checkout) -> None:
-    production = set(docker("volume", "ls", "--quiet").split())
     python, script = ".venv/bin/python", "scripts/setup_secrets.py"
     stack.run(python, script, "--non-interactive", "--environment", "staging")
     images = {name: value for name, value in dotenv_values(stack.directory / ".env").items() if name.endswith("IMAGE")}
@@ -419,37 +280,26 @@ def test_another_environment_runs_beside_it_with_volumes_of_its_own(stack: Check
         file.write(f"APP_PORT={free_port()}\n")
     stack.run("./scripts/generate_docker_secrets.sh", "--environment", "staging")
     flags = ("--env-file", ".env.staging")
-    try:
-        stack.compose(*flags, "up", "-d", "--no-build")
-        made = set(docker("volume", "ls", "--quiet").split()) - production
-        assert made == {"cctv-face-detection-staging_postgres_data", "cctv-face-detection-staging_redis_data"}
-        mounts = json.loads(docker("inspect", *stack.compose(*flags, "ps", "-aq", "app").split()))[0]["Mounts"]
-        secrets = [mount["Source"] for mount in mounts if mount["Destination"].startswith("/run/secrets/")]
-        assert secrets
-        assert all("/secrets/staging/" in source for source in secrets)
-    finally:
-        stack.compose(*flags, "down", "--volumes", "--timeout", "5", check=False)
+    project = "cctv-face-detection-staging"
+    with alone(project):
+        try:
+            stack.compose(*flags, "up", "-d", "--no-build")
+            made = set(docker("volume", "ls", "--quiet", "--filter", f"name={project}").split())
+            assert made == {f"{project}_postgres_data", f"{project}_redis_data"}
+            containers_of_staging = stack.compose(*flags, "ps", "-aq").split()
+            mounts = [
+                mount for item in json.loads(docker("inspect", *containers_of_staging)) for mount in item["Mounts"]
+            ]
+            assert {mount["Name"] for mount in mounts if mount["Type"] == "volume"} == made
+            secrets = [mount["Source"] for mount in mounts if mount["Destination"].startswith("/run/secrets/")]
+            assert secrets
+            assert all("/secrets/staging/" in source for source in secrets)
+        finally:
+            stack.compose(*flags, "down", "--volumes", "--timeout", "5", check=False)
     wait_until_healthy(stack)
 
 
 # --- Swarm -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def swarm(stack: Checkout) -> Iterator[Checkout]:
-    """This engine as a Swarm of one."""
-    was_active = docker("info", "--format", "{{.Swarm.LocalNodeState}}").strip() == "active"
-    if not was_active:
-        docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", f"127.0.0.1:{free_port()}")
-    before = set(docker("secret", "ls", "--quiet").split())
-    try:
-        yield stack
-    finally:
-        made = set(docker("secret", "ls", "--quiet").split()) - before
-        if made:
-            docker("secret", "rm", *made)
-        if not was_active:
-            docker("swarm", "leave", "--force")
 
 
 def test_swarm_secrets_are_made_with_a_version_and_the_stack_file_takes_them(swarm: Checkout) -> None:
@@ -503,7 +353,8 @@ def remove_volumes(stack_name: str, seconds: float = 60) -> None:
 
 
 def test_without_a_swarm_it_says_how_to_make_one(stack: Checkout) -> None:
-    done = stack.run("./scripts/generate_docker_secrets.sh", "--swarm", check=False)
+    with alone("swarm"):
+        done = stack.run("./scripts/generate_docker_secrets.sh", "--swarm", check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: docker secret ls failed")
     assert "docker swarm init" in done.stderr
@@ -517,13 +368,14 @@ def docker_clients() -> list[str]:
 
 @pytest.mark.parametrize("client", docker_clients())
 def test_every_docker_client_reads_the_stack_file(client: str, stack: Checkout) -> None:
-    done = subprocess.run(
-        [client, "stack", "deploy", "--compose-file", "docker-stack.yml", f"never-{os.getpid()}"],
-        cwd=stack.directory,
-        env=stack.environ | {"SECRETS_VERSION": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with alone("swarm"):
+        done = subprocess.run(
+            [client, "stack", "deploy", "--compose-file", "docker-stack.yml", f"never-{os.getpid()}"],
+            cwd=stack.directory,
+            env=stack.environ | {"SECRETS_VERSION": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode != 0
     assert "is not a swarm manager" in done.stderr  # it has understood the file by then

@@ -17,9 +17,16 @@ from dotenv import dotenv_values
 
 from tests.conftest import need_root
 from tests.servers.vault import Vault, running_vault
-
-from .engine import docker, need_engine
-from .test_stack import Checkout, containers, linked_checkout, log_in, prepared_for_compose, wait_until_healthy
+from tests.support.checkout import (
+    Checkout,
+    containers,
+    linked_checkout,
+    log_in,
+    prepared_for_compose,
+    wait_until_healthy,
+)
+from tests.support.engine import docker, need_engine
+from tests.support.files import write_read_only
 
 APP_ID = 10001
 
@@ -29,11 +36,14 @@ def vault() -> Iterator[Vault]:
     """A Vault that containers reach, too: on the bridge's address of this machine."""
     need_root()
     need_engine()
-    bridge = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
-    # An engine names its gateway only from its second start on.
-    first_address = next(ipaddress.ip_network(bridge["Subnet"]).hosts())
-    with running_vault(bridge.get("Gateway") or str(first_address)) as server:
+    with running_vault(_address_for_containers()) as server:
         yield server
+
+
+def _address_for_containers() -> str:
+    """This machine's own on the bridge: the network's first, which an engine that has just been started leaves out."""
+    network = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
+    return str(network.get("Gateway") or next(ipaddress.ip_network(network["Subnet"]).hosts()))
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +72,7 @@ def app_sign_in(checkout: Checkout, vault: Vault) -> dict[str, str]:
     client.sys.enable_auth_method("approle")
     client.auth.approle.create_or_update_approle("cctv-app", token_policies=["cctv-app"])
     path = checkout.home / "app-secret-id"
-    path.touch(0o400)
-    path.write_text(client.auth.approle.generate_secret_id("cctv-app")["data"]["secret_id"])
+    write_read_only(path, client.auth.approle.generate_secret_id("cctv-app")["data"]["secret_id"])
     os.chown(path, APP_ID, APP_ID)
     role_id = client.auth.approle.read_role_id("cctv-app")["data"]["role_id"]
     return {"APP_VAULT_ROLE_ID": role_id, "APP_VAULT_SECRET_ID_FILE": str(path)}

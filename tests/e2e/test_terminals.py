@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Project, need_program
-from tests.terminal import DOWN, ENTER, Terminal
-
-from .test_wizard import FIRST_RUN, wizard
+from tests.support.terminal import DOWN, ENTER, Terminal
+from tests.support.wizard import FIRST_RUN, wizard
 
 SLOW_SDKS = ("azure", "botocore", "cryptography", "hvac", "redis", "requests", "rich", "zxcvbn")
 

@@ -14,44 +14,15 @@ from dotenv import dotenv_values
 
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import Project
-from tests.terminal import CTRL_C, CTRL_D, DOWN, ENTER, Terminal
+from tests.support.terminal import CTRL_C, CTRL_D, DOWN, ENTER, Terminal
+from tests.support.wizard import FIRST_RUN, store_shown_key, wizard
 
 CATALOG = load_catalog()
-FIRST_RUN = [
-    "Where shall the secrets be kept",
-    "Name of the first administrator",
-    "Password of the first administrator",
-    "Do you send SMS",
-    "Do you send e-mail",
-    "Where shall the master key go",
-    "Write this now",
-]
 STRONG = "correct horse $'\" #battery"
-
-
-def wizard(project: Project, *arguments: str, columns: int = 80, environ: dict[str, str] | None = None) -> Terminal:
-    return Terminal(
-        project.script("setup_secrets.py", *arguments),
-        environ=project.environ(environ),
-        cwd=str(project.directory),
-        columns=columns,
-    )
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-def store_shown_key(terminal: Terminal) -> str:
-    """Take the key from the screen as a person would, and prove it; returns the key."""
-    terminal.wait_for("Have you stored it")
-    match = re.search(r"^\s*([A-Za-z0-9_-]{43}=)$", terminal.text, re.MULTILINE)
-    assert match
-    terminal.answer("Have you stored it", "y")
-    terminal.answer("The last 6 characters", "wrong" + ENTER)
-    terminal.wait_for("Not its last 6")
-    terminal.process.send("\x15" + match[1][-6:] + ENTER)
-    return match[1]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])

@@ -10,9 +10,8 @@ from dotenv import dotenv_values
 
 from src.ops.terminal.prompts import PLAIN_SETTING
 from tests.conftest import Project
-from tests.terminal import CTRL_C, CTRL_D, DOWN, ENTER, Terminal
-
-from .test_wizard import FIRST_RUN, store_shown_key, wizard
+from tests.support.terminal import CTRL_C, CTRL_D, DOWN, ENTER, Terminal
+from tests.support.wizard import FIRST_RUN, store_shown_key, wizard
 
 ESC = "\x1b"
 STRONG = "correct horse $'\" #battery"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -45,9 +46,14 @@ class Aws:
 
     def client(self, service: str = "secretsmanager") -> Any:
         """The SDK's client, to look at the server without the project's code."""
-        session = Session()
-        session.set_credentials("testing", "testing")
-        return session.create_client(service, region_name=REGION, endpoint_url=self.url)
+        return _client(self.url, service)
+
+
+@functools.cache
+def _client(url: str, service: str) -> Any:
+    session = Session()
+    session.set_credentials("testing", "testing")
+    return session.create_client(service, region_name=REGION, endpoint_url=url)
 
 
 CREDENTIALS = {

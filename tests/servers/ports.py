@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import time
 from contextlib import suppress
 
+PORTS = range(15000, 30000)
+"""Outside the range from which the system gives a port to every client."""
+
+_system_random = random.SystemRandom()  # plugins seed the other one, and the same ports would come again
+
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port on which nothing listens now, outside the range from which the system gives one to every client."""
+    """A port on which nothing listens now, and that no other process of the same test run is given."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = PORTS[worker::workers]
     while True:
-        port = random.randrange(15000, 30000)
+        port = _system_random.choice(own)
         with socket.socket() as probe, suppress(OSError):
             probe.bind((host, port))
             return port

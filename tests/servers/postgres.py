@@ -67,6 +67,8 @@ def running_postgres() -> Iterator[Postgres]:
             data,
             "-U",
             "postgres",
+            "--encoding=UTF8",
+            "--no-locale",
             "--auth-local=trust",
             "--auth-host=scram-sha-256",
         ],

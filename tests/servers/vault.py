@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,16 @@ class Vault:
         """The SDK's client, to look at the server without the project's code."""
         return hvac.Client(url=self.url, token=token or self.token, verify=self.ca or True)
 
+    def clear(self) -> None:
+        """Remove every secret, and every way to sign in but tokens."""
+        client = self.client()
+        with suppress(hvac.exceptions.InvalidPath):  # it is empty
+            for name in client.secrets.kv.v2.list_secrets("")["data"]["keys"]:
+                client.secrets.kv.v2.delete_metadata_and_all_versions(name)
+        for path in client.sys.list_auth_methods()["data"]:
+            if path != "token/":
+                client.sys.disable_auth_method(path)
+
     def unseal(self) -> None:
         """Open it, and wait until it answers."""
         self.client().sys.submit_unseal_key(self.unseal_key)
@@ -93,6 +103,7 @@ def running_sealed_vault(directory: Path) -> Iterator[Vault]:
         storage "raft" {{
           path = "{directory}/raft"
           node_id = "one"
+          performance_multiplier = 1
         }}
         listener "tcp" {{
           address = "127.0.0.1:{port}"

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import PROJECT
+from tests.support.lock_files import INSTALLED, packages
 
 LOCKED = (
     *sorted(path.relative_to(PROJECT) for path in PROJECT.glob("requirements*.txt")),
     *sorted(path.relative_to(PROJECT) for path in PROJECT.glob("tests/servers/*.txt")),
     Path("bench/requirements.txt"),
 )
-INSTALLED = ("requirements.txt", "requirements-cloud.txt", "requirements-secrets.txt")
 ALLOWED = re.compile(r"\b(MIT(-0)?|BSD|BSD-[23]-Clause|Apache([ -]2\.0)?|MPL|PSF-2\.0|LGPL-3\.0-only)\b")
-
-
-def packages(file: str | Path) -> list[str]:
-    return re.findall(r"^([A-Za-z0-9._-]+)==", (PROJECT / file).read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("file", LOCKED, ids=str)
@@ -53,12 +47,3 @@ def test_every_package_that_people_install_has_a_license_that_is_allowed(file: s
         )
         assert ALLOWED.search(said), f"{name}: {said[:200]}"
         assert not re.search(r"\b(AGPL|GPL-[23]|GNU General Public)", said), name
-
-
-def test_the_sbom_names_every_package_with_its_hashes() -> None:
-    subprocess.run(["make", "sbom"], cwd=PROJECT, check=True, capture_output=True)
-    components = json.loads((PROJECT / "build/sbom.json").read_text())["components"]
-    assert sorted(item["name"] for item in components) == sorted(
-        {name for file in INSTALLED for name in packages(file)}
-    )
-    assert all(item["externalReferences"][0]["hashes"] for item in components)

@@ -1,20 +1,16 @@
-"""The docs hold together: no link leads nowhere, and the site is built."""
+"""The docs hold together: no link leads nowhere, and no message is left out."""
 
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT, Project, need_program
+from tests.conftest import PROJECT, Project
 
-PAGES = [
-    *PROJECT.glob("*.md"),
-    *(PROJECT / "docs").rglob("*.md"),
-]
+PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
@@ -23,33 +19,6 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
     missing = [target for target in targets if not (page.parent / target.partition("#")[0]).exists()]
     assert missing == []
-
-
-def build(directory: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROJECT / ".venv/docs/bin/mkdocs", "build", "--strict"],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_the_site_is_built_and_loads_nothing_from_elsewhere_and_a_broken_link_fails(tmp_path: Path) -> None:
-    need_program("make", "make")
-    subprocess.run(["make", "docs"], cwd=PROJECT, check=True, capture_output=True)
-    pages = list((PROJECT / "build/docs").rglob("*.html"))
-    assert len(pages) > len(PAGES) / 2
-    loaded = re.compile(r'<(?:script|link|img)[^>]+(?:src|href)="?https?://')
-    assert [page for page in pages if loaded.search(page.read_text())] == []
-    shutil.copy(PROJECT / "mkdocs.yml", tmp_path)
-    shutil.copytree(PROJECT / "docs", tmp_path / "docs")
-    assert build(tmp_path).returncode == 0
-    with (tmp_path / "docs/index.md").open("a") as file:
-        file.write("\n[nowhere](nowhere.md)\n")
-    broken = build(tmp_path)
-    assert broken.returncode == 1
-    assert "nowhere.md" in broken.stderr
 
 
 @pytest.mark.parametrize(

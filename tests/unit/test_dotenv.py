@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from src.ops.dotenv import parse_dotenv, quote, read_dotenv, update_text, write_dotenv
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError, StoreError
-from tests.e2e.engine import compose_command
+from tests.support.engine import compose_command
 
 DIFFICULT = {
     "DOLLAR": "a$b${HOME}$(id)`id`",

@@ -22,8 +22,8 @@ from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import DamagedStoreError, StoreError
 from src.utils.secrets.masterkey import MasterKey
 from src.utils.secrets.settings import Settings
-
-from .test_manager import KEY, Clock, clock, corrupt, open_manager, store  # noqa: F401 - fixtures
+from tests.support.files import write_read_only
+from tests.support.managers import KEY, Clock, corrupt
 
 CANARY = "canary-value-4711"
 
@@ -35,12 +35,12 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.005)
 
 
-def opened(store: FileBackend, ttl: str = "300", **more: str) -> SecretsManager:  # noqa: F811
+def opened(store: FileBackend, ttl: str = "300", **more: str) -> SecretsManager:
     environ = {"SECRETS_BACKEND": "file", "SECRETS_FILE_PATH": store.path, "SECRETS_MASTER_KEY": KEY}
     return SecretsManager(settings=Settings(environ | {"SECRETS_CACHE_TTL": ttl} | more))
 
 
-def test_a_change_is_noticed_without_any_read(store: FileBackend) -> None:  # noqa: F811
+def test_a_change_is_noticed_without_any_read(store: FileBackend) -> None:
     reader = opened(store, "0.05")
     seen: list[frozenset[str]] = []
     reader.on_change(seen.append)
@@ -52,7 +52,7 @@ def test_a_change_is_noticed_without_any_read(store: FileBackend) -> None:  # no
 
 
 def test_a_callback_that_fails_stops_nothing_and_one_that_was_taken_back_is_not_called(
-    store: FileBackend,  # noqa: F811
+    store: FileBackend,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     reader = opened(store)
@@ -75,8 +75,8 @@ def test_a_callback_that_fails_stops_nothing_and_one_that_was_taken_back_is_not_
 
 
 def test_a_file_that_did_not_change_is_not_decrypted_again(
-    store: FileBackend,  # noqa: F811
-    clock: Clock,  # noqa: F811
+    store: FileBackend,
+    clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader = opened(store)
@@ -89,7 +89,7 @@ def test_a_file_that_did_not_change_is_not_decrypted_again(
     assert reader.health().age == 0
 
 
-def test_health_tells_age_error_and_next_try(store: FileBackend, clock: Clock) -> None:  # noqa: F811
+def test_health_tells_age_error_and_next_try(store: FileBackend, clock: Clock) -> None:
     reader = opened(store)
     assert (reader.health().age, reader.health().error, reader.health().next_try) == (None, None, None)
     reader.get_secret("A")
@@ -108,8 +108,8 @@ def test_health_tells_age_error_and_next_try(store: FileBackend, clock: Clock) -
 
 
 def test_values_older_than_the_limit_are_not_given_out_until_the_store_is_back(
-    store: FileBackend,  # noqa: F811
-    clock: Clock,  # noqa: F811
+    store: FileBackend,
+    clock: Clock,
 ) -> None:
     reader = opened(store, SECRETS_MAX_STALE="600")
     assert reader.get_secret("A") == "1"
@@ -136,7 +136,7 @@ def test_a_limit_that_is_no_number_is_refused() -> None:
 
 
 def test_sixty_four_threads_share_one_failed_first_load(
-    store: FileBackend,  # noqa: F811
+    store: FileBackend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loads = []
@@ -170,7 +170,7 @@ def test_sixty_four_threads_share_one_failed_first_load(
 
 
 def test_an_event_loop_is_not_blocked_by_the_first_load_nor_by_any_later_one(
-    store: FileBackend,  # noqa: F811
+    store: FileBackend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     load = FileBackend.load
@@ -197,7 +197,7 @@ def test_an_event_loop_is_not_blocked_by_the_first_load_nor_by_any_later_one(
     assert asyncio.run(longest_pause()) < 0.5
 
 
-def test_the_thread_ends_with_its_manager(store: FileBackend) -> None:  # noqa: F811
+def test_the_thread_ends_with_its_manager(store: FileBackend) -> None:
     reader = opened(store)
     reader.get_secret("A")
     thread = reader._thread
@@ -229,7 +229,7 @@ def in_child(action: Callable[[], bool]) -> bool:
     return False
 
 
-def test_a_forked_process_reads_and_stays_fresh_by_itself(store: FileBackend) -> None:  # noqa: F811
+def test_a_forked_process_reads_and_stays_fresh_by_itself(store: FileBackend) -> None:
     reader = opened(store, "0.05")
     assert reader.get_secret("A") == "1"
 
@@ -244,7 +244,7 @@ def test_a_forked_process_reads_and_stays_fresh_by_itself(store: FileBackend) ->
 
 
 def test_a_fork_in_the_middle_of_a_refresh_does_not_hang(
-    store: FileBackend,  # noqa: F811
+    store: FileBackend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader = opened(store, "0.05")
@@ -271,15 +271,15 @@ def test_a_fork_in_the_middle_of_a_refresh_does_not_hang(
         leave.set()
 
 
-def test_a_fork_before_the_first_load_loads_in_each_process(store: FileBackend) -> None:  # noqa: F811
+def test_a_fork_before_the_first_load_loads_in_each_process(store: FileBackend) -> None:
     reader = opened(store)
     assert in_child(lambda: reader.get_secret("A") == "1")
     assert reader.get_secret("A") == "1"
 
 
 def test_a_logging_handler_that_reads_a_secret_does_not_deadlock(
-    store: FileBackend,  # noqa: F811
-    clock: Clock,  # noqa: F811
+    store: FileBackend,
+    clock: Clock,
 ) -> None:
     reader = opened(store)
     reader.get_secret("A")
@@ -307,7 +307,7 @@ def test_a_logging_handler_that_reads_a_secret_does_not_deadlock(
 
 
 def test_asking_for_a_secret_while_the_same_thread_loads_is_an_error_and_no_deadlock(
-    store: FileBackend,  # noqa: F811
+    store: FileBackend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader = opened(store)
@@ -323,7 +323,7 @@ def test_asking_for_a_secret_while_the_same_thread_loads_is_an_error_and_no_dead
 
 
 def test_a_fault_of_the_store_s_own_code_does_not_end_the_thread_nor_show_a_value(
-    store: FileBackend,  # noqa: F811
+    store: FileBackend,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -349,9 +349,7 @@ def test_a_key_that_was_changed_together_with_the_file_is_read_again(tmp_path: P
     def write(key: str, value: str) -> None:
         path.unlink(missing_ok=True)
         FileBackend(str(path), MasterKey([key], "a test")).save({"A": Change(value)})
-        key_file.unlink(missing_ok=True)
-        key_file.touch(0o400)
-        key_file.write_text(key)
+        write_read_only(key_file, key)
 
     write(KEY, "1")
     environ = {"SECRETS_BACKEND": "file", "SECRETS_FILE_PATH": str(path), "SECRETS_MASTER_KEY_FILE": str(key_file)}
@@ -361,7 +359,7 @@ def test_a_key_that_was_changed_together_with_the_file_is_read_again(tmp_path: P
     wait_until(lambda: reader.get_secret("A") == "2")
 
 
-def test_nothing_that_shows_a_manager_shows_a_value(store: FileBackend) -> None:  # noqa: F811
+def test_nothing_that_shows_a_manager_shows_a_value(store: FileBackend) -> None:
     store.save({"A": Change(CANARY)})
     reader = opened(store)
     assert reader.get_secret("A") == CANARY
@@ -373,7 +371,7 @@ def test_nothing_that_shows_a_manager_shows_a_value(store: FileBackend) -> None:
                 copier(thing)
 
 
-def test_the_module_s_function_is_fresh_too(store: FileBackend, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_the_module_s_function_is_fresh_too(store: FileBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager, "_manager", opened(store, "0.05"))
     assert get_secret("A") == "1"
     store.save({"A": Change("2")})

@@ -11,56 +11,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet
 
 import src.utils.secrets as public
 from src.utils.secrets import SecretNotFoundError, SecretsBackend, SecretsError, SecretsManager, manager
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import ConfigurationError, DamagedStoreError, InvalidSecretError
-from src.utils.secrets.masterkey import MasterKey
 from src.utils.secrets.settings import Settings
 from src.utils.secrets.snapshot import utc_after
 from tests.conftest import PROJECT
-
-KEY = Fernet.generate_key().decode()
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(manager, "monotonic", clock)
-    return clock
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FileBackend:
-    store = FileBackend(str(tmp_path / "secrets.enc"), MasterKey([KEY], "a test"))
-    store.save({"A": Change("1"), "CONFIG": Change('{"port": 5}'), "BAD": Change("{canary-4711")})
-    return store
-
-
-def open_manager(store: FileBackend, ttl: str = "300") -> SecretsManager:
-    environ = {
-        "SECRETS_BACKEND": "file",
-        "SECRETS_FILE_PATH": store.path,
-        "SECRETS_MASTER_KEY": KEY,
-        "SECRETS_CACHE_TTL": ttl,
-    }
-    return SecretsManager(settings=Settings(environ))
-
-
-def corrupt(store: FileBackend) -> None:
-    path = Path(store.path)
-    path.chmod(0o600)
-    path.write_bytes(b"garbage")
+from tests.support.managers import Clock, corrupt, open_manager
 
 
 def test_it_reads_what_is_there_and_gives_the_default_for_what_is_not(store: FileBackend) -> None:

@@ -111,6 +111,10 @@ def test_of_several_keys_the_first_encrypts_and_all_decrypt() -> None:
         (f"{KEY},", "key 2 of 2 is empty"),
         (f"{KEY},short", "key 2 of 2 has 5 characters"),
     ],
+    ids=[
+        *("space before", "newline after", "double quotes", "single quotes", "newline inside", "space inside"),
+        *("too short", "too long", "not ASCII", "wrong character", "second empty", "second too short"),
+    ],
 )
 def test_a_malformed_key_is_refused_and_not_repeated(text: str, reason: str) -> None:
     with pytest.raises(MasterKeyError, match=reason) as caught:

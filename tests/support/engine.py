@@ -6,11 +6,16 @@ import functools
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.conftest import need
+from filelock import FileLock
 
-BUILD_SCRIPT = Path(__file__).parent / "images/build.sh"
+from tests.conftest import PROJECT, need
+
+BUILD_SCRIPT = PROJECT / "tests/e2e/images/build.sh"
 
 
 @functools.cache
@@ -38,12 +43,20 @@ def need_engine() -> None:
     compose_command()
 
 
+@contextmanager
+def alone(thing: str) -> Iterator[None]:
+    """What an engine has only one of, for one test at a time, whichever process runs it."""
+    with FileLock(Path(tempfile.gettempdir(), f"cctv-tests-{os.getuid()}-{thing}.lock")):
+        yield
+
+
 @functools.cache
 def standin_images() -> dict[str, str]:
     """Tags of the stand-in images by the variables of docker-compose.yml, built if they are not there."""
     need_engine()
     need("mmdebstrap", bool(shutil.which("mmdebstrap")), "apt-get install mmdebstrap")
-    done = subprocess.run([BUILD_SCRIPT], capture_output=True, text=True, check=False)
+    with alone("images"):
+        done = subprocess.run([BUILD_SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return dict(line.split("=", 1) for line in done.stdout.splitlines())
 

@@ -1,0 +1,17 @@
+"""The list of what is installed, for those who look for known vulnerabilities: `make sbom`."""
+
+from __future__ import annotations
+
+import json
+
+from tests.conftest import PROJECT
+from tests.support.lock_files import INSTALLED, packages
+from tests.support.make import make
+
+
+def test_the_sbom_names_every_package_with_its_hashes() -> None:
+    make("sbom", tools="audit")
+    locked = [name for file in INSTALLED for name in packages(file)]
+    components = json.loads((PROJECT / "build/sbom.json").read_text())["components"]
+    assert sorted(item["name"] for item in components) == sorted(set(locked))
+    assert all(item["externalReferences"][0]["hashes"] for item in components)

@@ -1,0 +1,68 @@
+"""The suite itself, in several processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.conftest import PROJECT
+
+
+def run_in_two_processes(*arguments: str, environ: Mapping[str, str]) -> str:
+    """What pytest prints."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "PYTEST_"))}
+    kept.pop("REQUIRE_ALL", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "2", "-v", "-p", "no:cacheprovider", *arguments],
+        cwd=PROJECT,
+        env=kept | dict(environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_what_a_test_missed_is_named_at_the_end(tmp_path: Path) -> None:
+    arguments = ["tests/unit/test_dotenv.py", "-k", "difficult"]
+    said = run_in_two_processes(*arguments, environ={"PATH": str(tmp_path)})
+    assert re.search(r"^=+ not tested, because .*\n+Docker Compose v2: https://", said, re.MULTILINE), said
+
+
+def test_what_a_test_measured_is_told_at_the_end() -> None:
+    said = run_in_two_processes("tests/e2e/test_docs_commands.py", "-k", "every_block", environ={})
+    assert re.search(r"^=+ measured =+\n+Blocks of commands in the docs: \d+", said, re.MULTILINE), said
+
+
+def test_tests_that_share_a_server_of_their_module_stay_in_one_process() -> None:
+    said = run_in_two_processes("tests/contract/test_vault.py", "-k", "app_role or missing or bad_token", environ={})
+    processes = re.findall(r"^\[(gw\d)\].* PASSED", said, re.MULTILINE)
+    assert len(processes) > 2, said
+    assert len(set(processes)) == 1, said
+
+
+def test_every_process_finds_the_same_tests() -> None:
+    listings = [
+        subprocess.Popen(
+            [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests"],
+            cwd=PROJECT,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "2")
+    ]
+    first, second = ([line for line in listing.communicate()[0].splitlines() if "::" in line] for listing in listings)
+    assert len(first) > 1000
+    assert first == second
+
+
+def test_no_module_of_tests_imports_another() -> None:
+    pattern = re.compile(r"^\s*(from [\w.]*\btest_\w+ import|import [\w.]*\btest_\w+)", re.MULTILINE)
+    modules = sorted((PROJECT / "tests").rglob("*.py"))
+    assert [str(path) for path in modules if pattern.search(path.read_text(encoding="utf-8"))] == []

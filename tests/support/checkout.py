@@ -1,0 +1,165 @@
+"""A clone of the project that belongs to somebody, and its stack of containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.fernet import Fernet
+from dotenv import dotenv_values
+
+from tests.conftest import PROJECT
+from tests.leaks import leaked
+from tests.servers.ports import free_port
+
+from .engine import docker, give_compose, standin_images
+
+
+@dataclass
+class Checkout:
+    """A fresh clone that belongs to somebody, and that person's shell."""
+
+    directory: Path
+    home: Path
+    uid: int
+    environ: dict[str, str]
+    transcript: str = ""
+    seconds: float = 0
+
+    def command(self, *command: str) -> list[str]:
+        """``command`` as that person runs it."""
+        if self.uid == os.geteuid():
+            return list(command)
+        group = Path("/var/run/docker.sock").stat().st_gid if Path("/var/run/docker.sock").exists() else self.uid
+        return ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", f"--groups={self.uid},{group}", "--", *command]
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in the clone."""
+        done = subprocess.run(
+            self.command(*command),
+            cwd=self.directory,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def compose(self, *arguments: str, check: bool = True) -> str:
+        """Run docker-compose in the clone; returns what it prints."""
+        done = self.run("docker-compose", *arguments, check=check)
+        return done.stdout + ("" if check else done.stderr)
+
+    @property
+    def key_file(self) -> Path:
+        return self.home / ".config/cctv-face-detection/master.key"
+
+    def values(self) -> dict[str, str]:
+        """The secrets, opened with three lines of plain cryptography."""
+        fernet = Fernet(self.key_file.read_bytes().strip())
+        text = fernet.decrypt((self.directory / "config/secrets.enc").read_bytes())
+        values = json.loads(text)["secrets"]
+        assert isinstance(values, dict)
+        return values
+
+
+def copy_checkout(target: Path) -> None:
+    """What git would give to somebody who clones the project now."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (PROJECT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, target / name)
+
+
+def linked_checkout(base: Path, **environ: str) -> Checkout:
+    """A clone that uses the packages of this project, and no questions asked."""
+    directory, home = base / "project", base / "home"
+    directory.mkdir()
+    home.mkdir()
+    copy_checkout(directory)
+    (directory / ".venv").symlink_to(PROJECT / ".venv")
+    path = f"{give_compose(home)}:{os.environ['PATH']}"
+    kept = {}
+    if "COVERAGE_FILE" in os.environ:
+        kept = {
+            "COVERAGE_FILE": os.environ["COVERAGE_FILE"],
+            "COVERAGE_PROCESS_START": str(directory / "pyproject.toml"),
+        }
+    base_environ = {"HOME": str(home), "PATH": path, "DOCKER_BUILDKIT": "0"}
+    return Checkout(directory, home, os.geteuid(), base_environ | kept | environ)
+
+
+@contextmanager
+def prepared_for_compose(checkout: Checkout, name: str, image: str = "APP_IMAGE") -> Iterator[dict[str, str]]:
+    """What differs here from a deployer's machine, and at the end no container, volume or image of it.
+
+    Other images, a free port, names of its own, and a build that shares this machine's network.
+
+    Args:
+        checkout: Whose stack.
+        name: Of the project and its image.
+        image: The variable that names the app's image.
+    """
+    settings = standin_images() | {
+        image: f"{name}:latest",
+        "APP_PORT": str(free_port()),
+        "BUILD_NETWORK": "host",
+        "COMPOSE_PROJECT_NAME": name,
+    }
+    env = checkout.directory / ".env"
+    env.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    os.chown(env, checkout.uid, checkout.uid)
+    try:
+        yield settings
+    finally:
+        checkout.compose("down", "--volumes", "--timeout", "5", check=False)
+        docker("image", "rm", settings[image], check=False)
+
+
+def containers(checkout: Checkout) -> dict[str, Any]:
+    """What `docker inspect` says of each service's container."""
+    ids = checkout.compose("ps", "--all", "--quiet").split()
+    return {
+        item["Config"]["Labels"]["com.docker.compose.service"]: item for item in json.loads(docker("inspect", *ids))
+    }
+
+
+def wait_until_healthy(checkout: Checkout, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        states = {name: item["State"].get("Health", {}).get("Status") for name, item in containers(checkout).items()}
+        if states == dict.fromkeys(("app", "postgres", "redis"), "healthy"):
+            return
+        assert time.monotonic() < deadline, f"{states}\n{checkout.compose('logs', check=False)}"
+        time.sleep(0.5)
+
+
+def client(checkout: Checkout) -> httpx.Client:
+    port = dotenv_values(checkout.directory / ".env")["APP_PORT"]
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+
+
+def log_in(checkout: Checkout, password: str) -> httpx.Response:
+    with client(checkout) as http:
+        return http.post("/login", json={"username": "admin", "password": password})
+
+
+def find_leaks(stack: Checkout, text: bytes) -> list[str]:
+    return leaked(stack.values() | {"the master key": stack.key_file.read_text().strip()}, text)

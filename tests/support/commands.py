@@ -1,0 +1,33 @@
+"""The scripts without a terminal, and what they answer."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.conftest import Project
+
+DIFFICULT = {
+    "SECRET_KEY": "dollar $HOME ${X} $(id) `id`",
+    "JWT_SECRET_KEY": "quotes ' and \" and \\ and \\n",
+    "ENCRYPTION_KEY": "hash # and = and %",
+    "WEBHOOK_SECRET": "two\nlines\n\n",
+    "DATABASE_PASSWORD": "pässwörd-密码-🔑",
+    "REDIS_PASSWORD": "x" * 65536,
+    "SMTP_PASSWORD": "  spaces  ",
+}
+
+
+def manage(project: Project, *arguments: str, code: int = 0, **options: str) -> subprocess.CompletedProcess[str]:
+    done = project.run("manage_secrets.py", *arguments, **options)  # type: ignore[arg-type]
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def error_of(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
+    assert done.returncode == code, (done.stdout, done.stderr)
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("error: ")
+    assert all(line.startswith("hint: ") for line in lines[1:])
+    assert "Traceback" not in done.stderr
+    return done.stderr

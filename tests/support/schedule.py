@@ -1,0 +1,72 @@
+"""Which tests stay together when several processes share them (pytest-xdist), and which come first.
+
+Tests that share something longer than one test stay in one process: the fixtures of a module say so. Long ones come
+first, so that the processes end at about the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+LONG = (
+    "tests/e2e/test_docs_commands.py",
+    "tests/e2e/test_rotation.py",
+    "tests/e2e/test_stack.py",
+    "tests/faults/test_crashes.py",
+    "tests/e2e/test_stack_cloud.py",
+    "tests/e2e/test_policy.py",
+    "tests/contract/test_vault.py",
+    "tests/faults",
+    "tests/packaging",
+    "tests/e2e/test_guides.py",
+    "tests/e2e",
+    "tests/contract",
+)
+"""The beginnings of paths, the longest first; everything else comes after them."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """However several processes are asked for, they get whole groups, in our order."""
+    if hasattr(config, "workerinput"):
+        config.option.loadgroup = True
+    elif getattr(config.option, "numprocesses", None):
+        config.option.dist = "loadgroup"
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Mark groups before xdist reads the marks, and sort after everything else; alone, a process does neither."""
+    if not hasattr(config, "workerinput"):
+        yield
+        return
+    grouped = [item for item in items if isinstance(item, pytest.Function) and _mark_group(item)]
+    yield
+    if not all("@" in item.nodeid for item in grouped):
+        raise pytest.UsageError("pytest-xdist does not keep groups together: is pytest newer than 9.1?")
+    items.sort(key=_rank)
+
+
+def _mark_group(item: pytest.Function) -> bool:
+    """Give the test a group, unless it stands alone: its module, and the parameters of what the module shares."""
+    if item.get_closest_marker("xdist_group"):
+        return True
+    shared = {
+        name
+        for name, found in item._fixtureinfo.name2fixturedefs.items()
+        if any(fixture.scope in ("module", "class", "package") for fixture in found)
+    }
+    if not shared:
+        return False
+    indices = item.callspec.indices if hasattr(item, "callspec") else {}
+    variant = [f"{name}={indices[name]}" for name in sorted(shared & set(indices))]
+    item.add_marker(pytest.mark.xdist_group(" ".join([item.location[0], *variant])))
+    return True
+
+
+def _rank(item: pytest.Item) -> int:
+    path = item.location[0]
+    return next((number for number, beginning in enumerate(LONG) if path.startswith(beginning)), len(LONG))

@@ -1,0 +1,40 @@
+"""The wizard at a terminal, with its first run's questions."""
+
+from __future__ import annotations
+
+import re
+
+from tests.conftest import Project
+
+from .terminal import ENTER, Terminal
+
+FIRST_RUN = [
+    "Where shall the secrets be kept",
+    "Name of the first administrator",
+    "Password of the first administrator",
+    "Do you send SMS",
+    "Do you send e-mail",
+    "Where shall the master key go",
+    "Write this now",
+]
+
+
+def wizard(project: Project, *arguments: str, columns: int = 80, environ: dict[str, str] | None = None) -> Terminal:
+    return Terminal(
+        project.script("setup_secrets.py", *arguments),
+        environ=project.environ(environ),
+        cwd=str(project.directory),
+        columns=columns,
+    )
+
+
+def store_shown_key(terminal: Terminal) -> str:
+    """Take the key from the screen as a person would, and prove it; returns the key."""
+    terminal.wait_for("Have you stored it")
+    match = re.search(r"^\s*([A-Za-z0-9_-]{43}=)$", terminal.text, re.MULTILINE)
+    assert match
+    terminal.answer("Have you stored it", "y")
+    terminal.answer("The last 6 characters", "wrong" + ENTER)
+    terminal.wait_for("Not its last 6")
+    terminal.process.send("\x15" + match[1][-6:] + ENTER)
+    return match[1]
