@@ -118,8 +118,7 @@ def _cures(deployment: Deployment, backend: SecretsBackend) -> list[str]:
     elif os.path.exists(f"{path}.bak"):
         old, new = (shlex.quote(deployment.shown_from_here(name)) for name in (f"{path}.bak", path))
         cures.append(f"The file before the last change is left: cp -np {old} {new}")
-    backups = sorted(glob.glob(os.path.join(glob.escape(deployment.project_directory), "*.backup")))
-    for backup in backups:
+    for backup in _backups(deployment):
         shown = shlex.quote(deployment.shown_from_here(backup))
         cures.append(f"A backup is left: ./scripts/manage_secrets.py restore {shown}{flag}")
     files = _docker_files(deployment)
@@ -132,6 +131,13 @@ def _cures(deployment: Deployment, backend: SecretsBackend) -> list[str]:
         cures.append(f"Containers that still have them: {', '.join(containers)}. Do not remove or restart them yet")
     cures.append(f"To give all of it up and make new secrets: {deployment.wizard_command()}, then: Start over")
     return cures
+
+
+def _backups(deployment: Deployment) -> list[str]:
+    """The backups that lie where backups are made, or in the project's folder; the newest last."""
+    kept = os.path.join(glob.escape(deployment.state_directory), "backups", f"{deployment.environment}-*.backup")
+    here = os.path.join(glob.escape(deployment.project_directory), "*.backup")
+    return sorted(path for form in (here, kept) for path in glob.glob(form))
 
 
 def _import_command(deployment: Deployment, files: list[str]) -> str:

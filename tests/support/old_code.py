@@ -1,0 +1,37 @@
+"""An earlier state of this project, from its history, with its scripts to run."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+from tests.conftest import PROJECT, Project, need
+
+FOLDERS = ("src", "scripts", "config", "main.py", "pyproject.toml")
+
+
+def unpack(commit: str, folder: Path) -> Path:
+    """Write the code of ``commit`` to ``folder``, to be run by this Python; returns the folder."""
+    archive = subprocess.run(["git", "archive", commit, *FOLDERS], cwd=PROJECT, capture_output=True, check=False)
+    need(f"the project's history back to {commit}", archive.returncode == 0, "git fetch --unshallow")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(folder, filter="data")
+    # The scripts use the project's own environment where there is one: here, that of the tests.
+    (folder / ".venv").symlink_to(sys.prefix)
+    return folder
+
+
+class OldProject(Project):
+    """A project folder on which the scripts of an earlier state are run."""
+
+    def __init__(self, directory: Path, home: Path, code: Path) -> None:
+        super().__init__(directory, home)
+        self.code = code
+
+    def script(self, name: str, *arguments: str) -> list[str]:
+        """The command line of one of the earlier scripts."""
+        run = [] if name.endswith(".sh") else [str(self.code / ".venv/bin/python")]
+        return [*run, str(self.code / "scripts" / name), *arguments, "--project-directory", str(self.directory)]
