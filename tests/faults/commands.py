@@ -231,7 +231,8 @@ def prepare(runner: Runner, command: Command) -> None:
 
 def environ_of(project: Project) -> dict[str, str]:
     """What the command runs with, so that two runs make the same calls in the same order."""
-    fixed = {"PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "0", "PATH": os.environ["PATH"]}
+    path = f"{Path(__file__).parent / 'bin'}:{os.environ['PATH']}"
+    fixed = {"PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "0", "PATH": path}
     return {name: value for name, value in {**project.environ(), **fixed}.items() if not name.startswith("COVERAGE_")}
 
 

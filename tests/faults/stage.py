@@ -22,12 +22,11 @@ from .commands import (
     prepare,
 )
 from .interpreter import Done, Interpreter
-from .states import TRAIL, Meaning, State, contents, is_leftover, read_state, write_state
+from .states import TRAIL, Contents, Meaning, State, contents, is_leftover, read_state, write_state
 from .steps import (
     RECORDING,
     Call,
     Point,
-    first_and_last_of_each_kind,
     injection,
     injection_into_child,
     kind_of,
@@ -97,10 +96,6 @@ class Stage:
         """Run the command."""
         return self.command.run(self.runner)
 
-    def chosen(self) -> list[Point]:
-        """All points, or in the short form the first and the last of each kind."""
-        return self.points if IN_FULL else first_and_last_of_each_kind(self.points)
-
     def disturb(self, point: Point, fault: str) -> Done:
         """Run the command from its first state with a fault at a point.
 
@@ -121,7 +116,11 @@ class Stage:
 
     def meaning(self, state: State) -> Meaning:
         """What a state means, with the keys that were there before, too."""
-        return Meaning(contents(state), self.project, KNOWN, contents(self.before))
+        return self.meaning_of(contents(state))
+
+    def meaning_of(self, files: Contents) -> Meaning:
+        """What files mean."""
+        return Meaning(files, self.project, KNOWN, contents(self.before))
 
     # --- What may be there -------------------------------------------------------------------------------------------
 
@@ -174,7 +173,11 @@ class Stage:
         wrong = {name for name in wrong if not name.endswith(but or ("\0",))}
         assert not wrong, "\n".join(f"{name}: {now.get(name)}\ninstead of {after.get(name)}" for name in sorted(wrong))
         modes = {name: (entry.mode, entry.owner) for name, entry in self.recorded.ended.new.items()}
-        wrong = {name for name, entry in state.items() if (entry.mode, entry.owner) != modes.get(name, (entry.mode, entry.owner))}
+        wrong = {
+            name
+            for name, entry in state.items()
+            if (entry.mode, entry.owner) != modes.get(name, (entry.mode, entry.owner))
+        }
         assert not wrong, f"mode or owner: {sorted(wrong)}"
 
     def assert_done_as_said(self, state: State, done: Done) -> None:

@@ -90,7 +90,7 @@ def _read_entry(path: Path) -> Entry:
     return Entry(status.st_mode, (status.st_uid, status.st_gid), content)
 
 
-class Unreadable(AssertionError):
+class UnreadableError(AssertionError):
     """The application could not read its secrets."""
 
 
@@ -117,7 +117,7 @@ class Meaning:
         """What the application reads; ``None`` when nothing was set up.
 
         Raises:
-            Unreadable: It was set up, and something of it is missing, damaged or does not fit together.
+            UnreadableError: It was set up, and something of it is missing, damaged or does not fit together.
         """
         name = next((name for name in (".env.production", ".env") if self._in_project(name) in self._files), None)
         if name is None:
@@ -127,9 +127,11 @@ class Meaning:
         if name == ".env" and backend is None:
             return None
         if backend == "environment":
-            return {name: value for name, value in settings.items() if value and not name.startswith(("SECRETS_", "APP_"))}
+            return {
+                name: value for name, value in settings.items() if value and not name.startswith(("SECRETS_", "APP_"))
+            }
         if backend != "file":
-            raise Unreadable(f"{name} names the store {backend}")
+            raise UnreadableError(f"{name} names the store {backend}")
         return self._decrypted_values(settings)
 
     def _decrypted_values(self, settings: Mapping[str, str | None]) -> dict[str, str]:
@@ -137,14 +139,14 @@ class Meaning:
         key_file = self._place(settings.get("SECRETS_MASTER_KEY_FILE") or "")
         token = self._files.get(path)
         if not token:
-            raise Unreadable(f"{path} is named and not there")
+            raise UnreadableError(f"{path} is named and not there")
         for key in self.keys.get(key_file, ()):
             text = _decrypt(key, token)
             if text is not None:
                 values = json.loads(text)["secrets"]
                 assert isinstance(values, dict)
                 return values
-        raise Unreadable(f"{path} does not open with {key_file}")
+        raise UnreadableError(f"{path} does not open with {key_file}")
 
     def by_file(self) -> dict[str, str]:
         """What each file says, with what differs from run to run left out: it is equal where two runs did the same."""

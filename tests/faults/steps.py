@@ -25,23 +25,23 @@ CHANGING = (
     | {"utime", "utimes", "utimensat", "futimesat", "setxattr", "lsetxattr", "fsetxattr", "removexattr"}
 )
 # Looking, waiting, memory, processes, signals, sockets: nothing of it changes a file.
-HARMLESS = frozenset(
-    """
-    access arch_prctl bind brk capget capset chdir clock_getres clock_gettime clock_nanosleep clone clone3 close
-    close_range connect dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd eventfd2 execve
-    exit exit_group faccessat faccessat2 fadvise64 fchdir fcntl flock fork fstat fstatfs futex get_mempolicy get_robust_list
-    getcpu getcwd getdents getdents64 getegid geteuid getgid getgroups getitimer getpeername getpgid getpgrp getpid
-    getppid getpriority getrandom getresgid getresuid getrlimit getrusage getsid getsockname getsockopt gettid
-    gettimeofday getuid getxattr inotify_add_watch inotify_init1 inotify_rm_watch ioctl kill lgetxattr listen listxattr
-    lseek lstat madvise membarrier mincore mmap mprotect mremap munmap nanosleep newfstatat open_by_handle_at pause
-    pidfd_open pidfd_send_signal pipe pipe2 poll ppoll prctl pread64 preadv prlimit64 pselect6 ptrace read readahead readlink
-    readlinkat readv recvfrom recvmsg restart_syscall riscv_hwprobe rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn
-    rt_sigsuspend rt_sigtimedwait sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getparam
-    sched_getscheduler sched_setaffinity sched_yield select sendmmsg sendmsg sendto set_robust_list set_tid_address
-    setitimer setpgid setpriority setresgid setresuid setrlimit setsid setsockopt shutdown sigaltstack socket socketpair
-    stat statfs statx sysinfo tgkill time timer_create timer_delete timer_settime timerfd_create timerfd_settime times tkill umask uname vfork wait4 waitid
-    """.split()
-)
+_HARMLESS = """
+access arch_prctl bind brk capget capset chdir clock_getres clock_gettime clock_nanosleep clone clone3 close
+close_range connect dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd eventfd2 execve
+exit exit_group faccessat faccessat2 fadvise64 fchdir fcntl flock fork fstat fstatfs futex get_mempolicy
+get_robust_list getcpu getcwd getdents getdents64 getegid geteuid getgid getgroups getitimer getpeername getpgid
+getpgrp getpid getppid getpriority getrandom getresgid getresuid getrlimit getrusage getsid getsockname getsockopt
+gettid gettimeofday getuid getxattr inotify_add_watch inotify_init1 inotify_rm_watch ioctl kill lgetxattr listen
+listxattr lseek lstat madvise membarrier mincore mmap mprotect mremap munmap nanosleep newfstatat open_by_handle_at
+pause pidfd_open pidfd_send_signal pipe pipe2 poll ppoll prctl pread64 preadv prlimit64 pselect6 ptrace read readahead
+readlink readlinkat readv recvfrom recvmsg restart_syscall riscv_hwprobe rseq rt_sigaction rt_sigpending
+rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait sched_get_priority_max sched_get_priority_min
+sched_getaffinity sched_getparam sched_getscheduler sched_setaffinity sched_yield select sendmmsg sendmsg sendto
+set_robust_list set_tid_address setitimer setpgid setpriority setresgid setresuid setrlimit setsid setsockopt shutdown
+sigaltstack socket socketpair stat statfs statx sysinfo tgkill time timer_create timer_delete timer_settime
+timerfd_create timerfd_settime times tkill umask uname vfork wait4 waitid
+"""
+HARMLESS = frozenset(_HARMLESS.split())
 _LINE = re.compile(
     r"^(?P<time>\d+\.\d+) (?P<name>\w+)\((?P<arguments>.*?)\) += (?P<result>-?\d+|0x[0-9a-f]+|\?)(?P<rest>.*)$"
 )
@@ -49,7 +49,24 @@ _QUIET_REQUESTS = re.compile(r", (TC[GS]\w+|TIOC\w+|FIO\w+)")
 _DESCRIBED = re.compile(r"(?<=<)/[^<>]*(?=>)")
 _TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _BY_NAME = frozenset(
-    "open creat truncate rename link unlink symlink mknod mkdir rmdir chmod chown lchown utime utimes setxattr".split()
+    {
+        "open",
+        "creat",
+        "truncate",
+        "rename",
+        "link",
+        "unlink",
+        "symlink",
+        "mknod",
+        "mkdir",
+        "rmdir",
+        "chmod",
+        "chown",
+        "lchown",
+        "utime",
+        "utimes",
+        "setxattr",
+    }
 )
 
 RECORDING = ("-f", "-ff", "-ttt", "-y", "-s", "1000000")
@@ -191,12 +208,18 @@ def kind_of(call: Call, project: Project) -> str:
     return f"{call.name} {' '.join(dict.fromkeys(roles))}"
 
 
-def first_and_last_of_each_kind(points: list[Point]) -> list[Point]:
-    """For the short form."""
-    ends = {}
-    for point in points:
-        ends.setdefault(point.kind, [point])[1:] = [point]
-    return list(dict.fromkeys(point for pair in ends.values() for point in pair))
+def first_of_each_kind(points: list[Point]) -> list[Point]:
+    """For the short form. A child's calls are those of another command: there, one of each name is enough."""
+    return list({_sort(point): point for point in reversed(points)}.values())[::-1]
+
+
+def last_of_each_kind(points: list[Point]) -> list[Point]:
+    """The same from the other end."""
+    return list({_sort(point): point for point in points}.values())
+
+
+def _sort(point: Point) -> str:
+    return point.call.name if point.call.process else point.kind
 
 
 def injection(point: Point, fault: str, log: Path) -> list[str]:

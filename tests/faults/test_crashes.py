@@ -16,11 +16,16 @@ from cryptography.fernet import Fernet
 from tests import figures
 from tests.conftest import PROJECT, Project, need_root
 
-from .commands import CATALOG, NEW, OLD, Command
+from .commands import CATALOG, NEW, OLD
 from .interpreter import Done
 from .stage import IN_FULL, Stage
-from .states import TRAIL, read_state
-from .steps import REMOVING, Point, read_recording, RECORDING, changing_calls, kind_of
+from .states import read_state
+from .steps import (
+    REMOVING,
+    Point,
+    first_of_each_kind,
+    last_of_each_kind,
+)
 
 pytestmark = pytest.mark.timeout(7200)
 
@@ -52,7 +57,7 @@ def check_each(items: Iterable[Item], check: Callable[[Point, str], None]) -> No
 
 
 def test_killed_at_each_step_the_old_or_the_new_state_is_there_and_the_next_run_works(stage: Stage) -> None:
-    points = stage.chosen()
+    points = stage.points if IN_FULL else last_of_each_kind(stage.points)
     assert len(points) >= 4
 
     def check(point: Point, fault: str) -> None:
@@ -73,7 +78,8 @@ def assert_one_error(done: Done) -> None:
 
 def test_refused_at_each_step_the_old_state_is_there_and_one_error_says_why(stage: Stage) -> None:
     # What cleans up cannot be undone when it is refused itself: what could not be removed stays.
-    items = faults_of([point for point in stage.chosen() if point.call.name not in REMOVING])
+    points = stage.points if IN_FULL else first_of_each_kind(stage.points)
+    items = faults_of([point for point in points if point.call.name not in REMOVING])
 
     def check(point: Point, error: str) -> None:
         done = stage.disturb(point, f"error={error}")

@@ -16,10 +16,21 @@ from .steps import RECORDING, kind_of, points_of, read_recording
 
 def test_a_fork_makes_the_same_calls_as_a_fresh_interpreter(stage: Stage, tmp_path: Path) -> None:
     command = stage.command
-    script = ["-m", command.script] if command.script.startswith("src.") else [str(PROJECT / "scripts" / command.script)]
+    script = (
+        ["-m", command.script] if command.script.startswith("src.") else [str(PROJECT / "scripts" / command.script)]
+    )
     arguments = [*script, *command.arguments, "--project-directory", str(stage.project.directory)]
     done = subprocess.run(
-        ["strace", *RECORDING, "-e", "trace=!mmap,munmap,newfstatat", "-o", tmp_path / "log", sys.executable, *arguments],
+        [
+            "strace",
+            *RECORDING,
+            "-e",
+            "trace=!mmap,munmap,newfstatat",
+            "-o",
+            tmp_path / "log",
+            sys.executable,
+            *arguments,
+        ],
         env=environ_of(stage.project),
         cwd=stage.project.directory,
         input=command.standard_input,
