@@ -86,6 +86,7 @@ _POWER = (
     "::test_whenever_the_power_fails_the_old_or_the_new_value_is_there_and_at_the_end_the_new_one"
 )
 _HOSTILE = "tests/faults/test_hostile.py"
+_FUZZ = "tests/fuzz/test_parsers.py"
 _SCANNER = "tests/unit/test_leak_scanner.py"
 
 FAULTS = (
@@ -176,5 +177,29 @@ FAULTS = (
         "            rest = rest[os.write(descriptor, rest) :]\n",
         "            rest = rest[os.pwrite(descriptor, rest, len(data) - len(rest)) :]\n",
         (f"{_POWER}[backup]",),
+    ),
+    Fault(
+        "until when an earlier value is accepted may be anything",
+        "src/utils/secrets/snapshot.py",
+        '_time(old["valid_until"])',
+        'old["valid_until"]',
+        (
+            f"{_FUZZ}::test_an_encrypted_file_whose_content_is_almost_right",
+            f"{_FUZZ}::test_earlier_values_beside_a_docker_file",
+        ),
+    ),
+    Fault(
+        "an encrypted file that was changed is taken for an empty one",
+        "src/utils/secrets/backends/file.py",
+        "                raise self._decryption_error(token) from None\n",
+        "                return Snapshot({}, revision=_revision(token))\n",
+        (f"{_FUZZ}::test_an_encrypted_file_that_was_changed_is_refused_or_is_what_it_was",),
+    ),
+    Fault(
+        "the audit trail cannot hold every name",
+        "src/ops/audit.py",
+        '.encode(errors="backslashreplace")',
+        ".encode()",
+        (f"{_FUZZ}::test_a_journal",),
     ),
 )
