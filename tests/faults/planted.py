@@ -202,4 +202,21 @@ FAULTS = (
         ".encode()",
         (f"{_FUZZ}::test_a_journal",),
     ),
+    Fault(
+        "a program that has seen two values sees no further one",
+        "src/utils/secrets/manager.py",
+        "            if monotonic() < self._next_try:\n                return\n            outcome",
+        "            if monotonic() < self._next_try or self._attempts > 2:\n"
+        "                return\n            outcome",
+        ("tests/faults/test_load.py::test_no_read_fails_while_values_change_and_the_store_is_away[file]",),
+        is_cheap=False,
+    ),
+    Fault(
+        "a thread that has seen two values reads no more",
+        "tests/faults/test_load.py",
+        "        while not last_one or",
+        "        while self.seen < 3 and not last_one or self.seen < 3 and",
+        ("tests/faults/test_load.py::test_no_read_fails_while_values_change_and_the_store_is_away[file]",),
+        is_cheap=False,
+    ),
 )
