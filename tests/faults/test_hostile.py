@@ -5,24 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from src.utils.secrets.errors import SecretsError
-from src.utils.secrets.manager import open_backend
-from src.utils.secrets.settings import Settings
 from tests import figures
 from tests.conftest import PROJECT, Project, need_program, need_root
-from tests.leaks import leaked
-from tests.servers.aws import CREDENTIALS, REGION
 
 NOBODY = 65534
 CANARIES = {"SECRET_KEY": "hostile-canary-0815-" + "x" * 44, "SMTP_PASSWORD": "hostile-canary-4711"}
@@ -162,92 +154,3 @@ def test_modules_in_the_current_folder_are_not_run(project: Project, module: str
         )
         assert done.returncode == 0, done.stderr
     assert not (elsewhere / "ran").exists()
-
-
-# --- Servers ---------------------------------------------------------------------------------------------------------
-
-Answer = Callable[[socket.socket], None]
-
-
-def _send(*parts: bytes) -> Answer:
-    def answer(connection: socket.socket) -> None:
-        for part in parts:
-            connection.sendall(part)
-
-    return answer
-
-
-def _json(body: bytes, kind: bytes = b"application/json") -> Answer:
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-    return _send(head % (kind, len(body)), body)
-
-
-OTHER_HOST = b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.2:1/stolen\r\nContent-Length: 0\r\n\r\n"
-ANSWERS: dict[str, Answer] = {
-    "nothing at all": _send(),
-    "no HTTP": _send(b"220 mail.example.org ESMTP\r\n\r\n"),
-    "a header without end": _send(b"HTTP/1.1 200 OK\r\nX: ", b"x" * 2_000_000),
-    "ten thousand headers": _send(b"HTTP/1.1 200 OK\r\n", b"".join(b"X-%d: y\r\n" % n for n in range(10_000)), b"\r\n"),
-    "less than it promised": _send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"),
-    "a redirect to another host": _send(OTHER_HOST),
-    "a page": _json(b"<html>Welcome</html>", b"text/html"),
-    "deep nesting": _json(b'{"SecretString": ' + b"[" * 200_000),
-    "a list": _json(b"[1, 2, 3]"),
-    "not text": _json(b"\xff\xfe\x00"),
-    "ten megabytes of JSON of no use": _json(b'{"a": "' + b"x" * 10_000_000 + b'"}'),
-}
-
-
-@pytest.fixture
-def hostile(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Address of a server that gives the same answer to whatever is asked."""
-    answer = ANSWERS[request.param]
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(0.2)
-    ended = threading.Event()
-
-    def serve() -> None:
-        while not ended.is_set():
-            try:
-                connection, _ = listener.accept()
-            except TimeoutError:
-                continue
-            with connection:
-                connection.settimeout(5)
-                try:
-                    connection.recv(65536)
-                    answer(connection)
-                except OSError:
-                    continue
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    ended.set()
-    thread.join()
-    listener.close()
-
-
-@pytest.mark.parametrize("hostile", ANSWERS, indirect=True)
-@pytest.mark.parametrize("store", ["aws", "vault"])
-def test_whatever_a_server_answers_is_one_clear_error_in_time(
-    hostile: str, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    token = "hvs.hostile-token-0815"
-    environ = {
-        "aws": {"AWS_REGION": REGION, "AWS_ENDPOINT_URL": hostile, **CREDENTIALS},
-        "vault": {"VAULT_ADDR": hostile, "VAULT_TOKEN": token},
-    }[store]
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    start = time.monotonic()
-    with pytest.raises(SecretsError) as caught:
-        open_backend(Settings(environ | {"SECRETS_BACKEND": store})).load()
-    assert time.monotonic() - start < 30
-    assert caught.value.hint
-    assert len(str(caught.value)) < 2000
-    assert (
-        leaked({"token": token, "key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"] + "-----"}, str(caught.value).encode())
-        == []
-    )
-    figures.add("hostile answers", 1, "answers")
