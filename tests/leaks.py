@@ -3,29 +3,98 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
 import shlex
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
-SHORTEST = 9
-"""Shorter values are names or numbers, found anywhere."""
+SHORTEST = 8
+"""Shorter forms are names or numbers, found anywhere."""
+LARGEST_OPENED = 32 << 20
+"""Larger data is searched as it is: not without its line breaks, and not decompressed."""
+DEEPEST = 3
+"""How many layers of compression are opened."""
+
+_BREAKS = b" \t\r\n"
+# A zlib header of each level with a window of 32 KiB (RFC 1950), and a gzip header (RFC 1952).
+_COMPRESSED = re.compile(rb"\x78[\x01\x5e\x9c\xda]|\x1f\x8b\x08")
 
 
-def forms(value: str) -> set[bytes]:
-    """``value`` plain, escaped for JSON, URLs, shells and Python, in hexadecimal, and in base64 wherever it begins."""
-    data = value.encode()
-    found = {data, data.hex().encode(), data.hex().upper().encode()}
-    texts = (json.dumps(value)[1:-1], quote(value, safe=""), quote(value), quote_plus(value), shlex.quote(value))
-    found |= {text.encode() for text in (*texts, repr(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])}
+def base64_forms(data: bytes) -> set[bytes]:
+    """``data`` in base64, wherever it begins in what is encoded.
+
+    Only the characters that depend on ``data`` alone: not those that hold bits of what is before or after it.
+    """
+    found = set()
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         for offset in range(3):
-            # The characters that also depend on what stands before and after are left out.
-            encoded = encode(b"\0" * offset + data).rstrip(b"=")
-            found.add(encoded[-(-offset * 4 // 3) if offset else 0 : len(encoded) - (1 if len(data) % 3 else 0)])
-    return {form for form in found if len(form) >= SHORTEST}
+            encoded = encode(b"\0" * offset + data)
+            found.add(encoded[-(-offset * 8 // 6) : (offset + len(data)) * 8 // 6])
+    return found
+
+
+@lru_cache(maxsize=1024)
+def forms(value: str) -> frozenset[bytes]:
+    """``value`` in each form that is searched for."""
+    found = {text.encode() for text in _escaped(value)}
+    found |= {text.encode("latin-1") for text in _escaped(value) if text.isascii() or _is_latin(text)}
+    for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
+        data = value.encode(encoding)
+        found |= {data, data.hex().encode(), data.hex().upper().encode()} | base64_forms(data)
+    return frozenset(form for form in found if len(form) >= SHORTEST)
 
 
 def leaked(secrets: Mapping[str, str], data: bytes) -> list[str]:
-    """The names of the ``secrets`` that are in ``data`` in any form."""
-    return [name for name, value in secrets.items() if any(form in data for form in forms(value))]
+    """The names of the ``secrets`` that are in ``data`` in any form, broken into lines or compressed, too."""
+    found: set[str] = set()
+    for part in _opened(data, DEEPEST):
+        found |= {name for name, value in secrets.items() if any(form in part for form in forms(value))}
+        if len(part) <= LARGEST_OPENED:
+            squeezed = part.translate(None, _BREAKS)
+            found |= {name for name, value in secrets.items() if any(form in squeezed for form in _squeezed(value))}
+    return [name for name in secrets if name in found]
+
+
+@lru_cache(maxsize=1024)
+def _squeezed(value: str) -> frozenset[bytes]:
+    squeezed = (form.translate(None, _BREAKS) for form in forms(value))
+    return frozenset(form for form in squeezed if len(form) >= SHORTEST)
+
+
+def _escaped(value: str) -> set[str]:
+    in_json = [json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]]
+    texts = {value, *in_json, *(json.dumps(text)[1:-1] for text in in_json)}
+    texts |= {text.replace("/", "\\/") for text in in_json}
+    for url in (quote(value, safe=""), quote(value), quote_plus(value), quote(value, safe=":/?#[]@!$&'()*+,;=")):
+        texts |= {url, re.sub("%..", lambda match: match[0].lower(), url)}
+    texts |= {repr(value)[1:-1], ascii(value)[1:-1], repr(value.encode())[2:-1]}
+    texts |= {shlex.quote(value), value.replace("'", "'\\''"), re.sub(r'([\\"$`])', r"\\\1", value)}
+    texts.add(re.sub(r"([^\w@%+=:,./-])", r"\\\1", value, flags=re.ASCII))  # bash's %q
+    escaped = html.escape(value, quote=False)
+    for double, single in (('"', "'"), ("&quot;", "&#x27;"), ("&quot;", "&apos;"), ("&#34;", "&#39;"), ("&quot;", "'")):
+        texts.add(escaped.replace('"', double).replace("'", single))
+    # strace and C write what is not printable as octal numbers.
+    octal = "".join(chr(byte) if 32 <= byte < 127 else f"\\{byte:o}" for byte in value.encode())
+    return texts | {octal, octal.replace('"', '\\"'), octal.replace("\\", "\\\\")}
+
+
+def _is_latin(text: str) -> bool:
+    return all(ord(character) < 256 for character in text)
+
+
+def _opened(data: bytes, depth: int) -> Iterator[bytes]:
+    """``data``, and what is compressed in it by zlib or gzip: git's objects, archives, HTTP bodies."""
+    yield data
+    if depth == 0 or len(data) > LARGEST_OPENED:
+        return
+    for match in _COMPRESSED.finditer(data):
+        try:
+            content = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS).decompress(data[match.start() :], LARGEST_OPENED)
+        except zlib.error:
+            continue
+        if len(content) >= SHORTEST:
+            yield from _opened(content, depth - 1)

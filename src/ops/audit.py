@@ -119,7 +119,8 @@ def _append(deployment: Deployment, command: str, names: Iterable[str], store: s
             try:
                 tail = _tail(descriptor)
                 entry["previous"] = hashlib.sha256(tail.splitlines()[-1]).hexdigest() if tail.strip() else FIRST
-                line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+                # A path need not be UTF-8; escaped so, what is not is still JSON.
+                line = json.dumps(entry, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
                 # A line that was cut off in the middle stays a line of its own.
                 os.write(descriptor, line if not tail or tail.endswith(b"\n") else b"\n" + line)
                 os.fsync(descriptor)

@@ -148,7 +148,7 @@ def delete_source(deployment: Deployment, migration: Migration) -> None:
     with recorded(deployment, "migrate --delete-source", names, migration.source_store.describe()):
         if isinstance(migration.source_store, FileBackend):
             path = migration.source_store.path
-            for suffix in ("", ".sum", ".bak"):
+            for suffix in (".bak", ".sum", ""):  # the file itself last: as long as it is there, another run goes on
                 if os.path.exists(path + suffix):
                     os.unlink(path + suffix)
             return

@@ -1,4 +1,4 @@
-"""The commands that write, the state that each starts from, and what has to be true after it, whatever happens."""
+"""The commands that write, the state that each starts from, and what each promises when it ends with 0."""
 
 from __future__ import annotations
 
@@ -6,25 +6,113 @@ import json
 import os
 import shutil
 import stat
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet
 
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import PROJECT, Project
 
+from .interpreter import Done, Interpreter
+from .states import Meaning, State, contents, is_leftover, read_state
+
 CATALOG = load_catalog()
 OLD = "old-canary-0815"
 NEW = "new-canary-4711"
+KNOWN = {OLD: "<old>", NEW: "<new>"}
 GIVEN = "NEW"
 """A file of the test's own, with the new value in it."""
 BACKUP = "secrets.backup"
 BACKUP_KEY = "backup.key"
+IN_PROJECT = "a project"
 
-Preparation = Callable[[Project], None]
+Preparation = Callable[["Runner"], None]
+Promise = Callable[["Ended"], None]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What was there before a command, and what is there after it.
+
+    Attributes:
+        project: Where.
+        old: What was there.
+        new: What is there.
+    """
+
+    project: Project
+    old: State
+    new: State
+
+    def values(self) -> dict[str, str]:
+        """What the application reads now."""
+        found = self.meaning().values()
+        assert found is not None
+        return found
+
+    def old_values(self) -> dict[str, str]:
+        """What the application read before."""
+        return Meaning(contents(self.old), self.project, KNOWN).values() or {}
+
+    def meaning(self) -> Meaning:
+        """What the files mean now."""
+        return Meaning(contents(self.new), self.project, KNOWN, contents(self.old))
+
+    def content(self, name: str) -> bytes:
+        """A file of the project."""
+        content = self.new[f"{IN_PROJECT}/{name}"].content
+        assert content is not None
+        return content
+
+
+class Runner:
+    """Runs commands on one project, in forks of one interpreter."""
+
+    def __init__(self, interpreter: Interpreter, project: Project) -> None:
+        self.interpreter = interpreter
+        self.project = project
+
+    def run(
+        self,
+        script: str,
+        *arguments: str,
+        standard_input: str = "",
+        umask: int = 0o022,
+        strace: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> Done:
+        """Run a script, or the module that a shell script runs."""
+        first = script if script.startswith("src.") else str(PROJECT / "scripts" / script)
+        return self.interpreter.run(
+            [first, *arguments, "--project-directory", str(self.project.directory)],
+            environ_of(self.project) | dict(environ or {}),
+            self.project.directory,
+            standard_input=standard_input,
+            umask=umask,
+            strace=strace,
+        )
+
+    def must(self, script: str, *arguments: str, standard_input: str = "") -> None:
+        """Run it, and expect that it works."""
+        done = self.run(script, *arguments, standard_input=standard_input)
+        assert done.returncode == 0, done.stderr
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """A run that the next run after a crash advises.
+
+    Attributes:
+        as_long_as: It is needed while this file is there.
+        said: What the next run then says.
+        arguments: Its own.
+    """
+
+    as_long_as: str
+    said: str
+    arguments: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -36,128 +124,100 @@ class Command:
         script: The script, or the module that a shell script runs.
         arguments: Its own.
         prepare: Makes the state before.
-        after: What ``SECRET_KEY`` may be afterwards besides what it was before.
+        promise: What is there when it has ended with 0, looked at without the project's own code.
+        after: What ``SECRET_KEY`` is afterwards; ``None``: what it was before.
         plain_files: Files that are meant to hold values.
         standard_input: What it asks for.
         has_steps: Whether it may stop between two of its steps, to be finished by the next run.
+        follow_up: What the next run may leave to a further one.
     """
 
     name: str
     script: str
     arguments: tuple[str, ...]
     prepare: Preparation
+    promise: Promise
     after: str | None = NEW
     plain_files: tuple[str, ...] = ()
     standard_input: str = ""
     has_steps: bool = False
+    follow_up: FollowUp | None = None
 
-    def line(self, project: Project) -> list[str]:
-        """Its command line, as one process where that can be."""
-        arguments = [*self.arguments, "--project-directory", str(project.directory)]
-        if self.script.startswith("src."):
-            return [sys.executable, "-m", self.script, *arguments]
-        return [sys.executable, str(PROJECT / "scripts" / self.script), *arguments]
+    def run(
+        self,
+        runner: Runner,
+        *,
+        umask: int = 0o022,
+        strace: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> Done:
+        """Run it."""
+        return runner.run(
+            *(self.script, *self.arguments),
+            standard_input=self.standard_input,
+            umask=umask,
+            strace=strace,
+            environ=environ,
+        )
+
+    def run_again(self, runner: Runner) -> Done:
+        """Run it after it was stopped, and then what it says has to be run besides."""
+        done = self.run(runner)
+        if self.follow_up is None or not (runner.project.directory / self.follow_up.as_long_as).exists():
+            return done
+        assert self.follow_up.said in done.stdout, done.stdout
+        return runner.run(self.script, *self.follow_up.arguments, standard_input=self.standard_input)
 
 
-def _nothing(project: Project) -> None:
+_SETUP, _MANAGE, _DOCKER = "setup_secrets.py", "manage_secrets.py", "src.ops.docker_command"
+
+
+# --- The states before -----------------------------------------------------------------------------------------------
+
+
+def _nothing(runner: Runner) -> None:
     """The first run of all."""
 
 
-def _file_store(project: Project) -> None:
-    project.set_up("--import", "-", standard_input=f"SECRET_KEY={OLD}\n")
+def _file_store(runner: Runner) -> None:
+    runner.must(_SETUP, "--non-interactive", "--import", "-", standard_input=f"SECRET_KEY={OLD}\n")
 
 
-def _outdated_docker_files(project: Project) -> None:
-    _file_store(project)
-    _run(project, "generate_docker_secrets.sh")
-    project.set_up("--import", GIVEN, "--replace")
+def _docker_files(runner: Runner) -> None:
+    _file_store(runner)
+    runner.must(_DOCKER)
 
 
-def _docker_files(project: Project) -> None:
-    _file_store(project)
-    _run(project, "generate_docker_secrets.sh")
+def _outdated_docker_files(runner: Runner) -> None:
+    _docker_files(runner)
+    runner.must(_SETUP, "--non-interactive", "--import", GIVEN, "--replace")
 
 
-def _dotenv(project: Project) -> None:
-    project.set_up("--backend", "env", "--import", "-", standard_input=f"SECRET_KEY={OLD}\n")
+def _dotenv(runner: Runner) -> None:
+    runner.must(
+        *(_SETUP, "--non-interactive", "--backend", "env", "--import", "-"), standard_input=f"SECRET_KEY={OLD}\n"
+    )
 
 
-def _backup_of_new(project: Project) -> None:
+def _backup_key(runner: Runner) -> None:
+    _file_store(runner)
+    key = runner.project.directory / BACKUP_KEY
+    key.write_bytes(Fernet.generate_key())
+    key.chmod(0o600)
+
+
+def _backup_of_new(runner: Runner) -> None:
     """A store with the old value, and a backup with the new one."""
-    _file_store(project)
-    key = project.directory / BACKUP_KEY
-    key.write_bytes(Fernet.generate_key())
-    key.chmod(0o600)
-    _run(project, "manage_secrets.py", "set", "SECRET_KEY", "--file", "value")
-    _run(project, "manage_secrets.py", "backup", "--output", BACKUP, "--key-file", BACKUP_KEY)
-    (project.directory / "value").write_text(OLD)
-    _run(project, "manage_secrets.py", "set", "SECRET_KEY", "--file", "value")
+    _backup_key(runner)
+    runner.must(_MANAGE, "set", "SECRET_KEY", "--file", "value")
+    runner.must(_MANAGE, "backup", "--output", BACKUP, "--key-file", BACKUP_KEY)
+    (runner.project.directory / "value").write_text(OLD)
+    runner.must(_MANAGE, "set", "SECRET_KEY", "--file", "value")
 
 
-def _backup_key(project: Project) -> None:
-    _file_store(project)
-    key = project.directory / BACKUP_KEY
-    key.write_bytes(Fernet.generate_key())
-    key.chmod(0o600)
-
-
-def _run(project: Project, script: str, *arguments: str) -> None:
-    done = project.run(script, *arguments)
-    assert done.returncode == 0, done.stderr
-
-
-_SETUP, _MANAGE = "setup_secrets.py", "manage_secrets.py"
-_DOCKER_FILES = ("secrets/",)
-COMMANDS = (
-    Command("first set-up", _SETUP, ("--non-interactive", "--import", GIVEN), _nothing),
-    Command("later set-up", _SETUP, ("--non-interactive", "--import", GIVEN, "--replace"), _file_store),
-    Command(
-        *("set-up for development", _SETUP, ("--non-interactive", "--backend", "env", "--import", GIVEN), _nothing),
-        plain_files=(".env",),
-    ),
-    Command(
-        *("Docker files", "src.ops.docker_command", (), _outdated_docker_files),
-        plain_files=_DOCKER_FILES,
-    ),
-    Command("set", _MANAGE, ("set", "SECRET_KEY", "--file", "value"), _file_store),
-    Command(
-        *("set in a dotenv file", _MANAGE, ("set", "SECRET_KEY", "--file", "value"), _dotenv),
-        plain_files=(".env",),
-    ),
-    Command(
-        "rotate",
-        _MANAGE,
-        ("rotate", "SECRET_KEY", "--store-only", "--yes", "--set-file", "SECRET_KEY=value"),
-        _docker_files,
-        plain_files=_DOCKER_FILES,
-        has_steps=True,
-    ),
-    Command("rotate-master-key", _MANAGE, ("rotate-master-key", "--yes"), _file_store, after=None, has_steps=True),
-    Command(
-        "migrate to the file",
-        _MANAGE,
-        ("migrate", "--to", "file", "--apply", "--yes"),
-        _dotenv,
-        after=None,
-        plain_files=(".env",),
-        has_steps=True,
-    ),
-    Command(
-        "migrate and empty the source",
-        _MANAGE,
-        ("migrate", "--to", "file:config/other.enc", "--apply", "--delete-source", "--yes"),
-        _file_store,
-        after=None,
-        standard_input="delete\n",
-        has_steps=True,
-    ),
-    Command("backup", _MANAGE, ("backup", "--output", BACKUP, "--key-file", BACKUP_KEY), _backup_key, after=None),
-    Command("restore", _MANAGE, ("restore", BACKUP, "--key-file", BACKUP_KEY, "--yes"), _backup_of_new),
-)
-
-
-def prepare(project: Project, command: Command) -> None:
+def prepare(runner: Runner, command: Command) -> None:
     """Make the state before the command."""
+    project = runner.project
     for folder in (project.directory, project.home):
         shutil.rmtree(folder, ignore_errors=True)
     (project.directory / "config").mkdir(parents=True)
@@ -165,91 +225,188 @@ def prepare(project: Project, command: Command) -> None:
     shutil.copy(PROJECT / "config/catalog.toml", project.directory / "config/catalog.toml")
     (project.directory / GIVEN).write_text(f"SECRET_KEY={NEW}\n")
     (project.directory / "value").write_text(NEW)
-    command.prepare(project)
+    command.prepare(runner)
     (project.directory / "value").write_text(NEW)
 
 
-def values_in_use(project: Project) -> dict[str, str] | None:
-    """What the application would read now; ``None`` when nothing was set up."""
-    settings = [project.directory / name for name in (".env.production", ".env")]
-    if not any(path.exists() for path in settings):
-        return None
-    done = project.run(_MANAGE, "export", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    values: dict[str, str] = json.loads(done.stdout)
-    return values
+def environ_of(project: Project) -> dict[str, str]:
+    """What the command runs with, so that two runs make the same calls in the same order."""
+    path = f"{Path(__file__).parent / 'bin'}:{os.environ['PATH']}"
+    fixed = {"PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "0", "PATH": path}
+    return {name: value for name, value in {**project.environ(), **fixed}.items() if not name.startswith("COVERAGE_")}
 
 
-def assert_old_or_new(project: Project, command: Command, before: dict[str, str] | None) -> None:
-    """Everything can be read, is whole, is hidden from others, and is in plain text nowhere that it should not be."""
-    now = values_in_use(project)
-    if before is not None:
-        assert now is not None
-        others = {name: value for name, value in before.items() if name != "SECRET_KEY"}
-        assert {name: now.get(name) for name in others} == others
-        assert now["SECRET_KEY"] in (before["SECRET_KEY"], command.after)
-    elif now is not None:
-        assert now["SECRET_KEY"] == command.after
-        assert set(CATALOG.required_names) <= set(now)
-    if project.secrets_file.exists() and before is None:
-        key = MultiFernet([Fernet(line) for line in project.key_file.read_text().split()])
-        assert json.loads(key.decrypt(project.secrets_file.read_bytes()))["secrets"]["SECRET_KEY"] == NEW
-    assert_docker_files_belong_together(project, now)
-    assert_modes(project)
-    assert plain_files(project, command) == []
+# --- What is promised ------------------------------------------------------------------------------------------------
 
 
-def assert_docker_files_belong_together(project: Project, now: dict[str, str] | None) -> None:
-    """Each file holds the old value or the new one, whole."""
-    folder = project.directory / "secrets"
-    if not folder.exists():
-        return
-    assert now is not None
+def _new_value_and_the_others_as_they_were(ended: Ended) -> None:
+    assert ended.values() == {**ended.old_values(), "SECRET_KEY": NEW}
+
+
+def _a_whole_set(ended: Ended) -> None:
+    values = ended.values()
+    assert set(CATALOG.required_names) <= set(values)
+    assert values["SECRET_KEY"] == NEW
     for spec in CATALOG.secrets:
-        content = (folder / spec.docker_file).read_text()
-        assert content in ({OLD, NEW} if spec.name == "SECRET_KEY" else {now.get(spec.name, "")}), spec.docker_file
+        if spec.generated and spec.name != "SECRET_KEY":
+            assert len(values[spec.name]) == spec.length
+    generated = [values[spec.name] for spec in CATALOG.secrets if spec.generated]
+    assert len(set(generated)) == len(generated)
+
+
+def _docker_files_hold_the_values(ended: Ended) -> None:
+    values = ended.values()
+    for spec in CATALOG.secrets:
+        assert ended.content(f"secrets/{spec.docker_file}") == values.get(spec.name, "").encode(), spec.docker_file
         if spec.previous_file:
-            json.loads((folder / spec.previous_file).read_text())
+            assert isinstance(json.loads(ended.content(f"secrets/{spec.previous_file}")), list)
+    assert b"APP_UID=10001\n" in ended.content(".env")
 
 
-def assert_modes(project: Project) -> None:
+def _rotated(ended: Ended) -> None:
+    _new_value_and_the_others_as_they_were(ended)
+    _docker_files_hold_the_values(ended)
+    earlier = json.loads(ended.content("secrets/secret_key_previous.json"))
+    assert [entry["value"] for entry in earlier] == [OLD]
+    assert not [name for name in ended.new if name.endswith("rotate-production.json")]
+
+
+def _another_master_key(ended: Ended) -> None:
+    assert ended.values() == ended.old_values()
+    name = "home/.config/cctv-face-detection/master.key"
+    old, new = (state[name].content for state in (ended.old, ended.new))
+    assert old is not None
+    assert old != new
+    assert old in [entry.content for name, entry in ended.new.items() if "/master.key.old-" in name]
+
+
+def _the_same_values_in(path: str, *, gone: tuple[str, ...] = ()) -> Promise:
+    def promise(ended: Ended) -> None:
+        assert ended.values() == ended.old_values()
+        assert f"SECRETS_FILE_PATH={path}\n".encode() in ended.content(".env.production")
+        assert ended.content(path)
+        assert not [name for name in gone if f"{IN_PROJECT}/{name}" in ended.new]
+
+    return promise
+
+
+def _a_backup_of_everything(ended: Ended) -> None:
+    assert ended.values() == ended.old_values()
+    document = json.loads(ended.content(BACKUP))
+    inside = json.loads(Fernet(ended.content(BACKUP_KEY).strip()).decrypt(document["data"].encode()))
+    assert inside["secrets"] == ended.values()
+    assert inside["settings"]["SECRETS_BACKEND"] == "file"
+
+
+_MIGRATE_AND_EMPTY = ("migrate", "--to", "file:config/other.enc", "--apply", "--delete-source", "--yes")
+COMMANDS = (
+    Command("first set-up", _SETUP, ("--non-interactive", "--import", GIVEN), _nothing, _a_whole_set),
+    Command(
+        *("later set-up", _SETUP, ("--non-interactive", "--import", GIVEN, "--replace"), _file_store),
+        _new_value_and_the_others_as_they_were,
+    ),
+    Command(
+        *("set-up for development", _SETUP, ("--non-interactive", "--backend", "env", "--import", GIVEN), _nothing),
+        _a_whole_set,
+        plain_files=(".env",),
+    ),
+    Command(
+        *("first Docker files", _DOCKER, (), _file_store, _docker_files_hold_the_values),
+        after=None,
+        plain_files=("secrets/",),
+    ),
+    Command(
+        *("later Docker files", _DOCKER, (), _outdated_docker_files, _docker_files_hold_the_values),
+        plain_files=("secrets/",),
+    ),
+    Command(
+        *("set", _MANAGE, ("set", "SECRET_KEY", "--file", "value"), _file_store),
+        _new_value_and_the_others_as_they_were,
+    ),
+    Command(
+        *("set in a dotenv file", _MANAGE, ("set", "SECRET_KEY", "--file", "value"), _dotenv),
+        _new_value_and_the_others_as_they_were,
+        plain_files=(".env",),
+    ),
+    Command(
+        "rotate",
+        _MANAGE,
+        ("rotate", "SECRET_KEY", "--store-only", "--yes", "--set-file", "SECRET_KEY=value"),
+        *(_docker_files, _rotated),
+        plain_files=("secrets/",),
+        has_steps=True,
+    ),
+    Command(
+        *("rotate-master-key", _MANAGE, ("rotate-master-key", "--yes"), _file_store, _another_master_key),
+        after=None,
+        has_steps=True,
+    ),
+    Command(
+        *("migrate to the file", _MANAGE, ("migrate", "--to", "file", "--apply", "--yes"), _dotenv),
+        _the_same_values_in("config/secrets.enc"),
+        after=None,
+        plain_files=(".env",),
+        has_steps=True,
+    ),
+    Command(
+        "migrate and empty the source",
+        _MANAGE,
+        _MIGRATE_AND_EMPTY,
+        _file_store,
+        _the_same_values_in("config/other.enc", gone=("config/secrets.enc", "config/secrets.enc.sum")),
+        after=None,
+        standard_input="delete\n",
+        has_steps=True,
+        follow_up=FollowUp(
+            "config/secrets.enc",
+            "To empty the one before: --from STORE --delete-source --apply",
+            (*("migrate", "--from", "file:config/secrets.enc"), *_MIGRATE_AND_EMPTY[1:]),
+        ),
+    ),
+    Command(
+        *("backup", _MANAGE, ("backup", "--output", BACKUP, "--key-file", BACKUP_KEY), _backup_key),
+        _a_backup_of_everything,
+        after=None,
+    ),
+    Command(
+        *("restore", _MANAGE, ("restore", BACKUP, "--key-file", BACKUP_KEY, "--yes"), _backup_of_new),
+        _new_value_and_the_others_as_they_were,
+    ),
+)
+
+
+# --- What holds at any moment ----------------------------------------------------------------------------------------
+
+
+def assert_private(state: State) -> None:
     """Nobody else may read what a command of ours wrote."""
-    for path in (*project.directory.rglob("*"), *project.home.rglob("*")):
-        if path.name in (GIVEN, "value", "catalog.toml", "config") or path.is_symlink():
-            continue
-        if path.is_dir() and path.name in (".config", ".local", "state"):
-            continue
-        mode = stat.S_IMODE(path.stat().st_mode)
-        assert mode & 0o077 == 0, f"{path} has mode {mode:04o}"
+    others = {GIVEN, "value", "catalog.toml", "config", IN_PROJECT, "home", ".config", ".local", "state"}
+    for name, entry in state.items():
+        if Path(name).name not in others:
+            assert stat.S_IMODE(entry.mode) & 0o077 == 0, f"{name} has mode {entry.mode:o}"
 
 
-def plain_files(project: Project, command: Command) -> list[str]:
+def plain_files(state: State, command: Command) -> list[str]:
     """Where a value can be read that has no business there."""
     found = []
-    for root in (project.directory, project.home):
-        for path in root.rglob("*"):
-            name = str(path.relative_to(root))
-            if not path.is_file() or name in (GIVEN, "value") or name.startswith(command.plain_files or "\0"):
-                continue
-            if any(value.encode() in path.read_bytes() for value in (OLD, NEW)) and not _is_part_of(name, command):
-                found.append(name)
+    for name, entry in state.items():
+        short = name.removeprefix(f"{IN_PROJECT}/")
+        if not entry.content or short in (GIVEN, "value") or short.startswith(command.plain_files or "\0"):
+            continue
+        if any(value.encode() in entry.content for value in (OLD, NEW)) and not _is_part_of(short, command):
+            found.append(name)
     return found
 
 
 def _is_part_of(name: str, command: Command) -> bool:
     """Whether it is a temporary file of one that is meant to hold values."""
-    return name.endswith(".tmp") and any(Path(plain).name.strip("/") in name for plain in command.plain_files)
+    return is_leftover(name) and any(Path(plain).name.strip("/") in name for plain in command.plain_files)
 
 
-def leftovers(project: Project) -> list[Path]:
-    """Temporary files that somebody left."""
-    return [*project.directory.rglob(".*.tmp"), *project.home.rglob(".*.tmp")]
+def expected_values(command: Command, before: Mapping[str, str] | None) -> list[str | None]:
+    """What ``SECRET_KEY`` may be while the command runs."""
+    old = before["SECRET_KEY"] if before else None
+    return [old, command.after if command.after or before is None else old]
 
 
-def environ_of(project: Project) -> dict[str, str]:
-    """What the command runs with, so that two runs make the same calls in the same order."""
-    fixed = {"PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "0"}
-    found = {**project.environ(), **fixed}
-    return {name: value for name, value in found.items() if not name.startswith("COVERAGE_")} | {
-        "PATH": os.environ["PATH"]
-    }
+__all__ = ["COMMANDS", "Command", "Ended", "Runner", "prepare", "read_state"]

@@ -1,169 +1,239 @@
-"""Finds each system call with which a command changes a file, and disturbs it there (strace's injection)."""
+"""Records each system call of a command, finds those that change a file, and disturbs it there (strace's injection)."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 
 from tests.conftest import Project
 
-from .commands import Command, environ_of, prepare, values_in_use
+from .states import TEMPORARY
 
-SYSCALLS = (
-    *("open", "openat", "creat", "write", "pwrite64", "writev", "truncate", "ftruncate"),
-    *("copy_file_range", "sendfile", "fsync", "fdatasync", "rename", "renameat", "renameat2"),
-    *("unlink", "unlinkat", "link", "linkat", "symlink", "symlinkat", "mkdir", "mkdirat", "rmdir"),
-    *("chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat"),
+OPENING = frozenset({"open", "openat", "openat2", "creat"})
+REMOVING = frozenset({"unlink", "unlinkat", "rmdir"})
+CHANGING = (
+    OPENING
+    | REMOVING
+    | {"write", "pwrite64", "writev", "pwritev", "pwritev2", "truncate", "ftruncate", "fallocate"}
+    | {"copy_file_range", "sendfile", "splice", "fsync", "fdatasync", "sync_file_range", "sync", "syncfs"}
+    | {"rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "mknod", "mknodat"}
+    | {"mkdir", "mkdirat", "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat"}
+    | {"utime", "utimes", "utimensat", "futimesat", "setxattr", "lsetxattr", "fsetxattr", "removexattr"}
 )
-_OPENING = ("open", "openat", "creat")
-_CALL = re.compile(r"^(?:(?P<pid>\d+) +)?(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)")
+# Looking, waiting, memory, processes, signals, sockets: nothing of it changes a file.
+_HARMLESS = """
+access arch_prctl bind brk capget capset chdir clock_getres clock_gettime clock_nanosleep clone clone3 close
+close_range connect dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd eventfd2 execve
+exit exit_group faccessat faccessat2 fadvise64 fchdir fcntl flock fork fstat fstatfs futex get_mempolicy
+get_robust_list getcpu getcwd getdents getdents64 getegid geteuid getgid getgroups getitimer getpeername getpgid
+getpgrp getpid getppid getpriority getrandom getresgid getresuid getrlimit getrusage getsid getsockname getsockopt
+gettid gettimeofday getuid getxattr inotify_add_watch inotify_init1 inotify_rm_watch ioctl kill lgetxattr listen
+listxattr lseek lstat madvise membarrier mincore mmap mprotect mremap munmap nanosleep newfstatat open_by_handle_at
+pause pidfd_open pidfd_send_signal pipe pipe2 poll ppoll prctl pread64 preadv prlimit64 pselect6 ptrace read readahead
+readlink readlinkat readv recvfrom recvmsg restart_syscall riscv_hwprobe rseq rt_sigaction rt_sigpending
+rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait sched_get_priority_max sched_get_priority_min
+sched_getaffinity sched_getparam sched_getscheduler sched_setaffinity sched_yield select sendmmsg sendmsg sendto
+set_robust_list set_tid_address setitimer setpgid setpriority setresgid setresuid setrlimit setsid setsockopt shutdown
+sigaltstack socket socketpair stat statfs statx sysinfo tgkill time timer_create timer_delete timer_settime
+timerfd_create timerfd_settime times tkill umask uname vfork wait4 waitid
+"""
+HARMLESS = frozenset(_HARMLESS.split())
+_LINE = re.compile(
+    r"^(?P<time>\d+\.\d+) (?P<name>\w+)\((?P<arguments>.*?)\) += (?P<result>-?\d+|0x[0-9a-f]+|\?)(?P<rest>.*)$"
+)
+_QUIET_REQUESTS = re.compile(r", (TC[GS]\w+|TIOC\w+|FIO\w+)")
+_DESCRIBED = re.compile(r"(?<=<)/[^<>]*(?=>)")
+_TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_BY_NAME = frozenset(
+    {
+        "open",
+        "creat",
+        "truncate",
+        "rename",
+        "link",
+        "unlink",
+        "symlink",
+        "mknod",
+        "mkdir",
+        "rmdir",
+        "chmod",
+        "chown",
+        "lchown",
+        "utime",
+        "utimes",
+        "setxattr",
+    }
+)
 
-IN_FULL = bool(os.environ.get("PROVE"))
-SHORT_FORM_POINTS = 6
-WORKERS = os.cpu_count() or 1
+RECORDING = ("-f", "-ff", "-ttt", "-y", "-s", "1000000")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One system call of a run.
+
+    Attributes:
+        time: When.
+        process: The number of its process among those of the run; 0 is the first.
+        name: The call.
+        number: The how many-th of that name in its process.
+        arguments: As strace shows them.
+        result: As strace shows it.
+        paths: Every absolute path that it names, relative ones completed.
+    """
+
+    time: float
+    process: int
+    name: str
+    number: int
+    arguments: str
+    result: str
+    paths: tuple[str, ...]
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether it was not refused."""
+        return not self.result.startswith("-")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One call of a run.
+    """A call at which a run is disturbed.
 
     Attributes:
-        syscall: Its name.
-        number: The how many-th of that name in its process.
-        line: What strace shows of it, for people.
+        call: The call.
+        kind: Its name and what its file is for.
+        index: The how many-th of its kind.
     """
 
-    syscall: str
-    number: int
-    line: str
+    call: Call
+    kind: str
+    index: int
 
     def __str__(self) -> str:
-        return f"{self.syscall} {self.number}: {self.line}"
+        return f"{self.kind}, number {self.index}"
 
 
-def run(project: Project, command: Command) -> subprocess.CompletedProcess[str]:
-    """Run the command undisturbed."""
-    return subprocess.run(
-        command.line(project),
-        env=environ_of(project),
-        cwd=project.directory,
-        input=command.standard_input,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
+def read_recording(log: Path, directory: Path) -> list[Call]:
+    """The calls of all processes of a run, in the order of time.
+
+    Args:
+        log: What strace was told with ``-o``.
+        directory: Where the run was, for relative names.
+    """
+    files = sorted(log.parent.glob(f"{log.name}.*"), key=lambda path: int(path.suffix[1:]))
+    calls: list[Call] = []
+    for process, path in enumerate(files):
+        calls += read_process(process, path, str(directory))
+    return sorted(calls, key=lambda call: call.time)
 
 
-def trace(project: Project, command: Command, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the command under strace."""
-    # Much faster, but strace delivers no injected signal with it.
-    filtered = [] if any("signal=" in option for option in options) else ["--seccomp-bpf"]
-    return subprocess.run(
-        ["strace", "-qq", "-f", *filtered, *options, *command.line(project)],
-        env=environ_of(project),
-        cwd=project.directory,
-        input=command.standard_input,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
-
-
-def disturb(project: Project, command: Command, point: Point, fault: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with ``fault`` at ``point``: ``signal=KILL`` or ``error=NAME``."""
-    inject = f"inject={point.syscall}:{fault}:when={point.number}"
-    return trace(project, command, "-e", f"trace={point.syscall}", "-e", inject, "-o", os.devnull)
-
-
-def points_of(project: Project, command: Command, log: Path) -> list[Point]:
-    """Each call of an undisturbed run that changes something of the project or the home folder."""
-    done = trace(project, command, "-y", "-e", f"trace={','.join(SYSCALLS)}", "-o", str(log))
-    assert done.returncode == 0, done.stderr
-    counts: dict[tuple[str, str], int] = {}
-    found: dict[tuple[str, int], Point] = {}
-    for match in map(_CALL.match, log.read_text(errors="replace").splitlines()):
+def read_process(process: int, log: Path, directory: str) -> Iterator[Call]:
+    counts: dict[str, int] = {}
+    for line in log.read_text(errors="surrogateescape").splitlines():
+        match = _LINE.match(line)
         if match is None:
             continue
-        pid, name, arguments, result = match.group("pid", "name", "arguments", "result")
-        number = counts[pid, name] = counts.get((pid, name), 0) + 1
-        if int(result) >= 0 and _changes(project, name, arguments):
-            found[name, number] = Point(name, number, arguments.replace(str(project.directory.parent), "")[:150])
-    return list(found.values())
+        name, arguments, result = match.group("name", "arguments", "result")
+        counts[name] = counts.get(name, 0) + 1
+        paths = _paths(name, arguments, match["rest"], directory)
+        yield Call(float(match["time"]), process, name, counts[name], arguments, result, paths)
 
 
-def _changes(project: Project, name: str, arguments: str) -> bool:
-    if name in _OPENING and not re.search(r"O_(WRONLY|RDWR|CREAT)", arguments):
-        return False
-    where = arguments.split(", ", 1)[-1] if "AT_FDCWD" in arguments else arguments
-    return any(str(folder) in where for folder in (project.directory, project.home))
+def _paths(name: str, arguments: str, rest: str, directory: str) -> tuple[str, ...]:
+    found = [rest, arguments]
+    if name in _BY_NAME:
+        texts = [path if path.startswith("/") else f"{directory}/{path}" for path in _TEXT.findall(arguments)]
+        found = [f"<{path}>" for path in texts]
+    elif name.rstrip("2").endswith("at"):
+        # Each name stands after the folder that it is relative to.
+        pairs = re.findall(r'<(/[^<>]*)>, "((?:[^"\\]|\\.)*)"', arguments)
+        found = [f"<{os.path.join(folder, path)}>" for folder, path in pairs]
+    return tuple(path.removesuffix(" (deleted)") for text in found for path in _DESCRIBED.findall(text))
 
 
-def chosen(points: list[Point]) -> list[Point]:
-    """All points, or in the short form some, from the first to the last."""
-    if IN_FULL or len(points) <= SHORT_FORM_POINTS:
-        return points
-    last = len(points) - 1
-    return [points[round(index * last / (SHORT_FORM_POINTS - 1))] for index in range(SHORT_FORM_POINTS)]
+def unknown_calls(calls: Iterable[Call], project: Project) -> list[str]:
+    """The calls of which it is not known whether they change a file."""
+    found = set()
+    for call in calls:
+        mapped = call.name == "mmap" and "PROT_WRITE" in call.arguments and "MAP_SHARED" in call.arguments
+        told = call.name == "ioctl" and not _QUIET_REQUESTS.search(call.arguments)
+        if call.name not in CHANGING | HARMLESS or ((mapped or told) and _is_inside(call, project)):
+            found.add(f"{call.name}({call.arguments[:200]})")
+    return sorted(found)
 
 
-class Workshop:
-    """Copies of a command's first state, one for each worker, restored as often as needed."""
+def changing_calls(calls: Iterable[Call], project: Project) -> list[Call]:
+    """Those that change something of the project or of the home folder."""
+    return [call for call in calls if call.has_worked and _changes(call) and _is_inside(call, project)]
 
-    def __init__(self, directory: Path, command: Command) -> None:
-        self._command = command
-        self._free: SimpleQueue[tuple[Project, Path, dict[str, str] | None]] = SimpleQueue()
-        for number in range(WORKERS):
-            base = directory / f"worker {number}"
-            project = Project(base / "now/a project", base / "now/home")
-            prepare(project, command)
-            shutil.copytree(base / "now", base / "before", symlinks=True)
-            self._free.put((project, base, values_in_use(project)))
-        self._compile_modules()
 
-    def _compile_modules(self) -> None:
-        """Run it once, so that later runs open the same files."""
-        project, base, before = self._free.get()
-        done = run(project, self._command)
-        assert done.returncode == 0, done.stderr
-        self._restore(base)
-        self._free.put((project, base, before))
+def _changes(call: Call) -> bool:
+    if call.name in OPENING:
+        return call.name == "creat" or re.search(r"O_(WRONLY|RDWR|CREAT|TRUNC)", call.arguments) is not None
+    return call.name in CHANGING
 
-    @staticmethod
-    def _restore(base: Path) -> None:
-        shutil.rmtree(base / "now")
-        shutil.copytree(base / "before", base / "now", symlinks=True)
 
-    def each(
-        self, items: list[tuple[Point, str]], check: Callable[[Project, Point, str, dict[str, str] | None], None]
-    ) -> Iterator[str]:
-        """Call ``check`` for every item, each on a fresh copy; gives what went wrong."""
+def _is_inside(call: Call, project: Project) -> bool:
+    root = str(project.directory.parent)
+    return any(path.startswith(root) for path in call.paths)
 
-        def one(item: tuple[Point, str]) -> str:
-            project, base, before = self._free.get()
-            try:
-                self._restore(base)
-                check(project, *item, before)
-            except AssertionError as error:
-                return f"{item[1]} at {item[0]}: {error}"
-            finally:
-                self._free.put((project, base, before))
-            return ""
 
-        with ThreadPoolExecutor(WORKERS) as pool:
-            yield from (wrong for wrong in pool.map(one, items) if wrong)
+def role_of(path: str, project: Project) -> str:
+    """What a file is for: its name without what differs from run to run; all Docker files are one of two."""
+    name = os.path.relpath(path, project.directory.parent)
+    name = re.sub(r"\.old-[0-9a-f]{8}", ".old-KEY", TEMPORARY.sub(".tmp", name))
+    return re.sub(r"/secrets/(\.?)\w+?(_previous\.json|\.txt)", r"/secrets/\1NAME\2", name)
 
-    def points(self, log: Path) -> list[Point]:
-        """See :func:`points_of`."""
-        project, base, before = self._free.get()
-        found = points_of(project, self._command, log)
-        self._free.put((project, base, before))
-        return found
+
+def points_of(calls: list[Call], project: Project) -> list[Point]:
+    """A point for each call that changes something."""
+    points: list[Point] = []
+    counts: dict[str, int] = {}
+    for call in changing_calls(calls, project):
+        kind = kind_of(call, project)
+        counts[kind] = counts.get(kind, 0) + 1
+        points.append(Point(call, kind, counts[kind]))
+    return points
+
+
+def kind_of(call: Call, project: Project) -> str:
+    """The call's name, and what its file is for."""
+    root = str(project.directory.parent)
+    roles = [role_of(path, project) for path in call.paths if path.startswith(root)]
+    return f"{call.name} {' '.join(dict.fromkeys(roles))}"
+
+
+def first_of_each_kind(points: list[Point]) -> list[Point]:
+    """For the short form. A child's calls are those of another command: there, one of each name is enough."""
+    return list({_sort(point): point for point in reversed(points)}.values())[::-1]
+
+
+def last_of_each_kind(points: list[Point]) -> list[Point]:
+    """The same from the other end."""
+    return list({_sort(point): point for point in points}.values())
+
+
+def _sort(point: Point) -> str:
+    return point.call.name if point.call.process else point.kind
+
+
+def injection(point: Point, fault: str, log: Path) -> list[str]:
+    """The options of strace that disturb a process there: ``signal=KILL`` or ``error=NAME``."""
+    inject = f"inject={point.call.name}:{fault}:when={point.call.number}"
+    return ["-ttt", "-y", "-e", f"trace={point.call.name}", "-e", inject, "-o", str(log)]
+
+
+def injection_into_child(point: Point, fault: str, log: Path, script: Path) -> dict[str, str]:
+    """The variables with which a shell script that is started as a child is disturbed, and nothing before it.
+
+    strace counts the calls of each process by itself, so with the parent's children the parent would be hit as well.
+    A second such child, which undoes what the first has done, is left alone.
+    """
+    words = shlex.join(["strace", "-qq", *injection(point, fault, log)])
+    script.write_text(f'unset BASH_ENV; [[ -e {shlex.quote(str(log))} ]] || exec {words} env bash "$0" "$@"\n')
+    return {"BASH_ENV": str(script)}

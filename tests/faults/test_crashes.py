@@ -7,103 +7,96 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
 
 from tests import figures
-from tests.conftest import PROJECT, Project, need_program, need_root
+from tests.conftest import PROJECT, Project, need_root
 
-from .commands import (
-    BACKUP,
-    BACKUP_KEY,
-    CATALOG,
-    COMMANDS,
-    NEW,
-    OLD,
-    Command,
-    assert_old_or_new,
-    leftovers,
-    values_in_use,
+from .commands import CATALOG, NEW, OLD
+from .interpreter import Done
+from .stage import IN_FULL, Stage
+from .states import read_state
+from .steps import (
+    REMOVING,
+    Point,
+    first_of_each_kind,
+    last_of_each_kind,
 )
-from .steps import Point, Workshop, chosen, disturb, run
 
 pytestmark = pytest.mark.timeout(7200)
 
-ERRORS = ("ENOSPC", "EIO", "EACCES", "EROFS", "EDQUOT", "EMFILE", "EINTR")
-REMOVING = ("unlink", "unlinkat", "rmdir")
+ERRORS = ("ENOSPC", "EIO", "EACCES", "EROFS", "EDQUOT", "EMFILE")
+REPEATED = "EINTR"
+"""Python repeats what it interrupts, so that everything has to be done."""
+Item = tuple[Point, str]
 
 
-@pytest.fixture(params=COMMANDS, ids=lambda command: command.name)
-def command(request: pytest.FixtureRequest) -> Command:
-    need_root()
-    need_program("strace", "strace")
-    made: Command = request.param
-    return made
+def faults_of(points: list[Point]) -> list[Item]:
+    """Each error at each point; in the short form one at each, in turn, and an interruption of each call."""
+    if IN_FULL:
+        return [(point, error) for point in points for error in (*ERRORS, REPEATED)]
+    refused = [(point, ERRORS[number % len(ERRORS)]) for number, point in enumerate(points)]
+    first_of_call = {point.call.name: point for point in reversed(points)}
+    return refused + [(point, REPEATED) for point in first_of_call.values()]
 
 
-def assert_next_run_finishes(project: Project, command: Command, before: dict[str, str] | None) -> None:
-    backup = project.directory / BACKUP
-    if command.name == "backup" and backup.exists():
-        opened = project.run("manage_secrets.py", "restore", BACKUP, "--key-file", BACKUP_KEY, "--dry-run")
-        assert opened.returncode == 0, opened.stderr
-        backup.unlink()  # complete, so the next run would refuse to write over it
-    again = run(project, command)
-    assert again.returncode == 0, again.stderr
-    assert leftovers(project) == []
-    assert_old_or_new(project, command, before)
-    if command.after:
-        assert (values_in_use(project) or {})["SECRET_KEY"] == command.after
+def check_each(items: Iterable[Item], check: Callable[[Point, str], None]) -> None:
+    """Check every item, and fail with what was wrong with each."""
+    wrong = []
+    for point, fault in items:
+        try:
+            check(point, fault)
+        except AssertionError as error:
+            wrong.append(f"{fault} at {point}: {error}")
+    if wrong:
+        pytest.fail("\n\n".join(wrong), pytrace=False)
 
 
-def test_killed_at_each_step_the_old_or_the_new_state_is_there_and_the_next_run_works(
-    command: Command, tmp_path: Path
-) -> None:
-    workshop = Workshop(tmp_path, command)
-    points = chosen(workshop.points(tmp_path / "log"))
+def test_killed_at_each_step_the_old_or_the_new_state_is_there_and_the_next_run_works(stage: Stage) -> None:
+    points = stage.points if IN_FULL else last_of_each_kind(stage.points)
     assert len(points) >= 4
 
-    def check(project: Project, point: Point, fault: str, before: dict[str, str] | None) -> None:
-        done = disturb(project, command, point, fault)
+    def check(point: Point, fault: str) -> None:
+        done = stage.disturb(point, fault)
         assert done.returncode != 0, "not killed"
-        assert_old_or_new(project, command, before)
-        assert_next_run_finishes(project, command, before)
+        stage.assert_old_or_new(read_state(stage.project))
+        stage.assert_next_run_finishes()
 
-    wrong = list(workshop.each([(point, "signal=KILL") for point in points], check))
-    assert wrong == [], "\n".join(wrong)
+    check_each([(point, "signal=KILL") for point in points], check)
     figures.add("killed at a system call", len(points), "points")
 
 
-def test_refused_at_each_step_the_old_state_is_there_and_one_error_says_why(command: Command, tmp_path: Path) -> None:
-    workshop = Workshop(tmp_path, command)
-    # What cleans up cannot be undone when it is refused itself: what could not be removed stays.
-    points = [point for point in workshop.points(tmp_path / "log") if point.syscall not in REMOVING]
-    items = [(point, f"error={error}") for point in chosen(points) for error in ERRORS]
+def assert_one_error(done: Done) -> None:
+    assert done.returncode == 1, f"exit code {done.returncode}: {done.stderr}"
+    assert [line[:7] for line in done.stderr.splitlines()].count("error: ") == 1, done.stderr
+    assert "hint: " in done.stderr, done.stderr
 
-    def check(project: Project, point: Point, fault: str, before: dict[str, str] | None) -> None:
-        state = project.state()
-        done = disturb(project, command, point, fault)
+
+def test_refused_at_each_step_the_old_state_is_there_and_one_error_says_why(stage: Stage) -> None:
+    # What cleans up cannot be undone when it is refused itself: what could not be removed stays.
+    points = stage.points if IN_FULL else first_of_each_kind(stage.points)
+    items = faults_of([point for point in points if point.call.name not in REMOVING])
+
+    def check(point: Point, error: str) -> None:
+        done = stage.disturb(point, f"error={error}")
+        state = read_state(stage.project)
         assert NEW not in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
-        assert_old_or_new(project, command, before)
+        stage.assert_old_or_new(state)
         if done.returncode == 0:
-            # Python repeats an interrupted call; some calls can be done without; the audit trail comes last.
-            if command.after:
-                assert (values_in_use(project) or {})["SECRET_KEY"] == command.after
+            stage.assert_done_as_said(state, done)
             return
-        assert done.returncode == 1, f"exit code {done.returncode}: {done.stderr}"
-        assert [line[:7] for line in done.stderr.splitlines()].count("error: ") == 1, done.stderr
-        assert "hint: " in done.stderr, done.stderr
-        if command.has_steps:
-            assert_next_run_finishes(project, command, before)
-            return
-        now = project.state()
-        changed = {path for path in state.keys() | now.keys() if state.get(path) != now.get(path)}
-        assert not changed, f"{changed}: {done.stderr}"
+        assert_one_error(done)
+        if stage.command.has_steps:
+            stage.assert_next_run_finishes()
+        else:
+            stage.assert_old(state)
 
-    wrong = list(workshop.each(items, check))
-    assert wrong == [], "\n".join(wrong)
+    check_each(items, check)
     figures.add("refused at a system call", len(items), "points")
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import subprocess
 from pathlib import Path
-from urllib.parse import quote
-
-import pytest
 
 from src.utils.secrets.catalog import load_catalog
 from tests import figures
@@ -22,26 +18,6 @@ CANARIES = {
 }
 HISTORY = ("set", "rollback", "rotate", "restore")
 MEANT_TO_HOLD = ("project/secrets/", "home/canaries.json", "home/value")
-
-
-@pytest.mark.parametrize(
-    "form",
-    [
-        lambda value: value,
-        lambda value: base64.b64encode(value.encode()).decode(),
-        lambda value: base64.b64encode(b"user:" + value.encode() + b":x").decode(),
-        lambda value: base64.urlsafe_b64encode(b"ab" + value.encode()).decode(),
-        lambda value: quote(value, safe=""),
-        lambda value: value.encode().hex(),
-        json.dumps,
-        repr,
-    ],
-)
-def test_the_hunt_finds_what_is_planted_in_every_form(form: object) -> None:
-    for name, value in CANARIES.items():
-        planted = f"before {form(value)} after".encode()  # type: ignore[operator]
-        assert name in leaked(CANARIES, planted)
-    assert leaked(CANARIES, b"nothing of the kind" * 1000) == []
 
 
 def test_no_command_leaves_a_value_anywhere_but_where_it_belongs(

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from src.utils.secrets.backends.base import Backend
 from src.utils.secrets.changes import Change
 from src.utils.secrets.manager import open_backend
 from src.utils.secrets.settings import Settings
@@ -22,8 +23,11 @@ from tests.servers.aws import running_aws
 from tests.servers.faulty import running_faulty
 
 IN_FULL = bool(os.environ.get("PROVE"))
-SECONDS = 600 if IN_FULL else 15
-PROCESSES, THREADS = 8, 64
+SECONDS = 600 if IN_FULL else 9
+PROCESSES, THREADS = (8, 64) if IN_FULL else (3, 64)
+AWAY_SECONDS, WRITES_BETWEEN = 2, 7 if IN_FULL else 3
+# The store is away, tried again after at most two seconds, and each value is kept for one.
+MOST_SECONDS_WITH_ONE_VALUE = AWAY_SECONDS + 2 + 1 + 3
 GROWTH_BYTES = 8 << 20
 pytestmark = pytest.mark.timeout(SECONDS + 300)
 
@@ -31,38 +35,64 @@ READER = """
 import json, os, sys, threading, time
 sys.path.insert(0, sys.argv[1])
 from src.utils.secrets import get_secrets_manager
-seconds, threads = float(sys.argv[2]), int(sys.argv[3])
+threads = int(sys.argv[2])
 manager = get_secrets_manager()
 manager.require_secret("COUNTER")
-end = time.monotonic() + seconds
-counts = [[0, 0, 0, 0] for _ in range(threads)]  # reads, failures, steps back, last value
+print("ready", flush=True)
+start = time.monotonic()
+last_one = []
+
+class Reader(threading.Thread):
+    reads = failures = back = value = seen = 0
+    longest = 0.0
+    changed_at = start
+    busy = None
+
+    def run(self):
+        self.busy = set()
+        while not last_one or (self.value != last_one[0] and time.monotonic() < last_one[1]):
+            for _ in range(20):
+                try:
+                    value = int(manager.require_secret("COUNTER"))
+                except Exception:
+                    self.failures += 1
+                    continue
+                self.reads += 1
+                self.note(value)
+            time.sleep(0.05)
+
+    def note(self, value):
+        now = time.monotonic()
+        self.back += value < self.value
+        self.seen += value != self.value
+        if value != self.value:
+            self.longest, self.changed_at = max(self.longest, now - self.changed_at), now
+        self.value = value
+        self.busy.add(int(now - start))
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-def read(count):
-    while time.monotonic() < end:
-        for _ in range(20):
-            try:
-                value = int(manager.require_secret("COUNTER"))
-            except Exception:
-                count[1] += 1
-                continue
-            count[0] += 1
-            count[2] += value < count[3]
-            count[3] = value
-        time.sleep(0.05)
-
-workers = [threading.Thread(target=read, args=(count,)) for count in counts]
-for worker in workers:
-    worker.start()
-time.sleep(seconds / 4)
+readers = [Reader() for _ in range(threads)]
+for reader in readers:
+    reader.start()
+time.sleep(float(sys.argv[3]))
 early = resident()
-for worker in workers:
-    worker.join()
-reads, failures, back, last = (sum(c[0] for c in counts), sum(c[1] for c in counts), sum(c[2] for c in counts),
-                               min(c[3] for c in counts))
-print(json.dumps({"reads": reads, "failures": failures, "back": back, "last": last, "growth": resident() - early}))
+last = int(sys.stdin.readline())
+last_one[:] = [last, time.monotonic() + 20]
+for reader in readers:
+    reader.join()
+print(json.dumps({
+    "reads": sum(reader.reads for reader in readers),
+    "failures": sum(reader.failures for reader in readers),
+    "back": sum(reader.back for reader in readers),
+    "last": [min(reader.value for reader in readers), max(reader.value for reader in readers)],
+    "fewest values": min(reader.seen for reader in readers),
+    "longest with one value": max(reader.longest for reader in readers),
+    "fewest busy seconds": min(len(reader.busy) for reader in readers),
+    "seconds": int(time.monotonic() - start),
+    "growth": resident() - early,
+}))
 """
 
 
@@ -103,41 +133,26 @@ def test_no_read_fails_while_values_change_and_the_store_is_away(
         _run(direct, direct | {"AWS_ENDPOINT_URL": faulty.url}, switch)
 
 
-def _run(writing: dict[str, str], reading: dict[str, str], switch: object) -> None:
-    assert callable(switch)
+def _run(writing: dict[str, str], reading: dict[str, str], switch: Callable[[bool], None]) -> None:
     backend = open_backend(Settings(writing))
     backend.save({"COUNTER": Change("1")})
     environ = {"PATH": os.environ["PATH"], "SECRETS_CACHE_TTL": "1", **reading}
-    arguments = [sys.executable, "-c", READER, str(PROJECT), str(SECONDS), str(THREADS)]
-    readers = [
-        subprocess.Popen(arguments, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for _ in range(PROCESSES)
-    ]
-    time.sleep(3)  # everybody has read once
-    ended = threading.Event()
-    written = 1
-
-    def write() -> None:
-        nonlocal written
-        while not ended.wait(1):
-            written += 1
-            backend.save({"COUNTER": Change(str(written))})
-            if written % 7 == 0:
-                switch(False)
-                ended.wait(2)
-                switch(True)
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    results = [json.loads(reader.communicate()[0]) for reader in readers]
-    ended.set()
-    writer.join()
-    switch(True)
+    arguments = [sys.executable, "-c", READER, str(PROJECT), str(THREADS), str(SECONDS / 4)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    readers = [subprocess.Popen(arguments, env=environ, text=True, **pipes) for _ in range(PROCESSES)]  # type: ignore[call-overload]
+    for reader in readers:
+        assert reader.stdout.readline() == "ready\n"
+    written = _write(backend, switch)
+    results = [json.loads(reader.communicate(f"{written}\n")[0]) for reader in readers]
     assert int(backend.load().values["COUNTER"]) == written
-    assert [result["failures"] for result in results] == [0] * PROCESSES
-    assert [result["back"] for result in results] == [0] * PROCESSES
-    assert all(result["last"] > 1 for result in results)
-    assert max(result["growth"] for result in results) < GROWTH_BYTES
+    for result in results:
+        assert (result["failures"], result["back"]) == (0, 0)
+        assert result["last"] == [written, written], "a reader did not see the last value"
+        # A value may come and go between two looks at the store, and while it is away.
+        assert result["fewest values"] >= written / 3, result
+        assert result["longest with one value"] < MOST_SECONDS_WITH_ONE_VALUE, result
+        assert result["fewest busy seconds"] >= result["seconds"] * 0.8, "a reader did not read all the time"
+        assert result["growth"] < GROWTH_BYTES
     figures.add("read under load", sum(result["reads"] for result in results), "reads")
     figures.add("read under load", 0, "failed reads")
     figures.add("written under load", written, "changes")
@@ -146,3 +161,18 @@ def _run(writing: dict[str, str], reading: dict[str, str], switch: object) -> No
         max(result["growth"] for result in results) >> 10,
         "KiB, the worst readers added up",
     )
+
+
+def _write(backend: Backend, switch: Callable[[bool], None]) -> int:
+    """Change the value every second, and take the store away now and then; gives the last value."""
+    written = 1
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        time.sleep(1)
+        written += 1
+        backend.save({"COUNTER": Change(str(written))})
+        if written % WRITES_BETWEEN == 0:
+            switch(False)
+            time.sleep(AWAY_SECONDS)
+            switch(True)
+    return written

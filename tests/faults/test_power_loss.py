@@ -1,4 +1,4 @@
-"""The power fails: what was not synced is gone. Played from a recording of every write, sync and rename of a command.
+"""The power fails: what was not synced is gone. Played from the recording of every system call of a command.
 
 A file's content counts from its own fsync on, a name from the fsync of its folder on, as fsync(2) promises and no more.
 """
@@ -6,32 +6,46 @@ A file's content counts from its own fsync on, a name from the fsync of its fold
 from __future__ import annotations
 
 import ast
-import json
+import os
 import re
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet, MultiFernet
-from dotenv import dotenv_values
 
 from tests import figures
-from tests.conftest import Project, need_program, need_root
+from tests.conftest import Project
 
-from .commands import COMMANDS, NEW, OLD, Command, prepare
-from .steps import trace
+from .stage import Stage
+from .states import TRAIL, State, contents, is_leftover, key_files
+from .steps import Call, changing_calls, unknown_calls
 
-RECORDED = "openat,write,fsync,rename,link,linkat,unlink,mkdir,rmdir"
-PLAYED = ("first set-up", "later set-up", "set", "rotate-master-key", "restore")
-_CALL = re.compile(r"^(?:\d+ +)?(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)")
-_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+NO_CONTENT = frozenset({"chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat", "utimensat"})
+GROWING = (TRAIL, ".lock")
+"""The ends of the names of files that are not replaced but written to."""
+NOT_PROMISED = (*GROWING, ".bak")
+"""The ends of the names of files that need not be there at the end."""
+_TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
-@dataclass
+@dataclass(eq=False)
 class Inode:
+    """A file.
+
+    Attributes:
+        content: What the system shows.
+        synced: What the disk has.
+        is_at_end: Whether what is written is appended.
+    """
+
     content: bytes = b""
     synced: bytes = b""
+    is_at_end: bool = True
+
+
+class UnknownCallError(AssertionError):
+    """The model does not know what a call does to the disk."""
 
 
 @dataclass
@@ -39,113 +53,184 @@ class Disk:
     """Names and contents as the system shows them, and as the disk has them.
 
     Attributes:
-        shown: What is at each path now.
+        root: Everything is below it.
+        shown: What is at each path now; ``None`` is a folder.
         durable: The names in each folder when it was last synced.
+        whole: Each content that a path was given at once.
     """
 
+    root: Path
     shown: dict[Path, Inode | None] = field(default_factory=dict)
     durable: dict[Path, dict[str, Inode | None]] = field(default_factory=dict)
+    whole: dict[Path, set[bytes]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, root: Path) -> Disk:
-        """Everything below ``root``, synced."""
-        disk = cls({root: None})
-        for path in sorted(root.rglob("*")):
-            content = None if path.is_dir() else path.read_bytes()
-            disk.shown[path] = None if content is None else Inode(content, content)
+    def of(cls, root: Path, state: State) -> Disk:
+        """A state, synced."""
+        disk = cls(root, {root: None})
+        for name, entry in state.items():
+            inode = None if entry.content is None else Inode(entry.content, entry.content)
+            disk.shown[root / name] = inode
+            if inode is not None:
+                disk.whole[root / name] = {inode.content}
         for path in [path for path, inode in disk.shown.items() if inode is None]:
             disk.sync_folder(path)
         return disk
 
     def sync_folder(self, folder: Path) -> None:
+        """Put the names in a folder on the disk."""
         self.durable[folder] = {path.name: inode for path, inode in self.shown.items() if path.parent == folder}
 
-    def play(self, name: str, arguments: str) -> None:
-        """Do what a recorded call did."""
-        texts = [ast.literal_eval("b" + text) for text in _TEXT.findall(arguments)]
-        paths = [Path(text.decode(errors="replace")) for text in texts]
-        opened = re.match(r"\d+<(.*?)>", arguments)
-        if name == "openat" and "O_CREAT" in arguments and paths[0].parent in self.shown:
-            self.shown.setdefault(paths[0], Inode())
-        elif name == "write" and opened and isinstance(inode := self.shown.get(Path(opened[1])), Inode):
-            inode.content += texts[0]
-        elif name == "fsync" and opened and Path(opened[1]) in self.shown:
-            inode = self.shown[Path(opened[1])]
-            if inode is None:
-                self.sync_folder(Path(opened[1]))
-            else:
-                inode.synced = inode.content
-        elif name in ("rename", "link", "linkat") and paths[0] in self.shown:
-            self.shown[paths[1]] = self.shown[paths[0]]
-            if name == "rename":
-                del self.shown[paths[0]]
-        elif name in ("unlink", "rmdir"):
-            self.shown.pop(paths[0], None)
-        elif name == "mkdir" and paths[0].parent in self.shown:
-            self.shown[paths[0]] = None
-            self.durable.setdefault(paths[0], {})
+    def play(self, call: Call) -> None:
+        """Do what a recorded call did.
 
-    def after_power_loss(self, root: Path) -> list[dict[Path, bytes | None]]:
+        Raises:
+            UnknownCallError: It changes a file in a way that is not modelled.
+        """
+        paths = [Path(path) for path in call.paths if Path(path).is_relative_to(self.root)]
+        known: dict[str, Callable[..., None]] = {
+            **dict.fromkeys(("open", "openat", "creat"), self._open),
+            **dict.fromkeys(("rename", "renameat", "renameat2"), self._rename),
+            **dict.fromkeys(("link", "linkat"), self._link),
+            **dict.fromkeys(("unlink", "unlinkat", "rmdir"), self._unlink),
+            **dict.fromkeys(("mkdir", "mkdirat"), self._mkdir),
+            **dict.fromkeys(("fsync", "fdatasync"), self._sync),
+            **dict.fromkeys(NO_CONTENT, lambda *_: None),
+            "write": self._write,
+            "lseek": self._seek,
+        }
+        if call.name not in known:
+            raise UnknownCallError(f"{call.name}({call.arguments[:200]})")
+        known[call.name](call, *paths)
+
+    def _open(self, call: Call, path: Path) -> None:
+        inode = self.shown.setdefault(path, Inode())
+        if inode is None or "O_TMPFILE" in call.arguments:
+            raise UnknownCallError(f"{call.name}({call.arguments[:200]})")
+        if "O_TRUNC" in call.arguments:
+            inode.content = b""
+        inode.is_at_end = not inode.content or "O_APPEND" in call.arguments
+
+    def _write(self, call: Call, path: Path) -> None:
+        inode = self.shown.get(path)
+        if inode is None or not inode.is_at_end:
+            raise UnknownCallError(f"a write into the middle of {path}")
+        text = _TEXT.search(call.arguments)
+        assert text
+        inode.content += ast.literal_eval(f'b"{text[1]}"')[: int(call.result)]
+
+    def _seek(self, call: Call, path: Path) -> None:
+        inode = self.shown.get(path)
+        if inode is not None and "SEEK_CUR" not in call.arguments:
+            inode.is_at_end = False
+
+    def _sync(self, call: Call, path: Path) -> None:
+        inode = self.shown[path]
+        if inode is None:
+            self.sync_folder(path)
+        else:
+            inode.synced = inode.content
+
+    def _rename(self, call: Call, old: Path, new: Path) -> None:
+        self._link(call, old, new)
+        del self.shown[old]
+
+    def _link(self, call: Call, old: Path, new: Path) -> None:
+        inode = self.shown[old]
+        if inode is None:
+            raise UnknownCallError(f"{call.name} of the folder {old}")
+        self.shown[new] = inode
+        self.whole.setdefault(new, set()).add(inode.content)
+
+    def _unlink(self, call: Call, path: Path) -> None:
+        del self.shown[path]
+
+    def _mkdir(self, call: Call, path: Path) -> None:
+        self.shown[path] = None
+        self.durable.setdefault(path, {})
+
+    def after_power_loss(self) -> list[dict[str, bytes]]:
         """What may be found: only what was synced; every name, but only synced contents; everything."""
-        synced: dict[Path, bytes | None] = {root: None}
-        folders = [root]
+        synced: dict[Path, bytes] = {}
+        folders = [self.root]
         while folders:
             folder = folders.pop()
             for name, inode in self.durable[folder].items():
-                synced[folder / name] = None if inode is None else inode.synced
                 if inode is None:
                     folders.append(folder / name)
-        names = {path: None if inode is None else inode.synced for path, inode in self.shown.items()}
-        everything = {path: None if inode is None else inode.content for path, inode in self.shown.items()}
-        return [synced, names, everything]
+                else:
+                    synced[folder / name] = inode.synced
+        files = {path: inode for path, inode in self.shown.items() if inode is not None}
+        names = {path: inode.synced for path, inode in files.items()}
+        return [self._named(found) for found in (synced, names, self.contents())]
+
+    def contents(self) -> dict[Path, bytes]:
+        """What the system shows."""
+        return {path: inode.content for path, inode in self.shown.items() if inode is not None}
+
+    def _named(self, files: dict[Path, bytes]) -> dict[str, bytes]:
+        return {os.path.relpath(path, self.root): content for path, content in files.items()}
 
 
-def value_found(project: Project, files: dict[Path, bytes | None]) -> str | None:
-    """``SECRET_KEY`` as the application would read it; ``None`` when nothing was set up yet."""
-    key_content, token = files.get(project.key_file), files.get(project.secrets_file)
-    settings = files.get(project.directory / ".env.production")
-    assert token is None or key_content, "an encrypted file, and no key that opens it"
-    if settings is None:
-        return None
-    assert token, "settings that name a file that is not there"
-    assert key_content
-    key = MultiFernet([Fernet(line) for line in re.split(r"[,\s]+", key_content.decode().strip())])
-    value = json.loads(key.decrypt(token))["secrets"]["SECRET_KEY"]
-    assert isinstance(value, str)
-    path = project.directory / "settings to read"
-    path.write_bytes(settings)
-    assert dotenv_values(path)["SECRETS_BACKEND"] == "file"
-    path.unlink()
-    return value
+def assert_usable(stage: Stage, disk: Disk, files: dict[str, bytes]) -> None:
+    """The application reads a whole set, old or new; whatever has a name of its own is whole."""
+    found = {name: content for name, content in files.items() if not is_leftover(name)}
+    stage.assert_values(stage.meaning_of(found))
+    torn = [
+        name
+        for name, content in found.items()
+        if not name.endswith(GROWING) and content not in disk.whole.get(disk.root / name, ())
+    ]
+    assert not torn, f"not whole: {torn}"
+    encrypted = [name for name, content in found.items() if name.endswith(".enc") and content]
+    assert key_files(found) or not encrypted, "an encrypted file, and no key that opens it"
 
 
-@pytest.mark.parametrize("name", PLAYED)
-def test_whenever_the_power_fails_the_old_or_the_new_value_is_there_and_at_the_end_the_new_one(
-    name: str, tmp_path: Path
-) -> None:
-    need_root()
-    need_program("strace", "strace")
-    command: Command = next(command for command in COMMANDS if command.name == name)
-    project = Project(tmp_path / "now/project", tmp_path / "now/home")
-    prepare(project, command)
-    shutil.rmtree(project.home / ".local", ignore_errors=True)
-    disk = Disk.read(tmp_path / "now")
-    before = value_found(project, disk.after_power_loss(tmp_path / "now")[0])
-    log = tmp_path / "log"
-    done = trace(project, command, "-y", "-s", "100000", "-e", f"trace={RECORDED}", "-o", str(log))
-    assert done.returncode == 0, done.stderr
-    found: str | None = before
-    points = 0
-    for match in map(_CALL.match, log.read_text(errors="replace").splitlines()):
-        if match is None or int(match["result"]) < 0 or str(tmp_path) not in match["arguments"]:
-            continue
-        disk.play(match["name"], match["arguments"])
-        for files in disk.after_power_loss(tmp_path / "now"):
-            found = value_found(project, files)
-            assert found in (before, command.after or OLD), match[0][:200]
-            points += 1
-    assert points > 20
-    assert value_found(project, disk.after_power_loss(tmp_path / "now")[0]) == (command.after or OLD)
-    assert disk.shown[project.secrets_file].content == project.secrets_file.read_bytes()  # type: ignore[union-attr]
-    assert NEW not in done.stdout
-    figures.add("power lost", points, "states")
+def test_whenever_the_power_fails_the_old_or_the_new_value_is_there_and_at_the_end_the_new_one(stage: Stage) -> None:
+    calls, project = stage.recorded.calls, stage.project
+    assert unknown_calls(calls, project) == []
+    disk = Disk.of(project.directory.parent, stage.before)
+    states, seen = 0, set()
+    for call in calls_that_count(calls, stage):
+        disk.play(call)
+        for files in disk.after_power_loss():
+            states += 1
+            state = hash(frozenset(files.items()))
+            if state in seen:
+                continue
+            seen.add(state)
+            try:
+                assert_usable(stage, disk, files)
+            except AssertionError as error:
+                pytest.fail(f"after {call.name}({call.arguments[:200]}): {error}", pytrace=False)
+    assert states > 20
+    after = contents(stage.recorded.ended.new)
+    shown = {name: content for name, content in disk.after_power_loss()[2].items() if not is_leftover(name)}
+    assert shown == after, "the model shows another disk than the system"
+    durable = disk.after_power_loss()[0]
+    lost = [name for name, content in after.items() if durable.get(name) != content and not name.endswith(NOT_PROMISED)]
+    assert not lost, f"the command has ended, and these are not on the disk: {lost}"
+    figures.add("power lost", states, "states")
+
+
+def calls_that_count(calls: list[Call], stage: Stage) -> list[Call]:
+    """Those that change something, and those that move the place at which it is written."""
+    changing = set(changing_calls(calls, stage.project))
+    root = str(stage.project.directory.parent)
+    return [
+        call
+        for call in calls
+        if call in changing or (call.name == "lseek" and any(root in path for path in call.paths))
+    ]
+
+
+@pytest.mark.parametrize("name", ["sendfile", "copy_file_range", "pwrite64", "writev", "renameat3", "io_uring_enter"])
+def test_a_call_that_the_model_does_not_know_is_a_failure(name: str, tmp_path: Path) -> None:
+    project = Project(tmp_path / "now/a project", tmp_path / "now/home")
+    path = project.directory / "file"
+    call = Call(0.0, 0, name, 1, f'3<{path}>, "x", 1', "1", (str(path),))
+    if unknown_calls([call], project):
+        return
+    assert changing_calls([call], project)
+    with pytest.raises(UnknownCallError):
+        Disk(tmp_path / "now").play(call)

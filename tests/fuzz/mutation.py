@@ -67,3 +67,29 @@ def reshaped(draw: DrawFn, document: dict[str, Any]) -> Any:
                 break
             node = child
     return changed
+
+
+NUMBERS = ("1e999", "-1e999", "NaN", "-Infinity", "1" * 5000, "-0", "0.1e-999", "2", "0", "1.0", "true", "null", '"1"')
+TEXTS = ('"\\ud800"', '"\\u0000"', '""', '"' + "x" * 5000 + '"', '"2026-13-45T99:99:99Z"', '"0001-01-01"')
+NESTED = ("[" * 100_000, '{"a":' * 100_000, "[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900)
+
+
+@st.composite
+def almost_json(draw: DrawFn, document: dict[str, Any]) -> bytes:
+    """``document`` as text, a part of it of another shape, and a value or a key of it in a form of JSON's edges."""
+    text = json.dumps(draw(st.just(document) | reshaped(document)))
+    for _ in range(draw(st.integers(0, 3))):
+        places = [place for place, character in enumerate(text) if character in ":,{["]
+        if not places:
+            break
+        place = draw(st.sampled_from(places)) + 1
+        odd = draw(st.sampled_from((*NUMBERS, *TEXTS, *NESTED)))
+        change = draw(st.sampled_from(["value", "key", "twice"]))
+        if change == "value":
+            end = next((index for index in range(place, len(text)) if text[index] in ",}]"), len(text))
+            text = text[:place] + odd + text[end:]
+        elif change == "key":
+            text = text[:place] + f'"version": {odd}, ' + text[place:]
+        else:
+            text = text[:place] + f'"secrets": {odd}, "secrets": {{"A": "b"}}, ' + text[place:]
+    return text.encode()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,21 +21,27 @@ from hypothesis import strategies as st
 from src.ops import audit, backup
 from src.ops.commands.rotation import Duration
 from src.ops.deployment import Deployment
+from src.ops.doctor.check import Context
+from src.ops.doctor.files import nothing_is_half_done
 from src.ops.dotenv import parse_dotenv, quote, read_dotenv, update_text
 from src.ops.importer import parse_import
 from src.ops.journal import Journal
 from src.ops.references import parse_reference
+from src.ops.rotate import Rotator
+from src.ops.status import age_in_days
 from src.utils.secrets import SecretsManager
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.catalog import load_catalog
+from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.flatmap import read_flat_map
 from src.utils.secrets.masterkey import MasterKey, parse_master_key, read_master_key_file
 from src.utils.secrets.settings import Settings, read_value_file
+from src.utils.secrets.snapshot import SecretMetadata
 from tests import figures
 from tests.conftest import PROJECT
 
-from .mutation import EXAMPLES, full_or_short, json_values, mutated, reshaped
+from .mutation import EXAMPLES, almost_json, full_or_short, json_values, mutated, reshaped
 
 CANARY = "canary-4711-of-the-fuzzer"
 KEY = Fernet.generate_key().decode()
@@ -41,6 +49,7 @@ MASTER_KEY = MasterKey([KEY], "a test")
 CATALOG = load_catalog()
 CORPUS = Path(__file__).parent / "corpus"
 PREVIOUS = [{"value": CANARY, "replaced_at": "2026-01-01T00:00:00Z", "valid_until": None}]
+WRONG_TIME = [{**PREVIOUS[0], "valid_until": 9}]
 DOCUMENT = {
     "version": 1,
     "secrets": {"SECRET_KEY": CANARY, "SMTP_PASSWORD": "two\nlines"},
@@ -72,13 +81,18 @@ def deployment(folder: Path) -> Deployment:
     )
 
 
-def only_own_errors(function: Callable[[], Any]) -> Any:
-    """Call it; gives its result, or ``None`` after an error of the project's own."""
+def only_own_errors(function: Callable[[], Any], outcomes: Counter[str] | None = None) -> Any:
+    """Call it; gives its result, or ``None`` after an error of the project's own, and counts what came of it."""
     figures.add("fuzzed inputs", 1, "inputs")
+    counted = Counter() if outcomes is None else outcomes
     try:
-        return function()
+        result = function()
     except SecretsError as error:
         refusal = error
+        counted[type(error).__name__] += 1
+    else:
+        counted["read"] += 1
+        return result
     assert refusal.hint
     assert CANARY not in f"{refusal} {refusal.hint} {refusal!r} {refusal.__cause__!r}"
     return None
@@ -98,23 +112,67 @@ def test_an_encrypted_file_of_any_bytes(folder: Path, data: bytes) -> None:
     assert only_own_errors(FileBackend(written(folder, data), MASTER_KEY).load) is None
 
 
+def test_an_encrypted_file_that_was_changed_is_refused_or_is_what_it_was(folder: Path) -> None:
+    tokens = [Fernet(KEY).encrypt(json.dumps(content).encode()) for content in (DOCUMENT, {"SECRET_KEY": CANARY}, {})]
+    others = [Fernet(Fernet.generate_key()).encrypt(b"{}"), tokens[0] + b"\n", tokens[0] + tokens[1]]
+    outcomes: Counter[str] = Counter()
+
+    @full_or_short
+    @given(mutated([*tokens, *others]))
+    def check(data: bytes) -> None:
+        snapshot = only_own_errors(FileBackend(written(folder, data), MASTER_KEY).load, outcomes)
+        if snapshot is not None:
+            assert dict(snapshot.values) in (DOCUMENT["secrets"], {"SECRET_KEY": CANARY}, {})
+
+    check()
+    assert {"read", "DamagedStoreError", "DecryptionError"} <= outcomes.keys(), outcomes
+
+
+def test_an_encrypted_file_whose_content_is_almost_right(folder: Path) -> None:
+    outcomes: Counter[str] = Counter()
+
+    @full_or_short
+    @given(almost_json(DOCUMENT))
+    @example(b'{"version": 1, "secrets": {"A": "b"}, "metadata": ' + b'{"A":' * 100_000)
+    @example(json.dumps(DOCUMENT | {"version": 2}).encode())
+    @example(
+        json.dumps(DOCUMENT | {"metadata": {"SECRET_KEY": {"previous": [PREVIOUS[0] | {"valid_until": 9}]}}}).encode()
+    )
+    @example(json.dumps(DOCUMENT).encode())
+    def check(content: bytes) -> None:
+        path = written(folder, Fernet(KEY).encrypt(content))
+        only_own_errors(lambda: read_everything(path), outcomes)
+
+    check()
+    assert {"read", "DamagedStoreError", "UnsupportedVersionError"} <= outcomes.keys(), outcomes
+
+
+def read_everything(path: str) -> None:
+    """Each value of an encrypted file, with its earlier ones."""
+    snapshot = FileBackend(path, MASTER_KEY).load()
+    assert all(isinstance(value, str) for value in snapshot.values.values())
+    environ = {"SECRETS_BACKEND": "file", "SECRETS_FILE_PATH": path, "SECRETS_MASTER_KEY": KEY}
+    manager = SecretsManager(settings=Settings(environ))
+    for name in snapshot.values:
+        only_own_errors(lambda name=name: manager.versions(name))  # type: ignore[misc]
+        only_own_errors(lambda name=name: read_metadata(snapshot.metadata.get(name)))  # type: ignore[misc]
+
+
+def read_metadata(metadata: SecretMetadata | None) -> None:
+    """What is shown of it."""
+    if metadata is not None:
+        age_in_days(metadata.updated_at)
+        json.dumps(metadata.to_document())
+        assert repr(metadata)
+
+
 @full_or_short
 @given(st.one_of(reshaped(DOCUMENT), json_values()))
 @example([])
 @example({"secrets": {"A": None}, "version": True})
 def test_an_encrypted_file_with_any_content(folder: Path, content: Any) -> None:
     path = written(folder, Fernet(KEY).encrypt(json.dumps(content).encode()))
-
-    def read_everything() -> None:
-        snapshot = FileBackend(path, MASTER_KEY).load()
-        assert all(isinstance(value, str) for value in snapshot.values.values())
-        manager = SecretsManager(
-            settings=Settings({"SECRETS_BACKEND": "file", "SECRETS_FILE_PATH": path, "SECRETS_MASTER_KEY": KEY})
-        )
-        for name in snapshot.values:
-            only_own_errors(lambda name=name: manager.versions(name))  # type: ignore[misc]
-
-    only_own_errors(read_everything)
+    only_own_errors(lambda: read_everything(path))
 
 
 @full_or_short
@@ -216,14 +274,77 @@ def test_a_backup_with_any_content(folder: Path, content: Any) -> None:
     only_own_errors(lambda: backup.read_backup(path, backup.Lock(passphrase="p")))
 
 
-@full_or_short
-@given(st.one_of(mutated([b'{"project": "x", "names": ["SECRET_KEY"]}']), json_values()))
-def test_a_journal(deployment: Deployment, content: Any) -> None:
-    journal = Journal(deployment, "rotate")
-    os.makedirs(os.path.dirname(journal.path), exist_ok=True)
-    data = content if isinstance(content, bytes) else json.dumps(content).encode()
-    Path(journal.path).write_bytes(data)
-    only_own_errors(journal.read)
+def journals(project: str) -> st.SearchStrategy[bytes]:
+    """Journals of this project and of others, whole and of other shapes."""
+    document = {"project": project, "names": ["SECRET_KEY", "SMTP_PASSWORD"], "revision": "abc"}
+    undone = {"project": project, "names": ["SECRET_KEY"], "undone_from": "abc"}
+    others = reshaped(document).map(lambda found: {**found, "project": project} if isinstance(found, dict) else found)
+    shapes = others | reshaped(undone) | json_values()
+    return mutated([json.dumps(document).encode(), json.dumps(undone).encode()]) | shapes.map(
+        lambda shape: json.dumps(shape).encode()
+    )
+
+
+@pytest.fixture(scope="module")
+def deployment_in_use(deployment: Deployment) -> Deployment:
+    """With a store that holds something."""
+    path = os.path.join(deployment.project_directory, "in-use.enc")
+    FileBackend(path, MASTER_KEY).save({"SECRET_KEY": Change("a value")})
+    environ = {"SECRETS_BACKEND": "file", "SECRETS_FILE_PATH": path, "SECRETS_MASTER_KEY": KEY}
+    return dataclasses.replace(deployment, environ={**deployment.environ, **environ})
+
+
+def test_a_journal(deployment_in_use: Deployment) -> None:
+    """Whoever reads it: the command that finishes what was begun, and the doctor."""
+    outcomes: Counter[str] = Counter()
+    path = Path(Journal(deployment_in_use, "rotate").path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    @full_or_short
+    @given(journals(deployment_in_use.project_directory))
+    @example(b'{"project": "%s"}' % deployment_in_use.project_directory.encode())
+    @example(b'{"project": "%s", "names": ["\\ud800"]}' % deployment_in_use.project_directory.encode())
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        rotator = Rotator(deployment_in_use, lambda _: None, store_only=True)
+        findings = only_own_errors(lambda: list(nothing_is_half_done(Context(deployment_in_use, offline=True))))
+        names = only_own_errors(rotator.unfinished, outcomes)
+        assert (findings is None) == (names is None)
+        if names:
+            outcomes["of this project"] += 1
+            assert all(isinstance(name, str) for name in names)
+            only_own_errors(rotator.finish)
+
+    check()
+    assert outcomes["of this project"] > EXAMPLES / 20, outcomes
+    assert outcomes["StoreError"] > EXAMPLES / 20, outcomes
+
+
+def test_earlier_values_beside_a_docker_file(folder: Path) -> None:
+    outcomes: Counter[str] = Counter()
+    file = folder / "secret_key.txt"
+    file.write_text(CANARY)
+    environ = {"SECRETS_BACKEND": "environment", "SECRET_KEY_FILE": str(file)}
+
+    @full_or_short
+    @given(mutated([json.dumps(PREVIOUS).encode()]) | almost_json({"previous": PREVIOUS}) | reshaped_list(PREVIOUS))
+    @example(json.dumps(WRONG_TIME).encode())
+    def check(data: bytes) -> None:
+        file.with_name("secret_key_previous.json").write_bytes(data)
+        manager = SecretsManager(settings=Settings(environ))
+        versions = only_own_errors(lambda: manager.versions("SECRET_KEY"), outcomes)
+        if versions is not None:
+            assert versions[0] == CANARY
+            assert all(isinstance(version, str) for version in versions)
+
+    check()
+    assert {"read", "DamagedStoreError"} <= outcomes.keys(), outcomes
+
+
+def reshaped_list(entries: list[dict[str, Any]]) -> st.SearchStrategy[bytes]:
+    return reshaped({"entries": entries}).map(
+        lambda found: json.dumps(found.get("entries") if isinstance(found, dict) else found).encode()
+    )
 
 
 def two_lines_of_a_trail() -> bytes:

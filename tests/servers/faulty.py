@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+_OF_THE_CONNECTION = ("transfer-encoding", "content-length", "connection")
 Answer = tuple[int, dict[str, str], bytes]
 """Status, headers and body."""
 
@@ -23,11 +24,19 @@ class Faulty:
         url: Its address.
         requests: Method, path and headers of every request.
         fault: Gives the answer to a request, or ``None`` to pass it on. Gets method, path and headers.
+        interfere: Changes the bytes of an answer; another answer than the right one ends the connection.
     """
 
     url: str = ""
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     fault: Callable[[str, str, dict[str, str]], Answer | None] | None = None
+    interfere: Callable[[bytes], bytes] | None = None
+
+
+def whole_answer(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
+    """An answer as it is sent."""
+    lines = [f"{name}: {text}" for name, text in {**headers, "Content-Length": str(len(body))}.items()]
+    return "\r\n".join([f"HTTP/1.1 {status} -", *lines, "", ""]).encode() + body
 
 
 @contextmanager
@@ -48,13 +57,11 @@ def running_faulty(upstream: str) -> Iterator[Faulty]:
             faulty.requests.append((self.command, self.path, headers))
             answer = faulty.fault(self.command, self.path, headers) if faulty.fault else None
             status, received, data = answer or self._pass_on(body, headers)
-            self.send_response(status)
-            for name, text in received.items():
-                if name.lower() not in ("transfer-encoding", "content-length", "connection"):
-                    self.send_header(name, text)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            kept = {name: text for name, text in received.items() if name.lower() not in _OF_THE_CONNECTION}
+            right = whole_answer(status, kept, data)
+            sent = faulty.interfere(right) if faulty.interfere else right
+            self.close_connection = sent != right
+            self.wfile.write(sent)
 
         def _pass_on(self, body: bytes, headers: dict[str, str]) -> Answer:
             connection = http.client.HTTPConnection(host, timeout=30)

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .certificates import Authority
+from .faulty import whole_answer
 
 PAGE_SIZE = 25
 MAX_VALUE_BYTES = 25 * 1024
@@ -64,6 +65,7 @@ class KeyVault:
         requests: Method and path of every request that came with a token.
         is_down: Whether connections are closed without an answer.
         fault: Gives the failure to answer a request with, or ``None``.
+        interfere: Changes the bytes of an answer, of the identity's as well.
     """
 
     url: str = ""
@@ -73,6 +75,7 @@ class KeyVault:
     is_down: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
     fault: Callable[[str, str], FailureError | None] | None = None
+    interfere: Callable[[bytes], bytes] | None = None
     secrets: dict[str, list[Version]] = field(default_factory=dict)
     deleted: dict[str, list[Version]] = field(default_factory=dict)
     managed: set[str] = field(default_factory=set)
@@ -97,7 +100,7 @@ class KeyVault:
         self.deleted.clear()
         self.managed.clear()
         self.requests.clear()
-        self.fault, self.delay, self.is_down = None, 0, False
+        self.fault, self.interfere, self.delay, self.is_down = None, None, 0, False
 
     def put(self, name: str, value: str, *, enabled: bool = True, **attributes: int) -> None:
         """Store a secret as somebody else would."""
@@ -236,6 +239,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    vault: KeyVault
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
@@ -244,11 +248,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def reply(self, status: int, body: dict[str, Any], headers: dict[str, str]) -> None:
         data = b"" if status == 204 else json.dumps(body).encode()
-        self.send_response(status)
-        for name, text in {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}.items():
-            self.send_header(name, text)
-        self.end_headers()
-        self.wfile.write(data)
+        right = whole_answer(status, {"Content-Type": "application/json", **headers}, data)
+        sent = self.vault.interfere(right) if self.vault.interfere else right
+        self.close_connection = self.close_connection or sent != right
+        self.wfile.write(sent)
 
 
 def _vault_handler(vault: KeyVault) -> type[BaseHTTPRequestHandler]:
@@ -284,6 +287,7 @@ def _vault_handler(vault: KeyVault) -> type[BaseHTTPRequestHandler]:
 
         do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = answer  # noqa: N815
 
+    Handler.vault = vault
     return Handler
 
 
@@ -303,4 +307,5 @@ def _identity_handler(vault: KeyVault) -> type[BaseHTTPRequestHandler]:
                 {},
             )
 
+    Handler.vault = vault
     return Handler

@@ -362,13 +362,20 @@ class Intelligible:
     Args:
         where: What was asked.
         known: The SDK's own errors, which are let through.
+        parsing: Those of its parser.
     """
 
-    __slots__ = ("_known", "_where")
+    __slots__ = ("_known", "_parsing", "_where")
 
-    def __init__(self, where: str, known: tuple[type[BaseException], ...] = ()) -> None:
+    def __init__(
+        self,
+        where: str,
+        known: tuple[type[BaseException], ...] = (),
+        parsing: tuple[type[BaseException], ...] = (),
+    ) -> None:
         self._where = where
         self._known = known
+        self._parsing = parsing
 
     def __enter__(self) -> None:
         """Nothing to begin."""
@@ -381,7 +388,7 @@ class Intelligible:
         """
         if kind is None or issubclass(kind, (SecretsError, *self._known)):
             return
-        if issubclass(kind, (AttributeError, LookupError, RecursionError, TypeError, ValueError)):
+        if issubclass(kind, (AttributeError, LookupError, RecursionError, TypeError, ValueError, *self._parsing)):
             raise StoreUnavailableError(
                 f"{self._where} gives an answer that makes no sense ({kind.__name__})",
                 hint="Check the address: a proxy, a sign-in page or another program may answer there",

@@ -64,13 +64,19 @@ class SecretMetadata:
             AttributeError, KeyError, TypeError: It is not of that form.
         """
         previous = [
-            PreviousValue(str(old["value"]), str(old["replaced_at"]), old["valid_until"])
+            PreviousValue(str(old["value"]), str(old["replaced_at"]), _time(old["valid_until"]))
             for old in document.get("previous", [])
         ]
-        return cls(document.get("updated_at"), previous)
+        return cls(_time(document.get("updated_at")), previous)
 
     def __repr__(self) -> str:
         return f"<SecretMetadata updated {self.updated_at or 'at an unknown time'}, {len(self.previous)} previous>"
+
+
+def _time(found: object) -> str | None:
+    if found is not None and not isinstance(found, str):
+        raise TypeError("not a time")
+    return found
 
 
 class StoredMetadata(Mapping[str, SecretMetadata]):

@@ -92,7 +92,7 @@ class AwsBackend:
             )
         try:
             content = json.loads(answer["SecretString"])
-        except (ValueError, RecursionError):
+        except (ValueError, TypeError, RecursionError):
             content = None
         read_flat_map(content, "", self.describe())
         with Intelligible(self.describe()):
@@ -195,10 +195,12 @@ class AwsBackend:
 
     def _call(self, method: Callable[..., Any], **parameters: Any) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
+        where = f"{self.secret_id} in {self.region}"
         action = f"{'sts' if method.__name__ == 'get_caller_identity' else 'secretsmanager'}:{_camel(method.__name__)}"
         try:
-            with Intelligible(f"{self.secret_id} in {self.region}", (BotoCoreError, ClientError)):
+            with Intelligible(where, (BotoCoreError, ClientError), (ResponseParserError,)):
                 return method(**parameters)
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "an unknown error")

@@ -23,7 +23,7 @@ from ..errors import (
     StoreEmptyError,
     StoreError,
 )
-from ..failures import AZURE, class_names, root_cause, store_error
+from ..failures import AZURE, Intelligible, class_names, root_cause, store_error
 from ..settings import Settings
 from ..snapshot import PreviousValue, SecretMetadata, Snapshot
 
@@ -70,10 +70,11 @@ class AzureBackend:
         """Read every secret of the vault that is enabled, but for the keys of certificates."""
         # The first request gets the challenge that the parallel ones then answer without asking.
         listed = self._call("listing secrets", lambda: list(self._client.list_properties_of_secrets()))
-        found = [properties for properties in listed if not properties.managed]
-        if not found:
-            raise store_error(AZURE, ["SecretNotFound"], where=self.url)
-        return self._fetch(found)
+        with Intelligible(self.url):
+            found = [properties for properties in listed if not properties.managed]
+            if not found:
+                raise store_error(AZURE, ["SecretNotFound"], where=self.url)
+            return self._fetch(found)
 
     def save(
         self,
@@ -103,7 +104,8 @@ class AzureBackend:
         written: list[str] = []
         for name in different:
             try:
-                self._write(name, values.get(name), before, metadata.get(name, SecretMetadata()))
+                with Intelligible(self.url):
+                    self._write(name, values.get(name), before, metadata.get(name, SecretMetadata()))
             except SecretsError as error:
                 if not written:
                     raise
@@ -196,7 +198,8 @@ class AzureBackend:
             listed = self._call("listing deleted secrets", lambda: list(self._client.list_deleted_secrets()))
         except StoreDeniedError:
             return  # who may not list them is told by the write itself
-        deleted = sorted(wanted & {decode_name(secret.name or "") for secret in listed})
+        with Intelligible(self.url):
+            deleted = sorted(wanted & {decode_name(secret.name or "") for secret in listed})
         if deleted:
             raise self._deleted(deleted)
 
@@ -239,7 +242,8 @@ class AzureBackend:
 
         for attempt in range(1, THROTTLED_ATTEMPTS + 1):
             try:
-                return method(*arguments, **parameters)
+                with Intelligible(self.url, (AzureError, ValueError)):
+                    return method(*arguments, **parameters)
             except ClientAuthenticationError as error:
                 raise self._authentication_error(error) from None
             except HttpResponseError as error:

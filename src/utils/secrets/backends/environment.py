@@ -113,8 +113,7 @@ def parse_previous(text: str, path: str) -> list[PreviousValue]:
         DamagedStoreError: The text is not of that form.
     """
     try:
-        entries = json.loads(text or "[]")
-        return [PreviousValue(str(e["value"]), str(e["replaced_at"]), e["valid_until"]) for e in entries]
+        return list(SecretMetadata.from_document({"previous": json.loads(text or "[]")}).previous)
     except (ValueError, TypeError, KeyError, RecursionError):
         raise DamagedStoreError(
             f"{path} does not hold a list of earlier values",

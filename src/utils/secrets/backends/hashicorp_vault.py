@@ -165,7 +165,8 @@ class VaultBackend:
         version = self._version()
         path = f"{self._mount_point}/{'data/' if version == 2 else ''}{self._path}"  # noqa: PLR2004
         answer = self._call("read of its own capabilities", self._client.sys.get_capabilities, paths=[path])
-        allowed = set(answer.get("data", answer).get(path, []))
+        with Intelligible(self._where()):
+            allowed = set(answer.get("data", answer).get(path, []))
         if not allowed & {"root", "update"} or not allowed & {"root", "create"}:
             raise store_error(VAULT, ["Forbidden"], where=self._where(), action="writing")
         return f"{self._client.url}, {self._mount_point}/{self._path} (key-value engine version {version})"
@@ -178,11 +179,13 @@ class VaultBackend:
             path=self._path,
             mount_point=self._mount_point,
         )
+        with Intelligible(self._where()):
+            newest = metadata["data"]["current_version"]
         self._call(
             "undeleting",
             self._client.secrets.kv.v2.undelete_secret_versions,
             path=self._path,
-            versions=[metadata["data"]["current_version"]],
+            versions=[newest],
             mount_point=self._mount_point,
         )
 
@@ -192,9 +195,10 @@ class VaultBackend:
         https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self
         """
         answer = self._call("looking the token up", self._client.auth.token.lookup_self)
-        data = answer["data"]
-        ends = bool(data.get("expire_time")) and not self._login.is_repeatable
-        return float(data.get("ttl") or 0) if ends else None
+        with Intelligible(self._client.url):
+            data = answer["data"]
+            ends = bool(data.get("expire_time")) and not self._login.is_repeatable
+            return float(data.get("ttl") or 0) if ends else None
 
     def describe(self) -> str:
         """Address and path."""
@@ -247,7 +251,8 @@ class VaultBackend:
             )
         except _CheckAndSetError:
             return None
-        version = answer["data"]["version"]
+        with Intelligible(self._where()):
+            version = answer["data"]["version"]
         if self._read(version=version)[0] != content:
             raise StoreError(
                 f"What was written to {self.describe()} reads back differently",
@@ -295,11 +300,12 @@ class VaultBackend:
 
     def _renew_token(self) -> None:
         """Keep a token that was used before from ending. What goes wrong with that, the request itself will report."""
+        from hvac.exceptions import VaultError
         from requests.exceptions import RequestException
 
         if not self._client.token:
             return
-        with suppress(RequestException):
+        with suppress(RequestException, SecretsError), Intelligible(self._client.url, (VaultError, RequestException)):
             self._login.renew(self._client)
 
     def _call(self, action: str, method: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
@@ -319,9 +325,9 @@ class VaultBackend:
         from requests.exceptions import RequestException
 
         try:
-            if not self._client.token:
-                self._client.token = self._login.token(self._client)
             with Intelligible(self._client.url, (VaultError, RequestException)):
+                if not self._client.token:
+                    self._client.token = self._login.token(self._client)
                 return method(*arguments, **parameters)
         except VaultError as error:
             raise self._refusal(error, action) from None

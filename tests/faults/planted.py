@@ -1,0 +1,222 @@
+"""Faults to be planted in a copy of the project, and for each the test that has to fail then.
+
+Each once passed every test. ``make prove`` plants all of them, ``make test`` those that are found in a few seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conftest import PROJECT
+
+COPIED = ("src", "scripts", "config", "tests", "docs", "main.py", "pyproject.toml", "Makefile")
+TIMEOUT = 600
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One planted fault.
+
+    Attributes:
+        name: What is wrong then.
+        file: Where.
+        old: What is there now; it occurs once.
+        new: What is put in its place.
+        tests: The tests that have to fail, each by itself.
+        is_cheap: Whether that takes a few seconds only.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    is_cheap: bool = True
+
+    def plant(self, directory: Path) -> None:
+        """Put it into a copy of the project.
+
+        Raises:
+            AssertionError: The code has changed, and the fault does not fit any more.
+        """
+        path = directory / self.file
+        text = path.read_text()
+        assert text.count(self.old) == 1, f"{self.name}: {self.file} has {text.count(self.old)} times: {self.old}"
+        path.write_text(text.replace(self.old, self.new))
+
+
+def copy_project(directory: Path) -> None:
+    """A copy that runs with the same packages."""
+    directory.mkdir()
+    for name in COPIED:
+        source = PROJECT / name
+        if source.is_dir():
+            shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
+        else:
+            shutil.copy(source, directory / name)
+    (directory / ".venv").symlink_to(PROJECT / ".venv")
+
+
+def run_test(directory: Path, test: str) -> subprocess.CompletedProcess[str]:
+    """Run one test of a copy, in its short form."""
+    dropped = ("COVERAGE_", "COV_CORE_", "PYTEST_")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(dropped) and name != "PROVE"}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test],
+        cwd=directory,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT,
+    )
+
+
+_CRASHES = "tests/faults/test_crashes.py"
+_REFUSED = f"{_CRASHES}::test_refused_at_each_step_the_old_state_is_there_and_one_error_says_why"
+_KILLED = f"{_CRASHES}::test_killed_at_each_step_the_old_or_the_new_state_is_there_and_the_next_run_works"
+_MODES = "tests/faults/test_modes.py::test_the_mode_of_every_file_is_right_from_its_first_byte"
+_POWER = (
+    "tests/faults/test_power_loss.py"
+    "::test_whenever_the_power_fails_the_old_or_the_new_value_is_there_and_at_the_end_the_new_one"
+)
+_HOSTILE = "tests/faults/test_hostile.py"
+_FUZZ = "tests/fuzz/test_parsers.py"
+_SCANNER = "tests/unit/test_leak_scanner.py"
+
+FAULTS = (
+    Fault(
+        "a backup that cannot be written is done all the same",
+        "src/ops/backup.py",
+        "        replace_file(path, text.encode(), mode=0o400, must_not_exist=True)\n",
+        "        try:\n"
+        "            replace_file(path, text.encode(), mode=0o400, must_not_exist=True)\n"
+        "        except StoreError:\n"
+        "            return len(snapshot.values)\n",
+        (f"{_REFUSED}[backup]",),
+    ),
+    Fault(
+        "a Docker file that cannot be written is left out",
+        "src/ops/docker.py",
+        "        staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=(target.uid, target.gid)))\n",
+        "        try:\n"
+        "            staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=(target.uid, target.gid)))\n"
+        "        except StoreError:\n"
+        "            continue\n",
+        (f"{_REFUSED}[later-Docker-files]", f"{_REFUSED}[first-Docker-files]"),
+    ),
+    Fault(
+        "new folders can be entered by everybody",
+        "src/utils/secrets/atomicfile.py",
+        "            os.mkdir(directory, 0o700)\n",
+        "            os.mkdir(directory, 0o755)\n            os.chmod(directory, 0o700)\n",
+        (f"{_MODES}[first-set-up]",),
+    ),
+    Fault(
+        "temporary files are open to everybody until they are complete",
+        "src/utils/secrets/atomicfile.py",
+        "    descriptor = os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)\n",
+        "    descriptor = os.open(path, flags, 0o666)\n",
+        (
+            f"{_MODES}[backup]",
+            f"{_HOSTILE}::test_another_user_who_tries_to_read_every_file_all_the_time_reads_no_value",
+        ),
+        is_cheap=False,
+    ),
+    Fault(
+        "the lock of the audit trail can be taken by everybody",
+        "src/ops/audit.py",
+        'FileLock(f"{path}.lock", timeout=10, mode=0o600)',
+        'FileLock(f"{path}.lock", timeout=10)',
+        (f"{_MODES}[first-set-up]",),
+    ),
+    Fault(
+        "base64 is cut without a look at where the value begins",
+        "tests/leaks.py",
+        "(offset + len(data)) * 8 // 6]",
+        'len(encoded.rstrip(b"=")) - (1 if len(data) % 3 else 0)]',
+        (f"{_SCANNER}::test_leak_scanner_finds_base64_of_each_length_at_each_offset",),
+    ),
+    Fault(
+        "a killed writer's file is in place before it is complete",
+        "src/utils/secrets/atomicfile.py",
+        '    return os.path.join(directory, f".{name}.{os.getpid()}-{os.urandom(8).hex()}.tmp")\n',
+        '    return os.path.join(directory, f"{name}.{os.getpid()}-{os.urandom(8).hex()}")\n',
+        (f"{_KILLED}[set-in-a-dotenv-file]",),
+    ),
+    Fault(
+        "the settings name a store before it is written",
+        "src/ops/migrate.py",
+        "            if changes:\n                migration.target_store.save(",
+        "            switch(deployment, migration.target)\n"
+        "            if changes:\n                migration.target_store.save(",
+        (f"{_KILLED}[migrate-and-empty-the-source]", f"{_POWER}[migrate-and-empty-the-source]"),
+    ),
+    Fault(
+        "the contents of Docker files are not synced",
+        "src/ops/docker.py",
+        "mode=FILE_MODE, owner=(target.uid, target.gid)))",
+        "mode=FILE_MODE, owner=(target.uid, target.gid), sync=False))",
+        (f"{_POWER}[first-Docker-files]", f"{_POWER}[rotate]"),
+    ),
+    Fault(
+        "the names of Docker files are not synced",
+        "src/ops/docker.py",
+        "        new.commit()\n    sync_directory(target.directory)\n",
+        "        new.commit()\n",
+        (f"{_POWER}[first-Docker-files]",),
+    ),
+    Fault(
+        "a file is copied by a call that the model of the disk does not know",
+        "src/utils/secrets/atomicfile.py",
+        "            rest = rest[os.write(descriptor, rest) :]\n",
+        "            rest = rest[os.pwrite(descriptor, rest, len(data) - len(rest)) :]\n",
+        (f"{_POWER}[backup]",),
+    ),
+    Fault(
+        "until when an earlier value is accepted may be anything",
+        "src/utils/secrets/snapshot.py",
+        '_time(old["valid_until"])',
+        'old["valid_until"]',
+        (
+            f"{_FUZZ}::test_an_encrypted_file_whose_content_is_almost_right",
+            f"{_FUZZ}::test_earlier_values_beside_a_docker_file",
+        ),
+    ),
+    Fault(
+        "an encrypted file that was changed is taken for an empty one",
+        "src/utils/secrets/backends/file.py",
+        "                raise self._decryption_error(token) from None\n",
+        "                return Snapshot({}, revision=_revision(token))\n",
+        (f"{_FUZZ}::test_an_encrypted_file_that_was_changed_is_refused_or_is_what_it_was",),
+    ),
+    Fault(
+        "the audit trail cannot hold every name",
+        "src/ops/audit.py",
+        '.encode(errors="backslashreplace")',
+        ".encode()",
+        (f"{_FUZZ}::test_a_journal",),
+    ),
+    Fault(
+        "a program that has seen two values sees no further one",
+        "src/utils/secrets/manager.py",
+        "            if monotonic() < self._next_try:\n                return\n            outcome",
+        "            if monotonic() < self._next_try or self._attempts > 2:\n"
+        "                return\n            outcome",
+        ("tests/faults/test_load.py::test_no_read_fails_while_values_change_and_the_store_is_away[file]",),
+        is_cheap=False,
+    ),
+    Fault(
+        "a thread that has seen two values reads no more",
+        "tests/faults/test_load.py",
+        "        while not last_one or",
+        "        while self.seen < 3 and not last_one or self.seen < 3 and",
+        ("tests/faults/test_load.py::test_no_read_fails_while_values_change_and_the_store_is_away[file]",),
+        is_cheap=False,
+    ),
+)
