@@ -51,16 +51,16 @@ from src.utils.secrets.placeholders import is_published_example
         "changeit",
         "keyboard cat",
         "AllYourBase",
-        "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
-        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        "AKIAIOSFODNN7EXAMPLE",
+        "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",  # pragma: allowlist secret
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",  # pragma: allowlist secret
+        "AKIAIOSFODNN7EXAMPLE",  # pragma: allowlist secret
         "<your-secret>",
         "${SECRET_KEY}",
         "{{ secret_key }}",
         "xxxxxxxx",
         "********",
         "00000000000000000000000000000000",
-        "0123456789abcdef0123456789abcdef",
+        "0123456789abcdef0123456789abcdef",  # pragma: allowlist secret
         "12345678",
         "replace_with_lengthy_secure_hex",
         "replace-me-with-a-random-string",
