@@ -149,7 +149,7 @@ def _bindings(text: str, source: str) -> list[Binding]:
         if binding.error:
             raise ConfigurationError(
                 f"Line {_line_number(binding)} of {source} is not NAME=value",
-                hint="Mend or remove that line; quote values with spaces",
+                hint="Correct or remove that line; quote values with spaces",
             )
     return bindings
 

@@ -159,7 +159,7 @@ class Attempt:
     def run(self, first: int, answer: Callable[[bytes], bytes], *, only_one: bool = False) -> Outcome:
         """Do it, with other answers from the request ``first`` on.
 
-        Whoever may change a single answer may also lie about what is in the store: then success means nothing.
+        Anyone who can change a single answer can also lie about what is in the store: then success means nothing.
 
         Raises:
             AssertionError: What is in the store afterwards is neither old nor new, or the error is not a good one.

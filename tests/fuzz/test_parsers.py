@@ -295,7 +295,7 @@ def deployment_in_use(deployment: Deployment) -> Deployment:
 
 
 def test_a_journal(deployment_in_use: Deployment) -> None:
-    """Whoever reads it: the command that finishes what was begun, and the doctor."""
+    """What reads it: the command that finishes what was begun, and the doctor."""
     outcomes: Counter[str] = Counter()
     path = Path(Journal(deployment_in_use, "rotate").path)
     path.parent.mkdir(parents=True, exist_ok=True)

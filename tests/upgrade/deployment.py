@@ -114,5 +114,5 @@ def environ_of(kind: str, server: Server | None) -> dict[str, str]:
 
 
 def wait_for_a_new_second() -> None:
-    """Times are kept in whole seconds: what happens later shall be later."""
+    """Times are kept in whole seconds: what happens later has to be later."""
     time.sleep(1.01 - time.time() % 1)
