@@ -14,6 +14,7 @@ from src.utils.secrets.settings import SecretsBackend
 from src.utils.secrets.snapshot import utc_now
 
 from .dotenv import read_dotenv
+from .stores import open_writable_store
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,9 +31,10 @@ class StoreGoneError(StoreError):
 
 
 def explain_empty(deployment: Deployment, error: StoreEmptyError) -> StoreError:
-    """``error``, or the one that says what is left, when the store in use once had the secrets."""
+    """``error``, or the one that says what is left, when it is of the store in use and that once had the secrets."""
     backend = deployment.settings().backend
-    return store_gone(deployment, backend, str(error)) if was_set_up(deployment, backend) else error
+    is_gone = was_set_up(deployment, backend) and _is_empty(deployment, backend)
+    return store_gone(deployment, backend, str(error)) if is_gone else error
 
 
 def find_gone(deployment: Deployment, backend: SecretsBackend, given: Collection[str]) -> StoreGoneError | None:
@@ -167,10 +169,8 @@ def _containers(deployment: Deployment) -> list[str]:
 
 def _is_empty(deployment: Deployment, backend: SecretsBackend) -> bool:
     """Whether a store answers that it has none of the secrets."""
-    if backend is SecretsBackend.ENV:
-        return False  # it holds what the environment holds
     try:
-        deployment.open_store(backend).load()
+        open_writable_store(deployment, backend).load()
     except StoreEmptyError:
         return True
     except SecretsError:

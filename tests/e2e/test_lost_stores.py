@@ -62,6 +62,15 @@ def test_the_program_that_run_starts_is_not_started(lost: Project) -> None:
     assert "secrets were set up here before" in done.stderr
 
 
+def test_another_store_that_is_empty_is_not_taken_for_it(project: Project, tmp_path: Path) -> None:
+    project.set_up()
+    assert project.run("generate_docker_secrets.sh").returncode == 0
+    done = project.run("manage_secrets.py", "migrate", "--from", f"file:{tmp_path}/secrets.other.enc", "--to", "env")
+    assert done.returncode == 1
+    assert "does not exist" in done.stderr
+    assert "were set up here before" not in done.stderr
+
+
 def test_the_doctor_finds_it(lost: Project) -> None:
     done = lost.run("manage_secrets.py", "doctor", "--only", "store")
     assert done.returncode == 1
