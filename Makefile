@@ -57,9 +57,9 @@ lambda: install ## Pack the function for AWS's automatic rotation
 ##@ To change these tools
 
 # Programs that the tests start elsewhere write their figures here too.
-test: export COVERAGE_FILE := $(CURDIR)/.coverage
+test: export COVERAGE_FILE := $(CURDIR)/.cache/coverage/data
 test: install-dev ## Run each test that this machine has the parts for
-	@rm -f .coverage .coverage.*
+	@rm -rf .cache/coverage && mkdir -p .cache/coverage
 	@$(PYTHON) -m coverage run -m pytest -n 2 $(PYTEST_ARGS)
 	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report $(if $(REQUIRE_ALL),--fail-under=95)

@@ -51,7 +51,8 @@ class _Parser(argparse.ArgumentParser):
         alike = [match for word in message.split() for match in difflib.get_close_matches(word, known, n=1)]
         suggestion = f". Did you mean {alike[0]}?" if alike and message.startswith("unrecognized") else ""
         said = argument_message(message)
-        raise WrongUsageError(f"{said[0].upper()}{said[1:]}{suggestion}", hint=f"{HISTORY_HINT}\n{self.prog} --help")
+        hints = [f"{self.prog} --help"] if suggestion else [HISTORY_HINT, f"{self.prog} --help"]
+        raise WrongUsageError(f"{said[0].upper()}{said[1:]}{suggestion}", hint="\n".join(hints))
 
 
 def _run(options: argparse.Namespace) -> int:

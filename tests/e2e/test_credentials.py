@@ -122,4 +122,4 @@ def test_the_administrator_is_logged_in_as_a_person_would_be(tmp_path: Path, mon
 
 
 def test_an_unknown_action_is_refused() -> None:
-    assert run("drop", [NEW], {}) == (1, "'drop' is not something this program does")
+    assert run("drop", [NEW], {}) == (1, "That is not something this program does")

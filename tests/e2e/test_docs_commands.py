@@ -299,12 +299,12 @@ def _prepare_operations(reader: Reader) -> None:
 
 def _provider_file(reader: Reader) -> Path:
     path = reader.checkout.home / "provider.env"
-    path.write_text("TWILIO_SID=sid\nTWILIO_TOKEN=token\n")
+    path.write_text("TWILIO_SID=AC5f0c21\nTWILIO_TOKEN=5f0c21e9\n")
     return path
 
 
 def _prepare_rotation(reader: Reader) -> None:
-    (reader.checkout.directory / "token.txt").write_text("a token of the provider")
+    (reader.checkout.directory / "token.txt").write_text("5f0c issued by the provider")
 
 
 def _prepare_migration(reader: Reader) -> None:

@@ -27,6 +27,16 @@ LONG = (
 """The beginnings of paths, the longest first; everything else comes after them."""
 
 
+# All that use the engine's networks, one after the other: a Swarm that begins or ends takes the name service away from
+# containers of other stacks that start at that moment, for as long as they run.
+ENGINE = (
+    "tests/e2e/test_docs_commands.py",
+    "tests/e2e/test_rotation.py",
+    "tests/e2e/test_stack.py",
+    "tests/e2e/test_stack_cloud.py",
+)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """However several processes are asked for, they get whole groups, in our order."""
@@ -53,6 +63,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _mark_group(item: pytest.Function) -> bool:
     """Give the test a group, unless it stands alone: its module, and the parameters of what the module shares."""
     if item.get_closest_marker("xdist_group"):
+        return True
+    if item.location[0] in ENGINE:
+        item.add_marker(pytest.mark.xdist_group("engine"))
         return True
     shared = {
         name

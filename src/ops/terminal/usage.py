@@ -18,8 +18,9 @@ def usage_message(error: click.UsageError) -> tuple[str, str]:
     if isinstance(error, (UsageError, click.MissingParameter, click.BadOptionUsage)):
         return error.format_message(), ""
     if isinstance(error, click.NoSuchOption):
-        suggestion = f". Did you mean {error.possibilities[0]}?" if error.possibilities else ""
-        return f"No such option{suggestion}", HISTORY_HINT
+        if error.possibilities:
+            return f"No such option. Did you mean {error.possibilities[0]}?", ""
+        return "No such option", HISTORY_HINT
     if isinstance(error, click.BadParameter):
         return _bad_value(error), ""
     return "There are more words than this command takes", HISTORY_HINT
