@@ -86,6 +86,7 @@ _POWER = (
     "::test_whenever_the_power_fails_the_old_or_the_new_value_is_there_and_at_the_end_the_new_one"
 )
 _HOSTILE = "tests/faults/test_hostile.py"
+_SERVERS = "tests/faults/test_hostile_servers.py::test_whatever_a_server_answers_is_one_clear_error"
 _FUZZ = "tests/fuzz/test_parsers.py"
 _SCANNER = "tests/unit/test_leak_scanner.py"
 
@@ -218,5 +219,27 @@ FAULTS = (
         "        while self.seen < 3 and not last_one or self.seen < 3 and",
         ("tests/faults/test_load.py::test_no_read_fails_while_values_change_and_the_store_is_away[file]",),
         is_cheap=False,
+    ),
+    Fault(
+        "what finishes a rotation relies on what a journal need not hold",
+        "src/ops/rotate.py",
+        'for name in content["names"]] if content else []',
+        'for name in content["names"] if content["revision"]] if content else []',
+        (f"{_FUZZ}::test_a_journal",),
+    ),
+    Fault(
+        "a vault may answer anything to a write",
+        "src/utils/secrets/backends/hashicorp_vault.py",
+        '        with Intelligible(self._where()):\n            version = answer["data"]["version"]\n',
+        '        version = answer["data"]["version"]\n',
+        (f"{_SERVERS}_in_time[vault-save]",),
+    ),
+    Fault(
+        "Azure may answer anything",
+        "src/utils/secrets/backends/azure_keyvault.py",
+        "                with Intelligible(self.url, (AzureError, ValueError)):\n"
+        "                    return method(*arguments, **parameters)\n",
+        "                return method(*arguments, **parameters)\n",
+        (f"{_SERVERS}_in_time[azure-load]",),
     ),
 )
