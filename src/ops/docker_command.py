@@ -16,7 +16,6 @@ from .deployment import PRODUCTION, Deployment
 from .docker import SecretFile, Target, container_owner, find_differences, prune, render_files, write_files
 from .dotenv import read_dotenv, write_dotenv
 from .interrupts import deferred_interrupts
-from .leftovers import explain_empty
 from .strength import is_example_of
 from .terminal.report import DONE, WrongUsageError, report_error, run_command, version
 from .terminal.usage import HISTORY_HINT, argument_message
@@ -78,6 +77,8 @@ def _run(options: argparse.Namespace) -> int:
             error.hint += f"\nTo start with the files that are there: {deployment.start_command}"
         raise
     except StoreEmptyError as error:
+        from .leftovers import explain_empty
+
         raise explain_empty(deployment, error) from None
     _warn_of_examples(deployment, snapshot)
     files = render_files(deployment.catalog, snapshot, only_services=cloud)
