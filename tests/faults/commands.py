@@ -16,7 +16,7 @@ from src.utils.secrets.catalog import load_catalog
 from tests.conftest import PROJECT, Project
 
 from .interpreter import Done, Interpreter
-from .states import Meaning, State, contents, is_leftover, read_state
+from .states import Meaning, State, contents, is_leftover
 
 CATALOG = load_catalog()
 OLD = "old-canary-0815"
@@ -407,6 +407,3 @@ def expected_values(command: Command, before: Mapping[str, str] | None) -> list[
     """What ``SECRET_KEY`` may be while the command runs."""
     old = before["SECRET_KEY"] if before else None
     return [old, command.after if command.after or before is None else old]
-
-
-__all__ = ["COMMANDS", "Command", "Ended", "Runner", "prepare", "read_state"]
