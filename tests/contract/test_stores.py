@@ -197,7 +197,7 @@ def test_no_value_is_logged_even_at_debug_level(store: Store, caplog: pytest.Log
 
 @writable
 def test_no_write_of_many_at_once_is_lost(store: Store) -> None:
-    writers, changes = 16, 50 if os.environ.get("PROVE") else 8
+    writers, changes = 16, 25 if os.environ.get("PROVE") else 8  # OpenBao takes 1,000 texts in a request
     if not store.has_compare_and_set:
         writers, changes = (8, 3) if not store.is_atomic else (1, 3)
 

@@ -224,7 +224,7 @@ class VaultBackend:
         )
         with Intelligible(self._where()):
             content, metadata = answer["data"]["data"], answer["data"]["metadata"]
-            number, is_destroyed = str(metadata["version"]), bool(metadata.get("destroyed"))
+            number, is_destroyed = str(int(metadata["version"])), bool(metadata.get("destroyed"))
         if content is None:
             raise store_error(VAULT, ["DestroyedVersion" if is_destroyed else "DeletedVersion"], where=self._where())
         return content, number
