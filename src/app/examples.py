@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.errors import InvalidSecretError
-from src.utils.secrets.placeholders import is_published_example
+from src.utils.secrets.placeholders import is_example_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,11 +41,7 @@ def check_for_examples(
     Raises:
         InvalidSecretError: One of them would let strangers in.
     """
-    examples = [
-        spec.name
-        for spec in catalog.secrets
-        if spec.generated and is_published_example(manager.get_secret(spec.name) or "")
-    ]
+    examples = [spec.name for spec in catalog.secrets if is_example_of(spec, manager.get_secret(spec.name))]
     letting_in = [name for name in examples if name in LETS_IN]
     is_development = settings.database_host is None and _is_loopback(settings.host)
     if letting_in and not is_development and environ.get(ALLOW_SETTING) != "1":

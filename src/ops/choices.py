@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
+from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import read_value_file
 
-from .strength import is_example_of, weakness_of
+from .strength import weakness_of
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -77,7 +78,7 @@ def _refuse_import(imported: Imported, source: str, catalog: Catalog) -> None:
                 filter(None, (others, f"It needs lines like {catalog.names[0]}=VALUE, or JSON with such names"))
             ),
         )
-    examples = [spec.name for spec in catalog.secrets if is_example_of(spec, imported.values.get(spec.name) or "")]
+    examples = [spec.name for spec in catalog.secrets if is_example_of(spec, imported.values.get(spec.name))]
     if examples:
         are = "is a published example" if len(examples) == 1 else "are published examples"
         raise InvalidSecretError(

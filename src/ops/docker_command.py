@@ -10,13 +10,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreUnavailableError
+from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
 
 from .deployment import PRODUCTION, Deployment
 from .docker import SecretFile, Target, container_owner, find_differences, prune, render_files, write_files
 from .dotenv import read_dotenv, write_dotenv
 from .interrupts import deferred_interrupts
-from .strength import is_example_of
 from .terminal.report import DONE, WrongUsageError, report_error, run_command, version
 from .terminal.usage import HISTORY_HINT, argument_message
 from .trusted_folders import require_trusted_folder
@@ -110,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
 def _warn_of_examples(deployment: Deployment, snapshot: Snapshot) -> None:
     """Say which values everybody can know. The application does not start with them."""
     for spec in deployment.catalog.secrets:
-        if is_example_of(spec, snapshot.values.get(spec.name) or ""):
+        if is_example_of(spec, snapshot.values.get(spec.name)):
             print(f"warning: {spec.name} is a published example that everybody can know", file=sys.stderr)  # noqa: T201
             command = f"./scripts/manage_secrets.py rotate {spec.name}{deployment.command_flag}"
             print(f"hint: {command}", file=sys.stderr)  # noqa: T201

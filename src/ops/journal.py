@@ -27,6 +27,7 @@ class Journal:
         name = f"{command}-{deployment.environment}.json"
         self.path = os.path.join(deployment.state_directory, name)
         self._project = deployment.project_directory
+        self._flag = deployment.command_flag
 
     def read(self) -> dict[str, Any] | None:
         """What an earlier run has begun and not finished, for this project; ``None`` when nothing is open.
@@ -55,7 +56,7 @@ class Journal:
         return StoreError(
             f"The journal {self.path} cannot be understood",
             hint=f"It holds no secret; it says what was begun: cat {path}\n"
-            f"Compare the store with what is in use: ./scripts/manage_secrets.py status\n"
+            f"Compare the store with what is in use: ./scripts/manage_secrets.py status{self._flag}\n"
             f"When both agree, move it away: mv -n {path} {path}.old",
         )
 

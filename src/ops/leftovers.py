@@ -136,8 +136,11 @@ def _cures(deployment: Deployment, backend: SecretsBackend) -> list[str]:
 
 
 def _backups(deployment: Deployment) -> list[str]:
-    """The backups that lie where backups are made, or in the project's folder; the newest last."""
-    kept = os.path.join(glob.escape(deployment.state_directory), "backups", f"{deployment.environment}-*.backup")
+    """The backups that lie where backups are made, or in the project's folder."""
+    from .backup import default_backup_path
+
+    folder = os.path.dirname(default_backup_path(deployment))
+    kept = os.path.join(glob.escape(folder), f"{deployment.environment}-*.backup")
     here = os.path.join(glob.escape(deployment.project_directory), "*.backup")
     return sorted(path for form in (here, kept) for path in glob.glob(form))
 

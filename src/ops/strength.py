@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from src.utils.secrets.placeholders import is_published_example
+from src.utils.secrets.placeholders import is_example_of, is_published_example
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,11 +36,6 @@ def weakness(password: str, known_words: Sequence[str] = ()) -> str | None:
     feedback = judged["feedback"]
     advice = [feedback["warning"], *feedback["suggestions"]]
     return "It is too easy to guess. " + " ".join(f"{text.rstrip('.')}." for text in advice if text)
-
-
-def is_example_of(spec: SecretSpec, value: str) -> bool:
-    """Whether a secret that is made here got a value that everybody can know, such as ``changeme``."""
-    return spec.generated and is_published_example(value)
 
 
 def weakness_of(spec: SecretSpec, value: str, catalog: Catalog) -> str | None:

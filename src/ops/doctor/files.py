@@ -312,15 +312,14 @@ def _is_store_of_another(path: str) -> bool:
     if not is_environment_file(path) or path.endswith(_COPY_ENDINGS):
         return False
     try:
-        said = read_dotenv(path).get("SECRETS_BACKEND") or ""
+        return SecretsBackend.from_name(read_dotenv(path).get("SECRETS_BACKEND") or "") is SecretsBackend.ENV
     except SecretsError:
         return False
-    return said.strip().lower() in (SecretsBackend.ENV.value, *SecretsBackend.ENV.aliases)
 
 
 def _lines_with_values(path: str, names: Sequence[str]) -> dict[int, str]:
     """Number of each line that gives a value to one of ``names``, and that name."""
-    given = re.compile(rb"""["']?\b(%s)["']?[ \t]*[=:][ \t]*(?![#$\s])""" % b"|".join(map(re.escape, _encoded(names))))
+    given = re.compile(rb"""["']?\b(%s)["']?[ \t]*[=:][ \t]*(?![#$\s])""" % "|".join(map(re.escape, names)).encode())
     with open(path, "rb") as file:
         lines = file.read(_LARGEST_LOOKED_AT).splitlines()
     found = {}
@@ -329,10 +328,6 @@ def _lines_with_values(path: str, names: Sequence[str]) -> dict[int, str]:
         if match and line[match.end() : match.end() + 2] not in (b'""', b"''", b""):
             found[number] = match[1].decode()
     return found
-
-
-def _encoded(names: Sequence[str]) -> list[bytes]:
-    return [name.encode() for name in names]
 
 
 def _is_store(context: Context, backend: SecretsBackend) -> bool:

@@ -11,6 +11,10 @@ from __future__ import annotations
 import itertools
 import re
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .catalog import SecretSpec
+
 LONGEST_EXAMPLE = 256
 
 # What examples are made of. A value is one that has a word of the first kind, and nothing but words of both kinds with
@@ -68,6 +72,16 @@ _PUBLISHED = frozenset(
 _LEET = str.maketrans("0134578@$!|", "oieastbasil")
 _ROW_SHARE = 0.8  # of the steps from one character to the next: how many of a value in a row go up or down by one
 _SHORTEST_ROW = 4
+
+
+def is_example_of(spec: SecretSpec, value: str | None) -> bool:
+    """Whether a secret that is generated has a value that everybody can know; others are not judged.
+
+    Args:
+        spec: The secret.
+        value: Its value; none is no example.
+    """
+    return spec.generated and is_published_example(value or "")
 
 
 def is_published_example(value: str) -> bool:
