@@ -19,9 +19,11 @@ FILES = (
     "config/catalog.toml",
     "src/__init__.py",
     "src/ops/__init__.py",
+    "src/ops/aws_lambda/*.py",
     "src/ops/aws_rotation.py",
-    "src/ops/generate.py",
-    "src/ops/plan.py",
+    "src/ops/values/__init__.py",
+    "src/ops/values/generate.py",
+    "src/ops/values/grace.py",
     "src/utils/__init__.py",
     "src/utils/secrets/*.py",
 )

@@ -39,5 +39,5 @@ exec "$python" -c '
 import sys
 from src.utils.interpreter import require_packages
 require_packages("cryptography", "dotenv")
-from src.ops.docker_command import main
+from src.ops.commands.docker_secrets import main
 sys.exit(main(sys.argv[1:]))' --engine-descriptor 3 "$@" 3< <(find_engine)

@@ -14,8 +14,8 @@ use_project_interpreter("click")
 
 import click
 
-from src.ops.render import render_all
-from src.ops.terminal.click_command import run_click
+from src.ops.commands.options import run_click
+from src.ops.generated.render import render_all
 from src.utils.secrets.atomicfile import replace_file
 from src.utils.secrets.catalog import load_catalog
 

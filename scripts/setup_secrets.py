@@ -16,9 +16,9 @@ use_project_interpreter("click", "cryptography", "dotenv", "filelock", "question
 
 import click
 
-from src.ops.deployment import Deployment
-from src.ops.options import Options
-from src.ops.terminal.click_command import deployment_options, run_click, version_option
+from src.ops.commands.options import deployment_options, run_click, version_option
+from src.ops.commands.setup_options import Options
+from src.ops.deployment.deployment import Deployment
 from src.ops.terminal.prompts import PLAIN_SETTING
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
@@ -106,8 +106,8 @@ def _run_wizard(deployment: Deployment, options: Options) -> None:
 
 
 def _run_unattended(deployment: Deployment, options: Options) -> None:
-    from src.ops.choices import read_choices
-    from src.ops.setup import inspect_store, plan_setup, take_over
+    from src.ops.setup.choices import read_choices
+    from src.ops.setup.inspect import inspect_store, plan_setup, take_over
     from src.ops.wizard.review import show_import, show_plan, write_and_show
 
     screen = Screen()

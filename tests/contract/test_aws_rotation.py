@@ -16,8 +16,8 @@ from typing import Any
 import botocore
 import pytest
 
-from src.ops.aws_rotation import RotationError, handler
-from src.ops.generate import generate_value
+from src.ops.aws_lambda.rotation import RotationError, handler
+from src.ops.values.generate import generate_value
 from src.utils.secrets import SecretsManager
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.changes import Change
@@ -234,7 +234,7 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 for name in ("cryptography", "click", "dotenv", "filelock", "zxcvbn", "questionary", "rich"):
     sys.modules[name] = None  # not in AWS's runtime
-from src.ops.aws_rotation import handler
+from src.ops.aws_lambda.rotation import handler
 for event in json.loads(sys.argv[2]):
     handler(event, None)
 """

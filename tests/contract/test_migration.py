@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from src.ops.deployment import Deployment
-from src.ops.migrate import delete_source, migrate, plan_migration
-from src.ops.references import parse_reference
-from src.ops.stores import load_if_any, open_writable_store
+from src.ops.deployment.deployment import Deployment
+from src.ops.deployment.stores import load_if_any, open_writable_store
+from src.ops.lifecycle.migrate import delete_source, migrate, plan_migration
+from src.ops.store_kinds.references import parse_reference
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreEmptyError, StoreError
 from src.utils.secrets.settings import SecretsBackend

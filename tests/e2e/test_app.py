@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from src.ops.choices import Choices
-from src.ops.plan import make_plan
+from src.ops.setup.choices import Choices
+from src.ops.setup.plan import make_plan
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import PROJECT
 from tests.servers.ports import free_port, wait_for_port

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from src.ops.choices import Choices
-from src.ops.plan import make_plan
+from src.ops.setup.choices import Choices
+from src.ops.setup.plan import make_plan
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import Project
 from tests.servers.aws import CREDENTIALS, REGION, Aws

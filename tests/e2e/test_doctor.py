@@ -477,7 +477,7 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(
 ) -> None:
     import dataclasses
 
-    from src.ops.deployment import Deployment
+    from src.ops.deployment.deployment import Deployment
     from src.ops.doctor import examine
 
     def broken(context: object) -> object:

@@ -7,8 +7,8 @@ from pathlib import Path
 import jwt
 import pytest
 
-from src.ops.choices import Choices
-from src.ops.plan import make_plan
+from src.ops.setup.choices import Choices
+from src.ops.setup.plan import make_plan
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import Project
 from tests.support.app import running_app

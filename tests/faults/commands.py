@@ -169,7 +169,7 @@ class Command:
         return runner.run(self.script, *self.follow_up.arguments, standard_input=self.standard_input)
 
 
-_SETUP, _MANAGE, _DOCKER = "setup_secrets.py", "manage_secrets.py", "src.ops.docker_command"
+_SETUP, _MANAGE, _DOCKER = "setup_secrets.py", "manage_secrets.py", "src.ops.commands.docker_secrets"
 
 
 # --- The states before -----------------------------------------------------------------------------------------------

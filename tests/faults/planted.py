@@ -93,7 +93,7 @@ _SCANNER = "tests/unit/test_leak_scanner.py"
 FAULTS = (
     Fault(
         "a backup that cannot be written is done all the same",
-        "src/ops/backup.py",
+        "src/ops/lifecycle/backup.py",
         "        replace_file(path, text.encode(), mode=0o400, must_not_exist=True)\n",
         "        try:\n"
         "            replace_file(path, text.encode(), mode=0o400, must_not_exist=True)\n"
@@ -103,7 +103,7 @@ FAULTS = (
     ),
     Fault(
         "a Docker file that cannot be written is left out",
-        "src/ops/docker.py",
+        "src/ops/containers/secret_files.py",
         "        staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=(target.uid, target.gid)))\n",
         "        try:\n"
         "            staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=(target.uid, target.gid)))\n"
@@ -131,7 +131,7 @@ FAULTS = (
     ),
     Fault(
         "the lock of the audit trail can be taken by everybody",
-        "src/ops/audit.py",
+        "src/ops/deployment/audit.py",
         'FileLock(f"{path}.lock", timeout=10, mode=0o600)',
         'FileLock(f"{path}.lock", timeout=10)',
         (f"{_MODES}[first-set-up]",),
@@ -152,7 +152,7 @@ FAULTS = (
     ),
     Fault(
         "the settings name a store before it is written",
-        "src/ops/migrate.py",
+        "src/ops/lifecycle/migrate.py",
         "            if changes:\n                migration.target_store.save(",
         "            switch(deployment, migration.target)\n"
         "            if changes:\n                migration.target_store.save(",
@@ -160,14 +160,14 @@ FAULTS = (
     ),
     Fault(
         "the contents of Docker files are not synced",
-        "src/ops/docker.py",
+        "src/ops/containers/secret_files.py",
         "mode=FILE_MODE, owner=(target.uid, target.gid)))",
         "mode=FILE_MODE, owner=(target.uid, target.gid), sync=False))",
         (f"{_POWER}[first-Docker-files]", f"{_POWER}[rotate]"),
     ),
     Fault(
         "the names of Docker files are not synced",
-        "src/ops/docker.py",
+        "src/ops/containers/secret_files.py",
         "        new.commit()\n    sync_directory(target.directory)\n",
         "        new.commit()\n",
         (f"{_POWER}[first-Docker-files]",),
@@ -198,7 +198,7 @@ FAULTS = (
     ),
     Fault(
         "the audit trail cannot hold every name",
-        "src/ops/audit.py",
+        "src/ops/deployment/audit.py",
         '.encode(errors="backslashreplace")',
         ".encode()",
         (f"{_FUZZ}::test_a_journal",),
@@ -222,7 +222,7 @@ FAULTS = (
     ),
     Fault(
         "what finishes a rotation relies on what a journal need not hold",
-        "src/ops/rotate.py",
+        "src/ops/lifecycle/rotate.py",
         'for name in content["names"]] if content else []',
         'for name in content["names"] if content["revision"]] if content else []',
         (f"{_FUZZ}::test_a_journal",),

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from src.ops import apply
-from src.ops.choices import Choices
-from src.ops.deployment import Deployment
-from src.ops.interrupts import deferred_interrupts
-from src.ops.setup import apply_setup, inspect_store, plan_setup
+from src.ops.deployment.deployment import Deployment
+from src.ops.deployment.interrupts import deferred_interrupts
+from src.ops.setup import apply
+from src.ops.setup.choices import Choices
+from src.ops.setup.inspect import apply_setup, inspect_store, plan_setup
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.errors import StoreError
 from src.utils.secrets.settings import SecretsBackend

@@ -18,17 +18,18 @@ from cryptography.fernet import Fernet
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from src.ops import audit, backup
 from src.ops.commands.rotation import Duration
-from src.ops.deployment import Deployment
+from src.ops.deployment import audit
+from src.ops.deployment.deployment import Deployment
+from src.ops.deployment.dotenv import parse_dotenv, quote, read_dotenv, update_text
+from src.ops.deployment.journal import Journal
 from src.ops.doctor.check import Context
 from src.ops.doctor.files import nothing_is_half_done
-from src.ops.dotenv import parse_dotenv, quote, read_dotenv, update_text
-from src.ops.importer import parse_import
-from src.ops.journal import Journal
-from src.ops.references import parse_reference
-from src.ops.rotate import Rotator
-from src.ops.status import age_in_days
+from src.ops.lifecycle import backup
+from src.ops.lifecycle.rotate import Rotator
+from src.ops.lifecycle.status import age_in_days
+from src.ops.store_kinds.references import parse_reference
+from src.ops.values.importer import parse_import
 from src.utils.secrets import SecretsManager
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.catalog import load_catalog

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from src.ops.generate import generate_value
-from src.ops.render import render_all
+from src.ops.generated.render import render_all
+from src.ops.values.generate import generate_value
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.errors import CatalogError
 from tests.conftest import PROJECT

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.ops.deployment import Deployment, is_environment_file
+from src.ops.deployment.deployment import Deployment, is_environment_file
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import SecretsBackend
 from tests.conftest import PROJECT, Project

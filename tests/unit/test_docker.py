@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.ops.docker import Target, container_owner, find_differences, prune, render_files, write_files
+from src.ops.containers.secret_files import Target, container_owner, find_differences, prune, render_files, write_files
 from src.utils.secrets.backends.environment import EnvironmentBackend
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.errors import SecretNotFoundError, StoreError

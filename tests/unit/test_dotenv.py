@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.ops.dotenv import parse_dotenv, quote, read_dotenv, update_text, write_dotenv
+from src.ops.deployment.dotenv import parse_dotenv, quote, read_dotenv, update_text, write_dotenv
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError, StoreError
 from tests.support.engine import compose_command
 

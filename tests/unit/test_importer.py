@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from src.ops.importer import parse_import
+from src.ops.values.importer import parse_import
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from src.ops.choices import Choices
-from src.ops.plan import Origin, Plan, make_plan
-from src.ops.strength import weakness
+from src.ops.setup.choices import Choices
+from src.ops.setup.plan import Origin, Plan, make_plan
+from src.ops.values.strength import weakness
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.errors import InvalidSecretError
 from src.utils.secrets.snapshot import utc_now

@@ -51,7 +51,9 @@ def test_what_may_hold_a_secret_is_ignored(path: str) -> None:
     assert is_ignored(path)
 
 
-@pytest.mark.parametrize("path", [".env.example", ".env.production.example", "config/catalog.toml", "src/ops/plan.py"])
+@pytest.mark.parametrize(
+    "path", [".env.example", ".env.production.example", "config/catalog.toml", "src/ops/setup/plan.py"]
+)
 def test_what_belongs_to_the_project_is_not(path: str) -> None:
     assert not is_ignored(path)
 

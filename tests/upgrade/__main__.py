@@ -30,8 +30,8 @@ from .deployment import BACKUP, BACKUP_KEY, FOLDER, KINDS, Server, environ_of, s
 HOST = "server"
 JOURNAL = """
 import sys
-from src.ops.deployment import Deployment
-from src.ops.journal import Journal
+from src.ops.deployment.deployment import Deployment
+from src.ops.deployment.journal import Journal
 Journal(Deployment.locate(project_directory=sys.argv[1]), "rotate").write(names=["WEBHOOK_SECRET"], revision="earlier")
 """
 

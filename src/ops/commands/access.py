@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.policy import Role, aws_policy, azure_policy, vault_policy
-from src.ops.terminal.click_command import deployment_options
+from src.ops.store_kinds.policy import Role, aws_policy, azure_policy, vault_policy
+
+from .options import deployment_options
 
 if TYPE_CHECKING:
-    from src.ops.deployment import Deployment
+    from src.ops.deployment.deployment import Deployment
 
 
 @click.command("policy")

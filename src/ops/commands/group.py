@@ -7,8 +7,9 @@ import importlib
 
 import click
 
-from src.ops.terminal.click_command import version_option
 from src.ops.terminal.usage import UsageError
+
+from .options import version_option
 
 # Command, and the module of this package with the function of that name.
 COMMANDS = {

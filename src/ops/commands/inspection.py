@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.status import read_status
-from src.ops.stores import open_writable_store
-from src.ops.terminal.click_command import deployment_options, json_option
+from src.ops.deployment.stores import open_writable_store
+from src.ops.lifecycle.status import read_status
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
 
+from .options import deployment_options, json_option
+
 if TYPE_CHECKING:
-    from src.ops.deployment import Deployment
-    from src.ops.status import SecretStatus
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.lifecycle.status import SecretStatus
 
 
 @click.command("status")
@@ -136,7 +137,7 @@ def _show_status(screen: Screen, deployment: Deployment, place: str, rows: list[
 
 
 def _show_trail(deployment: Deployment, *, as_json: bool) -> int:
-    from src.ops.audit import read_trail
+    from src.ops.deployment.audit import read_trail
 
     trail = read_trail(deployment)
     if as_json:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.references import parse_reference
-from src.ops.stores import load_if_any, open_writable_store
+from src.ops.deployment.stores import load_if_any, open_writable_store
+from src.ops.store_kinds.references import parse_reference
 from src.ops.terminal.ask import confirm_or_stop
-from src.ops.terminal.click_command import deployment_options, json_option, yes_option
 from src.ops.terminal.report import FAILED, DeclinedError
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
@@ -20,10 +19,12 @@ from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.masterkey import read_master_key_file
 from src.utils.secrets.settings import read_value_file
 
+from .options import deployment_options, json_option, yes_option
+
 if TYPE_CHECKING:
-    from src.ops.backup import Lock
-    from src.ops.deployment import Deployment
-    from src.ops.migrate import Migration
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.lifecycle.backup import Lock
+    from src.ops.lifecycle.migrate import Migration
 
 STORES = "file, file:PATH, aws, aws:REGION/ID, vault, vault:MOUNT/PATH, azure, azure:URL, env"
 _WORD = "delete"
@@ -61,8 +62,8 @@ def migrate_command(
       ./scripts/manage_secrets.py migrate --to vault:secret/cctv --apply
       ./scripts/manage_secrets.py migrate --from file:old.enc --from-key-file old.key --to file --apply
     """
-    from src.ops.migrate import SamePlaceError, migrate, plan_migration
-    from src.ops.migrate import delete_source as empty_source
+    from src.ops.lifecycle.migrate import SamePlaceError, migrate, plan_migration
+    from src.ops.lifecycle.migrate import delete_source as empty_source
 
     deployment.require_set_up()
     if any(text and text.startswith("environment:") for text in (source, target)):
@@ -123,7 +124,7 @@ def diff_command(
       ./scripts/manage_secrets.py diff --to vault
       ./scripts/manage_secrets.py diff --to environment:staging
     """
-    from src.ops.fingerprint import compare, fingerprint
+    from src.ops.values.fingerprint import compare, fingerprint
 
     deployment.require_set_up()
     left = parse_reference(source or deployment.settings().backend.value, deployment, key_file=from_key_file).open()
@@ -161,7 +162,7 @@ def backup_command(
       ./scripts/manage_secrets.py backup
       ./scripts/manage_secrets.py backup --output /mnt/usb/secrets.backup
     """
-    from src.ops.backup import default_backup_path, make_backup
+    from src.ops.lifecycle.backup import default_backup_path, make_backup
 
     deployment.require_set_up()
     path = default_backup_path(deployment)
@@ -209,8 +210,8 @@ def restore_command(
       ./scripts/manage_secrets.py restore secrets.backup --dry-run
       ./scripts/manage_secrets.py restore secrets.backup
     """
-    from src.ops.backup import read_backup
-    from src.ops.restore import plan_restore, restore_backup
+    from src.ops.lifecycle.backup import read_backup
+    from src.ops.lifecycle.restore import plan_restore, restore_backup
 
     deployment.require_set_up()
     lock = _read_lock(passphrase_file, key_file, deployment, is_new=False)
@@ -256,7 +257,7 @@ def _ask_for_the_word(migration: Migration) -> None:
 
 
 def _read_lock(passphrase_file: str | None, key_file: str | None, deployment: Deployment, *, is_new: bool) -> Lock:
-    from src.ops.backup import Lock
+    from src.ops.lifecycle.backup import Lock
 
     if passphrase_file and key_file:
         raise UsageError("--passphrase-file or --key-file, not both")
@@ -266,8 +267,8 @@ def _read_lock(passphrase_file: str | None, key_file: str | None, deployment: De
         return Lock(passphrase=read_value_file(os.path.expanduser(passphrase_file), "--passphrase-file"))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("Without a terminal, give --passphrase-file or --key-file")
-    from src.ops.strength import weakness
     from src.ops.terminal.prompts import ask_secret, ask_secret_twice
+    from src.ops.values.strength import weakness
 
     if not is_new:
         return Lock(passphrase=ask_secret("Passphrase of the backup:"))

@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.changing import check_new_value
-from src.ops.completion import complete_name
-from src.ops.status import read_status
-from src.ops.stores import open_writable_store
+from src.ops.deployment.stores import open_writable_store
+from src.ops.lifecycle.edit import check_new_value
+from src.ops.lifecycle.status import read_status
 from src.ops.terminal.ask import confirm_or_stop
-from src.ops.terminal.click_command import deployment_options, yes_option
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.settings import read_value_file
 
+from .completion_code import complete_name
+from .options import deployment_options, yes_option
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from src.ops.deployment import Deployment
-    from src.ops.rotate import Rotation
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.lifecycle.rotate import Rotation
     from src.utils.secrets.catalog import SecretSpec
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -78,7 +79,7 @@ def rotate_command(
       ./scripts/manage_secrets.py rotate --all --dry-run
       ./scripts/manage_secrets.py rotate --due --yes         # for cron
     """
-    from src.ops.rotate import Rotator
+    from src.ops.lifecycle.rotate import Rotator
 
     deployment.require_set_up()
     screen = Screen()
@@ -129,7 +130,7 @@ def rotate_master_key_command(forget: bool, yes: bool, deployment: Deployment) -
       ./scripts/manage_secrets.py rotate-master-key
       ./scripts/manage_secrets.py rotate-master-key --forget    # later: remove the old key
     """
-    from src.ops.master_key_rotation import (
+    from src.ops.lifecycle.rotate_master_key import (
         forget_old_keys,
         old_key_files,
         plan_master_key_rotation,

@@ -8,26 +8,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.changing import (
+from src.ops.deployment.stores import open_writable_store
+from src.ops.lifecycle.edit import (
     check_new_value,
     earlier_value,
     remove_secrets,
     removed_names,
     save_values,
 )
-from src.ops.completion import complete_name
-from src.ops.generate import generate_value
-from src.ops.stores import open_writable_store
-from src.ops.terminal.click_command import deployment_options, json_option, yes_option
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
+from src.ops.values.generate import generate_value
 from src.utils.secrets import SecretsManager
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.settings import MAX_VALUE_BYTES, read_value_file
 from src.utils.secrets.snapshot import utc_now
 
+from .completion_code import complete_name
+from .options import deployment_options, json_option, yes_option
+
 if TYPE_CHECKING:
-    from src.ops.deployment import Deployment
+    from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.catalog import SecretSpec
 
 
@@ -187,7 +188,7 @@ def export_command(form: str, only: tuple[str, ...], output: str | None, show: b
       ./scripts/manage_secrets.py export --format json | jq keys
       ./scripts/manage_secrets.py export --format kubernetes | kubectl apply -f -
     """
-    from src.ops.export import render
+    from src.ops.lifecycle.export import render
     from src.utils.secrets.atomicfile import replace_file
 
     if output is None:
@@ -214,8 +215,8 @@ def run_command(only: tuple[str, ...], files: bool, command: tuple[str, ...], de
       ./scripts/manage_secrets.py run -- ./backup-database.sh
       ./scripts/manage_secrets.py run --only DATABASE_PASSWORD --files -- psql-wrapper
     """
-    from src.ops.leftovers import explain_empty
-    from src.ops.run import OWN_FAILURE, replace_process
+    from src.ops.lifecycle.run import OWN_FAILURE, replace_process
+    from src.ops.setup.leftovers import explain_empty
     from src.ops.terminal.report import report_error
     from src.utils.secrets.errors import SecretsError, StoreEmptyError
 

@@ -10,7 +10,7 @@ from .check import CHECKS, Check, Context, Finding, examine_check
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from src.ops.deployment import Deployment
+    from src.ops.deployment.deployment import Deployment
 
 __all__ = ["CHECKS", "Check", "Context", "Finding", "examine", "files", "repository", "stack", "values"]
 

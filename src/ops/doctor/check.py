@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from src.ops.compose import Stack
-from src.ops.leftovers import explain_empty
-from src.ops.stores import open_writable_store
+from src.ops.containers.stack import Stack
+from src.ops.deployment.stores import open_writable_store
+from src.ops.setup.leftovers import explain_empty
 from src.ops.terminal.report import place
 from src.utils.secrets.errors import SecretsError, StoreEmptyError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from src.ops.deployment import Deployment
+    from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.snapshot import Snapshot
 
     Function = Callable[["Context"], Iterator["Finding"]]

@@ -11,12 +11,12 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from src.ops.audit import read_trail, trail_path
-from src.ops.deployment import is_environment_file
-from src.ops.docker import find_extra
-from src.ops.dotenv import read_dotenv
-from src.ops.journal import Journal
-from src.ops.master_key_rotation import old_key_files
+from src.ops.containers.secret_files import find_extra
+from src.ops.deployment.audit import read_trail, trail_path
+from src.ops.deployment.deployment import is_environment_file
+from src.ops.deployment.dotenv import read_dotenv
+from src.ops.deployment.journal import Journal
+from src.ops.lifecycle.rotate_master_key import old_key_files
 from src.utils.secrets.backends.file import matches_checksum, read_encrypted_file
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.masterkey import read_master_key_file
@@ -220,7 +220,7 @@ def docker_folder_is_private(context: Context) -> Iterator[Finding]:
 
 @check("docker-files-extra", "A file that nothing needs is a secret that nobody looks after.")
 def docker_files_are_all_needed(context: Context) -> Iterator[Finding]:
-    from src.ops.docker import SecretFile
+    from src.ops.containers.secret_files import SecretFile
 
     folder = context.deployment.docker_directory
     names = [spec.docker_file for spec in context.catalog.secrets]

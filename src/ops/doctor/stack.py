@@ -7,7 +7,7 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from src.ops.docker import content_state, render_files
+from src.ops.containers.secret_files import content_state, render_files
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import read_value_file

@@ -6,11 +6,11 @@ import glob
 import os
 from typing import TYPE_CHECKING
 
-from src.ops.deployment import Deployment, is_environment_file
-from src.ops.fingerprint import fingerprint
-from src.ops.status import age_in_days, read_status
-from src.ops.stores import open_writable_store
-from src.ops.strength import fault_of
+from src.ops.deployment.deployment import Deployment, is_environment_file
+from src.ops.deployment.stores import open_writable_store
+from src.ops.lifecycle.status import age_in_days, read_status
+from src.ops.values.fingerprint import fingerprint
+from src.ops.values.strength import fault_of
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import SecretsBackend
 from src.utils.secrets.snapshot import utc_after, utc_now

@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from src.ops.deployment import is_environment_name
+from src.ops.deployment.deployment import is_environment_name
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import PROJECT_DIRECTORY, absent_path
 

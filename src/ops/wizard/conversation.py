@@ -8,8 +8,8 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from src.ops.at_hand import what_is_at_hand
-from src.ops.choices import read_choices
+from src.ops.setup.choices import read_choices
+from src.ops.store_kinds.at_hand import what_is_at_hand
 from src.ops.terminal.interview import Interview
 from src.ops.terminal.prompts import BackError, Choice, select
 from src.ops.terminal.report import DeclinedError
@@ -17,10 +17,10 @@ from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import SecretsBackend
 
 if TYPE_CHECKING:
-    from src.ops.choices import Choices
-    from src.ops.deployment import Deployment
-    from src.ops.options import Options
-    from src.ops.setup import Store
+    from src.ops.commands.setup_options import Options
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.setup.choices import Choices
+    from src.ops.setup.inspect import Store
     from src.ops.terminal.screen import Screen
     from src.utils.secrets.masterkey import MasterKey
 
@@ -97,7 +97,7 @@ class Wizard:
 
                 local = LocalStores(self._deployment, self._screen, self._interview)
                 return local.inspect(backend, self._options.master_key_file)
-            from src.ops.connect import Connector
+            from .connect import Connector
 
             connector = Connector(self._deployment, backend, self._screen, self._interview)
             store = connector.connect()
@@ -124,7 +124,7 @@ class Wizard:
         )
 
     def _offer_take_over(self, store: Store, choices: Choices) -> None:
-        from src.ops.setup import take_over
+        from src.ops.setup.inspect import take_over
 
         is_changing = self._original.is_set_up and not self._is_in_use(store)
         try:
@@ -149,7 +149,7 @@ class Wizard:
         Raises:
             StoreGoneError: The person wants to look for the old secrets first.
         """
-        from src.ops.setup import find_gone
+        from src.ops.setup.inspect import find_gone
 
         gone = find_gone(self._deployment, store, choices)
         if gone is None:
@@ -177,7 +177,7 @@ class Wizard:
         return MasterKeyQuestions(self._deployment, self._screen, self._interview, self._new_keys).choose_place(store)
 
     def _review_and_write(self, store: Store, choices: Choices) -> None:
-        from src.ops.setup import plan_setup
+        from src.ops.setup.inspect import plan_setup
 
         from .review import show_plan, write_and_show
 

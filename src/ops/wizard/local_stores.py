@@ -6,15 +6,15 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from src.ops.setup import check_key_path, inspect_store, start_over
+from src.ops.setup.inspect import check_key_path, inspect_store, start_over
 from src.ops.terminal.prompts import Choice
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import SecretsBackend
 
 if TYPE_CHECKING:
-    from src.ops.deployment import Deployment
-    from src.ops.leftovers import StoreGoneError
-    from src.ops.setup import Store
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.setup.inspect import Store
+    from src.ops.setup.leftovers import StoreGoneError
     from src.ops.terminal.interview import Interview
     from src.ops.terminal.screen import Screen
 

@@ -6,14 +6,14 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from src.ops.setup import KeyChoice, check_key_path
+from src.ops.setup.inspect import KeyChoice, check_key_path
 from src.ops.terminal.prompts import Choice
 from src.ops.terminal.report import DeclinedError
 from src.utils.secrets.masterkey import generate_master_key
 
 if TYPE_CHECKING:
-    from src.ops.deployment import Deployment
-    from src.ops.setup import Store
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.setup.inspect import Store
     from src.ops.terminal.interview import Interview
     from src.ops.terminal.screen import Screen
     from src.utils.secrets.masterkey import MasterKey

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from src.ops.interrupts import deferred_interrupts
-from src.ops.plan import Origin
-from src.ops.setup import apply_setup
-from src.ops.strength import weakness_of
+from src.ops.deployment.interrupts import deferred_interrupts
+from src.ops.setup.inspect import apply_setup
+from src.ops.setup.plan import Origin
+from src.ops.values.strength import weakness_of
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import SecretsBackend
 
 if TYPE_CHECKING:
-    from src.ops.apply import Report
-    from src.ops.deployment import Deployment
-    from src.ops.importer import Imported
-    from src.ops.plan import Plan
-    from src.ops.setup import Store
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.setup.apply import Report
+    from src.ops.setup.inspect import Store
+    from src.ops.setup.plan import Plan
     from src.ops.terminal.screen import Screen
+    from src.ops.values.importer import Imported
 
 
 def write_and_show(screen: Screen, deployment: Deployment, store: Store, plan: Plan) -> None:
@@ -37,7 +37,7 @@ def write_and_show(screen: Screen, deployment: Deployment, store: Store, plan: P
 
 def _write_summary(screen: Screen, deployment: Deployment, store: Store, plan: Plan) -> None:
     """The secrets are written by now, so a summary that cannot be is no failure."""
-    from src.ops.summary import write_summary
+    from src.ops.setup.summary import write_summary
 
     try:
         path = write_summary(deployment, store, plan.values())

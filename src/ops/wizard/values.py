@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from src.ops.strength import weakness_of
 from src.ops.terminal.prompts import Choice
+from src.ops.values.strength import weakness_of
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import InvalidSecretError
 from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
@@ -15,9 +15,9 @@ from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from src.ops.choices import Choices
-    from src.ops.deployment import Deployment
-    from src.ops.setup import Store
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.setup.choices import Choices
+    from src.ops.setup.inspect import Store
     from src.ops.terminal.interview import Interview
     from src.ops.terminal.screen import Screen
     from src.utils.secrets.catalog import Feature, SecretSpec

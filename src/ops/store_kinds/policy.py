@@ -11,7 +11,7 @@ from src.utils.secrets.backends.hashicorp_vault import DEFAULT_MOUNT_POINT
 from src.utils.secrets.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from .deployment import Deployment
+    from src.ops.deployment.deployment import Deployment
 
 AWS_READ_ACTIONS = ("GetSecretValue", "DescribeSecret")
 AWS_ROTATION_ACTIONS = ("PutSecretValue", "UpdateSecretVersionStage")

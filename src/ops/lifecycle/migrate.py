@@ -12,6 +12,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from src.ops.deployment.audit import recorded
+from src.ops.deployment.dotenv import quote, write_dotenv
+from src.ops.deployment.interrupts import deferred_interrupts
+from src.ops.deployment.settings_lines import file_settings, remote_settings, settings_heading
+from src.ops.deployment.stores import load_if_any
+from src.ops.setup.apply import write_key_file
+from src.ops.setup.inspect import KeyChoice, choose_key
+from src.ops.values.fingerprint import compare
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change
@@ -19,23 +27,13 @@ from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreE
 from src.utils.secrets.masterkey import load_master_key
 from src.utils.secrets.settings import SecretsBackend
 
-from .apply import write_key_file
-from .audit import recorded
-from .dotenv import quote, write_dotenv
-from .fingerprint import compare
-from .interrupts import deferred_interrupts
-from .settings_lines import file_settings, remote_settings, settings_heading
-from .setup import KeyChoice, choose_key
-from .stores import load_if_any
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.store_kinds.references import StoreReference
     from src.utils.secrets.backends.base import Backend
     from src.utils.secrets.snapshot import Snapshot
-
-    from .deployment import Deployment
-    from .references import StoreReference
 
 
 class SamePlaceError(ConfigurationError):

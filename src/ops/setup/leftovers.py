@@ -7,20 +7,19 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
+from src.ops.deployment.dotenv import read_dotenv
+from src.ops.deployment.stores import open_writable_store
 from src.utils.secrets.atomicfile import make_private_directory, replace_file
 from src.utils.secrets.backends.file import missing_text
 from src.utils.secrets.errors import SecretsError, StoreEmptyError, StoreError
 from src.utils.secrets.settings import SecretsBackend
 from src.utils.secrets.snapshot import utc_now
 
-from .dotenv import read_dotenv
-from .stores import open_writable_store
-
 if TYPE_CHECKING:
     from collections.abc import Collection
     from contextlib import ExitStack
 
-    from .deployment import Deployment
+    from src.ops.deployment.deployment import Deployment
 
 SECONDS_FOR_DOCKER = 10
 KEPT_FILE_MODE = 0o400
@@ -137,7 +136,7 @@ def _cures(deployment: Deployment, backend: SecretsBackend) -> list[str]:
 
 def _backups(deployment: Deployment) -> list[str]:
     """The backups that lie where backups are made, or in the project's folder."""
-    from .backup import default_backup_path
+    from src.ops.lifecycle.backup import default_backup_path
 
     folder = os.path.dirname(default_backup_path(deployment))
     kept = os.path.join(glob.escape(folder), f"{deployment.environment}-*.backup")
@@ -162,7 +161,7 @@ def _docker_files(deployment: Deployment) -> list[str]:
 
 
 def _containers(deployment: Deployment) -> list[str]:
-    from .compose import Stack
+    from src.ops.containers.stack import Stack
 
     try:
         return sorted(Stack(deployment, seconds=SECONDS_FOR_DOCKER).services())

@@ -11,8 +11,9 @@ from src.utils.secrets.settings import SecretsBackend
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from .deployment import Deployment
-    from .setup import Store
+    from src.ops.deployment.deployment import Deployment
+
+    from .inspect import Store
 
 SUMMARY_MODE = 0o600
 _LOCAL_MARKS = {SecretsBackend.FILE: "` (encrypted)", SecretsBackend.ENV: "` (plain text, readable by you only)"}

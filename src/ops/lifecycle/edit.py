@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from src.ops.deployment.audit import recorded
+from src.ops.values.grace import GRACE_SECONDS, previous_valid_until
+from src.ops.values.strength import weakness_of
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import InvalidSecretError, SecretNotFoundError, StoreError
-
-from .audit import recorded
-from .plan import GRACE_SECONDS, previous_valid_until
-from .strength import weakness_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.backends.base import Backend
     from src.utils.secrets.catalog import SecretSpec
     from src.utils.secrets.snapshot import Snapshot
-
-    from .deployment import Deployment
 
 
 def check_new_value(deployment: Deployment, spec: SecretSpec, value: str) -> None:

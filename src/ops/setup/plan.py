@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from src.ops.values.generate import generate_value
+from src.ops.values.grace import previous_valid_until
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import InvalidSecretError
-from src.utils.secrets.snapshot import utc_after
-
-from .generate import generate_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from src.utils.secrets.catalog import Catalog, SecretSpec
 
     from .choices import Choices
-
-GRACE_SECONDS = 24 * 60 * 60.0
 
 
 class Origin(Enum):
@@ -85,13 +82,6 @@ class Plan:
             planned.spec.name: Change(planned.value, previous_valid_until=previous_valid_until(planned.spec))
             for planned in self.written
         }
-
-
-def previous_valid_until(spec: SecretSpec, grace_seconds: float = GRACE_SECONDS) -> str | None:
-    """Until when the value that a new one replaces is accepted. See :class:`Change`."""
-    if spec.previous_values == "kept":
-        return None
-    return utc_after(grace_seconds) if spec.previous_values == "grace" else ""
 
 
 def make_plan(catalog: Catalog, existing: Mapping[str, str], choices: Choices) -> Plan:

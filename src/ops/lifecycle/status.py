@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from src.ops.containers.secret_files import SecretFile, content_state
+from src.ops.values.strength import fault_of
 from src.utils.secrets.snapshot import utc_now
 
-from .docker import SecretFile, content_state
-from .strength import fault_of
-
 if TYPE_CHECKING:
+    from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.catalog import Catalog, SecretSpec
     from src.utils.secrets.snapshot import Snapshot
-
-    from .deployment import Deployment
 
 SECONDS_OF_A_DAY = 24 * 60 * 60
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from src.ops.deployment import PRODUCTION, Deployment
+from src.ops.deployment.deployment import PRODUCTION, Deployment
+from src.ops.terminal.report import WrongUsageError, run_command, version
+from src.ops.terminal.usage import usage_message
 from src.utils.secrets.errors import StoreEmptyError
 from src.utils.secrets.settings import PROJECT_DIRECTORY
-
-from .report import WrongUsageError, run_command, version
-from .usage import usage_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +56,7 @@ def deployment_options(function: Callable[..., object]) -> Callable[..., object]
         try:
             return function(deployment=deployment, **options)
         except StoreEmptyError as error:
-            from src.ops.leftovers import explain_empty
+            from src.ops.setup.leftovers import explain_empty
 
             raise explain_empty(deployment, error) from None
 

@@ -7,22 +7,20 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from src.ops.setup.inspect import Store, inspect_store
+from src.ops.store_kinds.at_hand import aws_file
+from src.ops.terminal.prompts import Choice
 from src.utils.secrets.errors import SecretsError, StoreDeletedError
 from src.utils.secrets.settings import SecretsBackend
-
-from .at_hand import aws_file
-from .setup import Store, inspect_store
-from .terminal.prompts import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.setup.apply import Credential
+    from src.ops.terminal.interview import Interview
+    from src.ops.terminal.screen import Screen
     from src.utils.secrets.backends.base import PurgingBackend
-
-    from .apply import Credential
-    from .deployment import Deployment
-    from .terminal.interview import Interview
-    from .terminal.screen import Screen
 
     Check = Callable[[str], str | None]
 
@@ -239,7 +237,7 @@ class Connector:
             default=True,
             why="The other commands sign in with it, too. The file is readable by you only.",
         ):
-            from .apply import Credential
+            from src.ops.setup.apply import Credential
 
             self._credentials.append(Credential(name, path, value))
 

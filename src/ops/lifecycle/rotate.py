@@ -16,26 +16,25 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from src.ops.containers.stack import Stack
+from src.ops.deployment.audit import recorded
+from src.ops.deployment.interrupts import deferred_interrupts
+from src.ops.deployment.journal import Journal
+from src.ops.deployment.stores import open_writable_store
+from src.ops.values.generate import generate_value
+from src.ops.values.grace import previous_valid_until
 from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreError
 from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
 from src.utils.secrets.snapshot import Snapshot
 
-from .audit import recorded
-from .changing import save_values
-from .compose import Stack
-from .generate import generate_value
-from .interrupts import deferred_interrupts
-from .journal import Journal
-from .plan import previous_valid_until
-from .stores import open_writable_store
+from .edit import save_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.backends.base import Backend
     from src.utils.secrets.catalog import SecretSpec
-
-    from .deployment import Deployment
 
 APP, DATABASE, REDIS = "app", "postgres", "redis"
 COMMAND = "rotate"

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+from src.ops.deployment.deployment import is_environment_file
+from src.ops.deployment.dotenv import read_dotenv
 from src.utils.secrets.backends.file import NO_FILE, FileBackend, read_encrypted_file
 from src.utils.secrets.errors import (
     ConfigurationError,
@@ -29,19 +31,17 @@ from src.utils.secrets.settings import (
 )
 from src.utils.secrets.snapshot import Snapshot
 
-from .deployment import is_environment_file
-from .dotenv import read_dotenv
 from .plan import make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.backends.base import RemoteBackend
     from src.utils.secrets.masterkey import MasterKey
 
     from .apply import Credential, FileTarget, Report
     from .choices import Choices
-    from .deployment import Deployment
     from .leftovers import StoreGoneError
     from .plan import Plan
 
@@ -190,7 +190,8 @@ def apply_setup(
 ) -> Report:
     """Write the plan to the store, and put it down in the audit trail. See :mod:`.apply`."""
     names = [planned.spec.name for planned in plan.written]
-    from .audit import recorded
+    from src.ops.deployment.audit import recorded
+
     from .leftovers import put_aside
 
     with recorded(deployment, "set up", names, store.place or store.backend.title), ExitStack() as undo:

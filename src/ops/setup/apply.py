@@ -8,6 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from src.ops.deployment.dotenv import quote, write_dotenv
+from src.ops.deployment.interrupts import deferred_interrupts
+from src.ops.deployment.settings_lines import file_settings, remote_settings, settings_heading
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries, replace_file, write_error
 from src.utils.secrets.backends.file import NO_FILE, FileBackend
 from src.utils.secrets.errors import StoreError
@@ -15,16 +18,12 @@ from src.utils.secrets.manager import open_backend
 from src.utils.secrets.settings import SecretsBackend
 from src.utils.secrets.snapshot import utc_now
 
-from .dotenv import quote, write_dotenv
-from .interrupts import deferred_interrupts
-from .settings_lines import file_settings, remote_settings, settings_heading
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.masterkey import MasterKey
 
-    from .deployment import Deployment
     from .plan import Plan
 
 KEY_FILE_MODE = 0o400

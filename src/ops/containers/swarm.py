@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from src.utils.secrets.errors import StoreError
 
 if TYPE_CHECKING:
-    from .docker import SecretFile
+    from .secret_files import SecretFile
 
 TIMEOUT_SECONDS = 60
 _SMALLEST_SECRET = b"\n"  # Swarm takes no empty secret; a reader strips one newline, so this reads as "not set"

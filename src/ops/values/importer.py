@@ -7,10 +7,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from src.ops.deployment.dotenv import parse_lines
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import ConfigurationError
-
-from .dotenv import parse_lines
 
 if TYPE_CHECKING:
     from src.utils.secrets.catalog import Catalog

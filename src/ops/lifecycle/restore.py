@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from src.ops.deployment.audit import recorded
+from src.ops.deployment.stores import load_if_any
+from src.ops.values.fingerprint import compare
+from src.ops.values.grace import previous_valid_until
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import StoreError
 
-from .audit import recorded
-from .fingerprint import compare
-from .plan import previous_valid_until
-from .stores import load_if_any
-
 if TYPE_CHECKING:
+    from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.backends.base import Backend
     from src.utils.secrets.snapshot import Snapshot
 
     from .backup import Backup
-    from .deployment import Deployment
 
 
 def plan_restore(backup: Backup, present: Snapshot) -> dict[str, str]:

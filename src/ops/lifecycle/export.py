@@ -7,12 +7,12 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
-from .dotenv import quote
+from src.ops.deployment.dotenv import quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .deployment import Deployment
+    from src.ops.deployment.deployment import Deployment
 
 
 def render(form: str, values: Mapping[str, str], deployment: Deployment) -> str:

@@ -12,21 +12,19 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from src.ops.deployment.audit import recorded
+from src.ops.deployment.dotenv import write_dotenv
+from src.ops.deployment.interrupts import deferred_interrupts
+from src.ops.setup.apply import KEY_FILE_MODE
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.errors import ConfigurationError, MasterKeyError
 from src.utils.secrets.masterkey import generate_master_key, load_master_key, read_master_key_file
 from src.utils.secrets.settings import MASTER_KEY_FAMILY, SecretsBackend, credentials_directory_key
 
-from .apply import KEY_FILE_MODE
-from .audit import recorded
-from .dotenv import write_dotenv
-from .interrupts import deferred_interrupts
-
 if TYPE_CHECKING:
+    from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.masterkey import MasterKey
-
-    from .deployment import Deployment
 
 
 @dataclass(frozen=True)

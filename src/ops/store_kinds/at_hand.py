@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from src.utils.secrets.settings import SecretsBackend
 
 if TYPE_CHECKING:
-    from .deployment import Deployment
+    from src.ops.deployment.deployment import Deployment
 
 _SETTINGS = {
     SecretsBackend.AWS: ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION"),

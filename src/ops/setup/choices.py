@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from src.ops.values.strength import weakness_of
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
 from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import read_value_file
 
-from .strength import weakness_of
-
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from src.ops.commands.setup_options import Options
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.values.importer import Imported
     from src.utils.secrets.catalog import Catalog
-
-    from .deployment import Deployment
-    from .importer import Imported
-    from .options import Options
 
 
 @dataclass
@@ -48,7 +46,7 @@ def read_choices(options: Options, deployment: Deployment, standard_input: TextI
     choices = Choices(replace_by_import=options.replace)
     imported = None
     if options.import_source is not None:
-        from .importer import parse_import
+        from src.ops.values.importer import parse_import
 
         text, source = _read_import(options.import_source, standard_input)
         imported = parse_import(text, source, deployment.catalog)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from src.ops.deployment.audit import recorded
+from src.ops.deployment.dotenv import read_dotenv
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries, replace_file
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import (
@@ -27,16 +29,12 @@ from src.utils.secrets.errors import (
 from src.utils.secrets.settings import absent_path
 from src.utils.secrets.snapshot import SecretMetadata, Snapshot, utc_now
 
-from .audit import recorded
-from .dotenv import read_dotenv
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.backends.base import Backend
     from src.utils.secrets.masterkey import MasterKey
-
-    from .deployment import Deployment
 
 FORMAT = "secrets-backup"
 VERSION = 1

@@ -9,17 +9,24 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
+from src.ops.containers.secret_files import (
+    SecretFile,
+    Target,
+    container_owner,
+    find_differences,
+    prune,
+    render_files,
+    write_files,
+)
+from src.ops.deployment.deployment import PRODUCTION, Deployment
+from src.ops.deployment.dotenv import read_dotenv, write_dotenv
+from src.ops.deployment.interrupts import deferred_interrupts
+from src.ops.deployment.trusted_folders import require_trusted_folder
+from src.ops.terminal.report import DONE, WrongUsageError, report_error, run_command, version
+from src.ops.terminal.usage import HISTORY_HINT, argument_message
 from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreUnavailableError
 from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
-
-from .deployment import PRODUCTION, Deployment
-from .docker import SecretFile, Target, container_owner, find_differences, prune, render_files, write_files
-from .dotenv import read_dotenv, write_dotenv
-from .interrupts import deferred_interrupts
-from .terminal.report import DONE, WrongUsageError, report_error, run_command, version
-from .terminal.usage import HISTORY_HINT, argument_message
-from .trusted_folders import require_trusted_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
             error.hint += f"\nTo start with the files that are there: {deployment.start_command}"
         raise
     except StoreEmptyError as error:
-        from .leftovers import explain_empty
+        from src.ops.setup.leftovers import explain_empty
 
         raise explain_empty(deployment, error) from None
     _warn_of_examples(deployment, snapshot)
@@ -142,7 +149,7 @@ def _check(files: list[SecretFile], target: Target, deployment: Deployment) -> i
 
 
 def _create_swarm_secrets(files: list[SecretFile], deployment: Deployment) -> int:
-    from .swarm import create_secrets, stanza
+    from src.ops.containers.swarm import create_secrets, stanza
 
     prefix = deployment.compose_project_name
     version = create_secrets(files, prefix)

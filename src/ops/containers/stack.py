@@ -16,7 +16,7 @@ from src.utils.secrets.settings import PROJECT_DIRECTORY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .deployment import Deployment
+    from src.ops.deployment.deployment import Deployment
 
 COMPOSE_FILE = "docker-compose.yml"
 READY_SECONDS = 120

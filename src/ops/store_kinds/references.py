@@ -6,11 +6,10 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from src.ops.deployment.deployment import Deployment
+from src.ops.deployment.stores import open_writable_store
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import SecretsBackend
-
-from .deployment import Deployment
-from .stores import open_writable_store
 
 if TYPE_CHECKING:
     from src.utils.secrets.backends.base import Backend

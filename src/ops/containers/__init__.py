@@ -1,0 +1,1 @@
+"""What containers get: files of secrets, the running stack, Swarm secrets."""

@@ -1,0 +1,1 @@
+"""Files that are made from the code and the catalogue: ``make catalog``."""

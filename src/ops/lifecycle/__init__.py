@@ -1,0 +1,1 @@
+"""Everything after the set-up: change, rotate, move, back up, restore."""

@@ -1,0 +1,1 @@
+"""Values: made, judged, compared, read from what people have."""
