@@ -13,7 +13,7 @@ from src.utils.interpreter import use_project_interpreter
 use_project_interpreter("click", "cryptography", "dotenv")
 
 from src.ops.commands.group import main
-from src.ops.commands.options import run_click
+from src.ops.commands.shared.options import run_click
 
 if __name__ == "__main__":
     sys.exit(run_click(main))

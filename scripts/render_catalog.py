@@ -14,7 +14,7 @@ use_project_interpreter("click")
 
 import click
 
-from src.ops.commands.options import run_click
+from src.ops.commands.shared.options import run_click
 from src.ops.generated.render import render_all
 from src.utils.secrets.atomicfile import replace_file
 from src.utils.secrets.catalog import load_catalog

@@ -18,7 +18,7 @@ from cryptography.fernet import Fernet
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from src.ops.commands.rotation import Duration
+from src.ops.commands.rotate import Duration
 from src.ops.deployment import audit
 from src.ops.deployment.deployment import Deployment
 from src.ops.deployment.dotenv import parse_dotenv, quote, read_dotenv, update_text

@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from src.ops.commands.options import run_click
+from src.ops.commands.shared.options import run_click
 from src.ops.terminal.report import run_command
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.errors import SecretsError

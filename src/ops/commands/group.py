@@ -9,28 +9,28 @@ import click
 
 from src.ops.terminal.usage import UsageError
 
-from .options import version_option
+from .shared.options import version_option
 
-# Command, and the module of this package with the function of that name.
-COMMANDS = {
-    "status": "inspection",
-    "doctor": "inspection",
-    "get": "values",
-    "set": "values",
-    "history": "values",
-    "rollback": "values",
-    "remove": "values",
-    "export": "values",
-    "run": "values",
-    "rotate": "rotation",
-    "rotate-master-key": "rotation",
-    "migrate": "moving",
-    "diff": "moving",
-    "backup": "moving",
-    "restore": "moving",
-    "policy": "access",
-    "completion": "shell",
-}
+# In the order of the help. Each is a module of this package, with the function ``<name>_command``.
+COMMANDS = (
+    "status",
+    "doctor",
+    "get",
+    "set",
+    "history",
+    "rollback",
+    "remove",
+    "export",
+    "run",
+    "rotate",
+    "rotate-master-key",
+    "migrate",
+    "diff",
+    "backup",
+    "restore",
+    "policy",
+    "completion",
+)
 
 
 class CommandGroup(click.Group):
@@ -44,8 +44,9 @@ class CommandGroup(click.Group):
         """The command called ``cmd_name``."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f".{COMMANDS[cmd_name]}", __package__)
-        command: click.Command = getattr(module, cmd_name.replace("-", "_") + "_command")
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f".{name}", __package__)
+        command: click.Command = getattr(module, f"{name}_command")
         return command
 
     def resolve_command(

@@ -14,7 +14,7 @@ from src.utils.secrets.settings import read_value_file
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from src.ops.commands.setup_options import Options
+    from src.ops.commands.shared.setup_options import Options
     from src.ops.deployment.deployment import Deployment
     from src.ops.values.importer import Imported
     from src.utils.secrets.catalog import Catalog

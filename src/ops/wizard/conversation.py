@@ -17,7 +17,7 @@ from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import SecretsBackend
 
 if TYPE_CHECKING:
-    from src.ops.commands.setup_options import Options
+    from src.ops.commands.shared.setup_options import Options
     from src.ops.deployment.deployment import Deployment
     from src.ops.setup.choices import Choices
     from src.ops.setup.inspect import Store

@@ -1,4 +1,4 @@
-"""``rotate`` and ``rotate-master-key``."""
+"""``rotate``: new values, in the store and in everything that uses them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from src.ops.terminal.usage import UsageError
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.settings import read_value_file
 
-from .completion_code import complete_name
-from .options import deployment_options, yes_option
+from .shared.completion_code import complete_name
+from .shared.options import deployment_options, yes_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.ops.lifecycle.rotate import Rotation
     from src.utils.secrets.catalog import SecretSpec
+
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -114,59 +115,6 @@ def rotate_command(
     rotator.run(rotation)
     screen.done(f"Rotated: {', '.join(rotation.names)}")
     _show_result(screen, deployment, rotation)
-
-
-@click.command("rotate-master-key")
-@click.option("--forget", is_flag=True, help="Remove the old keys that earlier rotations kept.")
-@yes_option
-@deployment_options
-def rotate_master_key_command(forget: bool, yes: bool, deployment: Deployment) -> None:
-    """Encrypt the file under a new master key. There is no moment at which a reader cannot open it.
-
-    The old key is kept beside the new one until --forget, for backups of the old file.
-
-    \b
-    Examples:
-      ./scripts/manage_secrets.py rotate-master-key
-      ./scripts/manage_secrets.py rotate-master-key --forget    # later: remove the old key
-    """
-    from src.ops.lifecycle.rotate_master_key import (
-        forget_old_keys,
-        old_key_files,
-        plan_master_key_rotation,
-        rotate_master_key,
-    )
-
-    deployment.require_set_up()
-    rotation = plan_master_key_rotation(deployment)
-    screen = Screen()
-    if forget:
-        kept = old_key_files(rotation.key_file) if rotation.key_file else []
-        if not kept:
-            screen.done("No old key is kept.")
-            return
-        screen.say(*(f"Old key: {deployment.shown(path)}" for path in kept))
-        confirm_or_stop("Remove them for good, and the .bak file that only they open?", yes=yes, default=False)
-        for path in forget_old_keys(deployment, rotation):
-            screen.done(f"Removed {deployment.shown(path)}")
-        return
-    screen.say(f"Secrets:    {deployment.shown(rotation.path)}")
-    if rotation.key_file:
-        screen.say(f"Master key: {deployment.shown(rotation.key_file)}")
-    if rotation.is_resumed:
-        screen.warn("The key file holds two keys: an earlier run was interrupted. This one finishes it.")
-    confirm_or_stop("Encrypt it under the new key now?", yes=yes)
-    old_file = rotate_master_key(deployment, rotation)
-    screen.done("Encrypted under the new key, and read back with that key alone.")
-    if old_file is None:
-        screen.say("Now put the new key alone where the master key comes from.")
-        return
-    screen.say(f"The old key is kept in {deployment.shown(old_file)}, for copies of the old file.")
-    screen.commands(
-        "When you need it no more:",
-        [f"./scripts/manage_secrets.py rotate-master-key --forget{deployment.command_flag}"],
-    )
-    screen.say("", "Keep a copy of the new master key away from this machine.")
 
 
 def _choose(deployment: Deployment, *, due: bool) -> list[SecretSpec]:

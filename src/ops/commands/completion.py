@@ -19,6 +19,6 @@ def completion_command(context: click.Context, shell: str) -> None:
       ./scripts/manage_secrets.py completion bash >> ~/.bashrc                                 # always
       ./scripts/manage_secrets.py completion fish > ~/.config/fish/conf.d/manage_secrets.fish
     """
-    from .completion_code import completion_code
+    from .shared.completion_code import completion_code
 
     click.echo(completion_code(shell, context.find_root().command))

@@ -1,9 +1,8 @@
-"""``status`` and ``doctor``: how things are."""
+"""``status``: the state of each secret."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from typing import TYPE_CHECKING
 
@@ -13,9 +12,8 @@ from src.ops.deployment.stores import open_writable_store
 from src.ops.lifecycle.status import read_status
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
-from src.ops.terminal.usage import UsageError
 
-from .options import deployment_options, json_option
+from .shared.options import deployment_options, json_option
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -47,64 +45,6 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
     else:
         _show_status(Screen(), deployment, store.describe(), rows)
     return FAILED if strict and any(row.needs_attention for row in rows) else 0
-
-
-@click.command("doctor")
-@click.option("--fix", is_flag=True, help="Mend what can be mended safely.")
-@click.option("--offline", is_flag=True, help="Only what needs neither the store nor the running stack.")
-@click.option("--only", multiple=True, metavar="ID", help="Only this check; may be given again.")
-@click.option("--list", "is_list", is_flag=True, help="List the checks.")
-@json_option
-@deployment_options
-def doctor_command(
-    fix: bool, offline: bool, only: tuple[str, ...], is_list: bool, as_json: bool, deployment: Deployment
-) -> int:
-    """Find what is wrong, and say what mends it. Exit code 1 when something was found.
-
-    \b
-    Examples:
-      ./scripts/manage_secrets.py doctor
-      ./scripts/manage_secrets.py doctor --offline --fix
-      ./scripts/manage_secrets.py doctor --only git-history --only gitignore
-    """
-    from src.ops.doctor import CHECKS, examine
-
-    screen = Screen()
-    unknown = [name for name in only if name not in CHECKS]
-    if unknown:
-        alike = difflib.get_close_matches(unknown[0], CHECKS, n=1)
-        more = f"did you mean {alike[0]}?" if alike else "see doctor --list"
-        raise UsageError(f"--only: no check has such a name; {more}")
-    if is_list:
-        rows = [(check.id, check.why, check.needs or "-") for check in CHECKS.values()]
-        screen.table(("Check", "Why", "Needs"), rows, last="left")
-        return 0
-    screen.is_silent = as_json
-    with screen.working("Looking at everything"):
-        findings = examine(deployment, offline=offline, only=only)
-    mended = [finding for finding in findings if fix and finding.fix]
-    for finding in mended:
-        assert finding.fix is not None
-        finding.fix()
-    left = [finding for finding in findings if finding not in mended]
-    if as_json:
-        rows_of = [
-            {"check": f.check.id if f.check else "", "finding": f.message, "command": f.command, "mended": f in mended}
-            for f in findings
-        ]
-        click.echo(json.dumps(rows_of, indent=2))
-        return FAILED if left else 0
-    for finding in mended:
-        screen.done(f"mended: {finding.message}")
-    for finding in left:
-        assert finding.check is not None
-        screen.warn(f"{finding.check.id}: {finding.message}")
-        screen.say(f"    {finding.check.why}")
-        screen.command(finding.command)
-    if not left:
-        count = sum(1 for check in CHECKS.values() if not (offline and check.needs) and (not only or check.id in only))
-        screen.done(f"{count} checks, nothing wrong.")
-    return FAILED if left else 0
 
 
 def _show_status(screen: Screen, deployment: Deployment, place: str, rows: list[SecretStatus]) -> None:

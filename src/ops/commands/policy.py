@@ -8,7 +8,7 @@ import click
 
 from src.ops.store_kinds.policy import Role, aws_policy, azure_policy, vault_policy
 
-from .options import deployment_options
+from .shared.options import deployment_options
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment

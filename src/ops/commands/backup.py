@@ -1,0 +1,55 @@
+"""``backup``: all secrets in one encrypted file."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from src.ops.deployment.stores import open_writable_store
+from src.ops.terminal.screen import Screen
+from src.utils.secrets.errors import ConfigurationError
+
+from .shared.backup_lock import read_lock
+from .shared.options import deployment_options
+
+if TYPE_CHECKING:
+    from src.ops.deployment.deployment import Deployment
+
+
+@click.command("backup")
+@click.option("--output", metavar="FILE", help="A new file, or a folder; left out: a folder of your own.")
+@click.option("--passphrase-file", metavar="PATH", help="Read the passphrase from a file.")
+@click.option("--key-file", metavar="PATH", help="Encrypt with the Fernet key in a file, in place of a passphrase.")
+@deployment_options
+def backup_command(
+    output: str | None, passphrase_file: str | None, key_file: str | None, deployment: Deployment
+) -> None:
+    """Write all secrets into one encrypted file. It needs neither this machine nor the store to be read again.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py backup
+      ./scripts/manage_secrets.py backup --output /mnt/usb/secrets.backup
+    """
+    from src.ops.lifecycle.backup import default_backup_path, make_backup
+
+    deployment.require_set_up()
+    path = default_backup_path(deployment)
+    if output:
+        given = os.path.abspath(os.path.expanduser(output))
+        path = os.path.join(given, os.path.basename(path)) if os.path.isdir(given) else given
+    if os.path.lexists(path):
+        raise ConfigurationError(
+            f"{path} exists already", hint="Give another name: --output PATH\nOr move that file away first"
+        )
+    store = open_writable_store(deployment)
+    store.load()
+    lock = read_lock(passphrase_file, key_file, deployment, is_new=True)
+    screen = Screen()
+    with screen.working("Encrypting"):  # scrypt takes its time, which is its purpose
+        count = make_backup(deployment, store, lock, path)
+    screen.done(f"{count} secrets in {deployment.shown(path)}, read back and compared.")
+    screen.say("Keep it, and what opens it, away from this machine and away from each other.")
+    screen.commands("To bring it back:", [f"./scripts/manage_secrets.py restore {path}{deployment.command_flag}"])

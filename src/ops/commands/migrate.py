@@ -1,0 +1,117 @@
+"""``migrate``: move the secrets to another store."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from src.ops.store_kinds.references import parse_reference
+from src.ops.terminal.ask import confirm_or_stop
+from src.ops.terminal.report import DeclinedError
+from src.ops.terminal.screen import Screen
+from src.ops.terminal.usage import UsageError
+
+from .shared.options import deployment_options, json_option, yes_option
+from .shared.stores import STORES
+
+if TYPE_CHECKING:
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.lifecycle.migrate import Migration
+
+
+_WORD = "delete"
+
+
+@click.command("migrate")
+@click.option("--from", "source", metavar="STORE", help="Where the secrets are; the store in use when left out.")
+@click.option("--to", "target", metavar="STORE", required=True, help=f"Where they go: {STORES}.")
+@click.option("--from-key-file", metavar="PATH", help="Master key of the source, if it is another encrypted file.")
+@click.option("--to-key-file", metavar="PATH", help="Master key of the target; read if it is there, else written.")
+@click.option("--apply", "is_applied", is_flag=True, help="Do it; without this, only show what would be done.")
+@click.option("--delete-source", is_flag=True, help="Empty the source at the end; asks for the word.")
+@json_option
+@yes_option
+@deployment_options
+def migrate_command(
+    source: str | None,
+    target: str,
+    from_key_file: str | None,
+    to_key_file: str | None,
+    is_applied: bool,
+    delete_source: bool,
+    as_json: bool,
+    yes: bool,
+    deployment: Deployment,
+) -> None:
+    """Move the secrets from one store to another. That one is used from then on.
+
+    Shows what it would do; --apply does it. The old store keeps everything unless --delete-source is given. After an
+    interruption, the same command goes on.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py migrate --to aws
+      ./scripts/manage_secrets.py migrate --to vault:secret/cctv --apply
+      ./scripts/manage_secrets.py migrate --from file:old.enc --from-key-file old.key --to file --apply
+    """
+    from src.ops.lifecycle.migrate import SamePlaceError, migrate, plan_migration
+    from src.ops.lifecycle.migrate import delete_source as empty_source
+
+    deployment.require_set_up()
+    if any(text and text.startswith("environment:") for text in (source, target)):
+        raise UsageError("Another environment's secrets are its own; use diff to compare, backup to copy")
+    origin = parse_reference(source or deployment.settings().backend.value, deployment, key_file=from_key_file)
+    goal = parse_reference(target, deployment, key_file=to_key_file)
+    screen = Screen()
+    try:
+        migration = plan_migration(origin, goal)
+    except SamePlaceError:
+        if source is not None:
+            raise
+        # What an interrupted run finds that had come to its end.
+        screen.done(f"{origin.open().describe()} is the store in use already.")
+        screen.say("To empty the one before: --from STORE --delete-source --apply")
+        return
+    _show_migration(screen, migration, as_json=as_json)
+    if not is_applied:
+        if not as_json:
+            screen.say("Dry run: nothing was written. Add --apply to do it.")
+        return
+    question = "Move them, and use the new store from now on?"
+    if migration.differing:
+        question = f"{len(migration.differing)} values that are there now will be replaced. Move them?"
+    confirm_or_stop(question, yes=yes, default=not migration.differing)
+    if delete_source:
+        _ask_for_the_word(migration)
+    with screen.progress("Copying", len(migration.written)) as progress:
+        migrate(deployment, migration, progress)
+    screen.done(f"{migration.target_store.describe()} has every secret, read back and compared, and is in use now.")
+    if delete_source:
+        empty_source(deployment, migration)
+        screen.done(f"{migration.source_store.describe()} has been emptied.")
+    else:
+        screen.say(f"{migration.source_store.describe()} is as it was.")
+    screen.commands("Next:", [f"./scripts/generate_docker_secrets.sh{deployment.command_flag} --check"])
+
+
+def _show_migration(screen: Screen, migration: Migration, *, as_json: bool) -> None:
+    source, target = migration.source_store.describe(), migration.target_store.describe()
+    if as_json:
+        click.echo(json.dumps({"from": source, "to": target, "secrets": migration.states}, indent=2))
+        return
+    screen.say(f"from: {source}", f"to:   {target}", "")
+    screen.table(("Secret", "In the target"), list(migration.states.items()), last="left")
+
+
+def _ask_for_the_word(migration: Migration) -> None:
+    if not sys.stdin.isatty():
+        given = sys.stdin.readline().strip()
+    else:
+        from src.ops.terminal.prompts import ask_text
+
+        given = ask_text(f"To empty {migration.source_store.describe()} afterwards, type '{_WORD}':").strip()
+    if given != _WORD:
+        raise DeclinedError("The word was not given; nothing was changed", hint=f"Type: {_WORD}")

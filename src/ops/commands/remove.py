@@ -1,0 +1,41 @@
+"""``remove``: take an optional secret out of the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from src.ops.deployment.stores import open_writable_store
+from src.ops.lifecycle.edit import (
+    remove_secrets,
+    removed_names,
+)
+from src.ops.terminal.ask import confirm_or_stop
+from src.ops.terminal.screen import Screen
+
+from .shared.completion_code import complete_name
+from .shared.options import deployment_options, yes_option
+
+if TYPE_CHECKING:
+    from src.ops.deployment.deployment import Deployment
+
+
+@click.command("remove")
+@click.argument("name", shell_complete=complete_name)
+@yes_option
+@deployment_options
+def remove_command(name: str, yes: bool, deployment: Deployment) -> None:
+    """Take an optional secret out of the store. Together with those that it is set with.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py remove SMTP_PASSWORD
+    """
+    deployment.require_set_up()
+    store = open_writable_store(deployment)
+    snapshot = store.load()
+    names = removed_names(deployment, store, snapshot, name)
+    confirm_or_stop(f"Remove {' and '.join(names)}, with all earlier values, for good?", yes=yes)
+    remove_secrets(deployment, store, snapshot, names)
+    Screen().done(f"{' and '.join(names)} removed from {store.describe()}.")

@@ -1,0 +1,46 @@
+"""``rollback``: the previous value again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from src.ops.deployment.stores import open_writable_store
+from src.ops.lifecycle.edit import (
+    earlier_value,
+    save_values,
+)
+from src.ops.terminal.ask import confirm_or_stop
+from src.ops.terminal.screen import Screen
+
+from .shared.completion_code import complete_name
+from .shared.options import deployment_options, yes_option
+
+if TYPE_CHECKING:
+    from src.ops.deployment.deployment import Deployment
+
+
+@click.command("rollback")
+@click.argument("name", shell_complete=complete_name)
+@yes_option
+@deployment_options
+def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
+    """Bring back the value that a secret had before. Running it again undoes that.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py rollback JWT_SECRET_KEY
+    """
+    deployment.require_set_up()
+    spec = deployment.find_secret(name)
+    store = open_writable_store(deployment)
+    snapshot = store.load()
+    value = earlier_value(deployment, store, snapshot, name)
+    screen = Screen()
+    if spec.change_note:
+        screen.warn(f"{name}: {spec.change_note}")
+    confirm_or_stop(f"Bring the previous value of {name} back?", yes=yes)
+    save_values(deployment, store, {name: value}, command="rollback", expected_revision=snapshot.revision)
+    screen.done(f"{name} in {store.describe()} has its previous value again.")
+    screen.commands("Next:", [f"./scripts/generate_docker_secrets.sh{deployment.command_flag}"])

@@ -1,0 +1,96 @@
+"""``set``: give one secret a new value."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from src.ops.deployment.stores import open_writable_store
+from src.ops.lifecycle.edit import (
+    check_new_value,
+    save_values,
+)
+from src.ops.terminal.screen import Screen
+from src.ops.terminal.usage import UsageError
+from src.ops.values.generate import generate_value
+from src.utils.secrets.changes import check_value
+from src.utils.secrets.settings import MAX_VALUE_BYTES, read_value_file
+
+from .shared.completion_code import complete_name
+from .shared.options import deployment_options
+
+if TYPE_CHECKING:
+    from src.ops.deployment.deployment import Deployment
+    from src.utils.secrets.catalog import SecretSpec
+
+
+@click.command("set")
+@click.argument("name", shell_complete=complete_name)
+@click.option("--file", "path", metavar="PATH", help="Read the value from a file, '-' for standard input.")
+@click.option("--generate", is_flag=True, help="Make a new random value.")
+@deployment_options
+def set_command(name: str, path: str | None, generate: bool, deployment: Deployment) -> None:
+    """Give one secret a new value. It is typed unseen, read from a file, piped in, or generated.
+
+    A secret in use by a running stack is better changed with rotate, which brings everything else in step.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py set SMTP_PASSWORD
+      ./scripts/manage_secrets.py set TWILIO_TOKEN --file token.txt
+      pass show twilio | ./scripts/manage_secrets.py set TWILIO_TOKEN
+    """
+    deployment.require_set_up()
+    spec = deployment.find_secret(name)
+    if generate and (path is not None or not spec.generated):
+        raise UsageError(f"{name} cannot be generated" if not spec.generated else "--file or --generate, not both")
+    store = open_writable_store(deployment)
+    before = store.load()
+    value = generate_value(spec) if generate else _read_new_value(spec, path)
+    check_value(name, value)
+    check_new_value(deployment, spec, value)
+    screen = Screen()
+    if before.values.get(name) == value:
+        screen.say(f"{name} has this value already; nothing was changed.")
+        return
+    values = {name: value} | _complete_feature(spec, deployment, dict(before.values))
+    save_values(deployment, store, values, command="set", expected_revision=before.revision)
+    screen.done(f"{', '.join(values)} set in {store.describe()}, and read back.")
+    if name in before.values and spec.change_note:
+        screen.warn(f"{name}: {spec.change_note}")
+    screen.commands("Next:", [f"./scripts/generate_docker_secrets.sh{deployment.command_flag}"])
+
+
+def _read_new_value(spec: SecretSpec, path: str | None) -> str:
+    if path not in (None, "-"):
+        return read_value_file(path or "", "--file")
+    if path == "-" or not sys.stdin.isatty():
+        text = sys.stdin.read(MAX_VALUE_BYTES + 1)
+        if len(text) > MAX_VALUE_BYTES:
+            raise UsageError("Standard input is larger than 1 MiB")
+        return text.removesuffix("\n")
+    return _type_twice(spec)
+
+
+def _type_twice(spec: SecretSpec) -> str:
+    from src.ops.terminal.prompts import ask_secret_twice
+
+    question = f"{spec.description} ({spec.name}):"
+    return ask_secret_twice(question, check=lambda text: None if text else "A value is needed.")
+
+
+def _complete_feature(spec: SecretSpec, deployment: Deployment, present: dict[str, str]) -> dict[str, str]:
+    """The other secrets of the same feature, asked for where they are missing."""
+    if spec.feature is None:
+        return {}
+    missing = [
+        member
+        for member in deployment.catalog.of_feature(spec.feature)
+        if member.name != spec.name and member.name not in present
+    ]
+    if missing and not sys.stdin.isatty():
+        names = " ".join(f"--set-file {member.name}=PATH" for member in (spec, *missing))
+        raise UsageError(f"{spec.name} is set together with others: ./scripts/setup_secrets.py {names}")
+    return {member.name: _type_twice(member) for member in missing}

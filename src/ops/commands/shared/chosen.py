@@ -1,0 +1,31 @@
+"""Which values a command hands out, and where to."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from src.ops.deployment.stores import open_writable_store
+from src.ops.terminal.usage import UsageError
+
+if TYPE_CHECKING:
+    from src.ops.deployment.deployment import Deployment
+
+
+def chosen_values(deployment: Deployment, only: tuple[str, ...]) -> dict[str, str]:
+    values = open_writable_store(deployment).load().values
+    names = [deployment.find_secret(name).name for name in only] or deployment.catalog.names
+    chosen = {name: value for name in names if (value := values.get(name)) is not None}
+    missing = [name for name in only if name not in chosen]
+    if missing:
+        from src.utils.secrets.errors import SecretNotFoundError
+
+        raise SecretNotFoundError(
+            f"{', '.join(missing)} is not set", hint=f"./scripts/manage_secrets.py set {missing[0]}"
+        )
+    return chosen
+
+
+def refuse_screen(what: str, show: bool) -> None:
+    if sys.stdout.isatty() and not show:
+        raise UsageError(f"{what} would stand on the screen; add --show if that is what you want")
