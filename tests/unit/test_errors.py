@@ -34,7 +34,7 @@ def test_what_the_library_raises_says_in_the_traceback_what_to_do() -> None:
 
 def test_a_hint_that_is_completed_later_is_shown_whole_and_once() -> None:
     error = SecretsError("what happened", hint="one")
-    error.hint += "\ntwo"
+    error.hints += ("two",)
     assert lines_of(error)[1:] == ["hint: one", "hint: two"]
 
 

@@ -18,12 +18,13 @@ from src.ops.containers.secret_files import (
     render_files,
     write_files,
 )
-from src.ops.deployment.deployment import PRODUCTION, Deployment
+from src.ops.deployment.deployment import Deployment
 from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.trusted_folders import require_trusted_folder
 from src.ops.terminal.report import DONE, WrongUsageError, report_error, run_command, version
 from src.ops.terminal.usage import HISTORY_HINT, argument_message
+from src.utils.secrets.command import PRODUCTION, compose
 from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreUnavailableError
 from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
@@ -81,7 +82,7 @@ def _run(options: argparse.Namespace) -> int:
         snapshot = deployment.open_store().load()
     except StoreUnavailableError as error:
         if options.check and os.path.isdir(path):
-            error.hint += f"\nTo start with the files that are there: {deployment.start_command}"
+            error.hints += (compose("up", "-d", purpose="To start with the files that are there"),)
         raise
     except StoreEmptyError as error:
         from src.ops.setup.leftovers import explain_empty

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.catalog import DEFAULT_PATH, Catalog, load_catalog
+from src.utils.secrets.command import PRODUCTION, Spelling, set_up
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import (
     DEFAULT_AWS_SECRET_ID,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from src.utils.secrets.backends.base import Backend
     from src.utils.secrets.catalog import SecretSpec
 
-PRODUCTION = "production"
 SDK_PREFIXES = ("AWS_", "AZURE_", "REQUESTS_CA_BUNDLE")
 _ENVIRONMENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,20}")
 
@@ -42,6 +41,14 @@ def is_environment_file(path: str) -> bool:
     """Whether a dotenv file belongs to an environment, by its name."""
     prefix, name = os.path.basename(path)[:5], os.path.basename(path)[5:]
     return prefix == ".env." and is_environment_name(name)
+
+
+def here() -> str:
+    """The folder that the person is in."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed under this person's feet
+        return os.sep
 
 
 @dataclass(frozen=True)
@@ -146,28 +153,21 @@ class Deployment:
         return os.path.join(self.project_directory, os.path.expanduser(said))
 
     @property
-    def command_flag(self) -> str:
-        """What the commands in messages need so that they name this deployment, where this person types them."""
-        words = [] if self.is_production else ["--environment", self.environment]
-        if self._is_elsewhere:
-            words += ["--project-directory", self.project_directory]
-        return "".join(f" {shlex.quote(word)}" for word in words)
+    def spelling(self) -> Spelling:
+        """How commands for this deployment are typed from where the person is."""
+        return self.spelling_from(here())
 
-    @property
-    def start_command(self) -> str:
-        """The command that starts this deployment's stack."""
-        flag = "" if self.is_production else f"--env-file {self.shown(self.compose_file)} "
-        folder = f"cd {shlex.quote(self.project_directory)} && " if self._is_elsewhere else ""
-        return f"{folder}docker-compose {flag}up -d"
-
-    @property
-    def _is_elsewhere(self) -> bool:
-        """Whether these tools look after another project than their own, and the person is not in its folder."""
-        try:
-            here = os.getcwd()
-        except FileNotFoundError:  # it was removed under this person's feet
-            here = ""
-        return self.project_directory not in (PROJECT_DIRECTORY, here)
+    def spelling_from(self, folder: str) -> Spelling:
+        """How commands for this deployment are typed in ``folder``."""
+        own_settings = os.path.join(self.project_directory, f".env.{self.environment}")
+        own_catalog = os.path.join(self.project_directory, DEFAULT_PATH)
+        return Spelling(
+            environment=self.environment,
+            project_directory=None if _is_same(self.project_directory, PROJECT_DIRECTORY) else self.project_directory,
+            env_file=None if self.settings_file == own_settings else self.settings_file,
+            catalog=None if self.catalog.path == own_catalog else self.catalog.path,
+            here=folder,
+        )
 
     @property
     def default_docker_directory(self) -> str:
@@ -255,12 +255,8 @@ class Deployment:
         if not self.is_set_up:
             raise ConfigurationError(
                 f"No secrets are set up here: neither {self.settings_file} nor SECRETS_BACKEND is there",
-                hint=self.wizard_command(),
+                hint=set_up(),
             )
-
-    def wizard_command(self) -> str:
-        """The command that sets this deployment up."""
-        return f"./scripts/setup_secrets.py{self.command_flag}" if self.command_flag else "make secrets"
 
     def shown(self, path: str) -> str:
         """``path`` as people write it: relative inside the project, with ``~`` inside the home folder."""
@@ -269,10 +265,6 @@ class Deployment:
             return relative
         home = self._home()
         return "~" + path[len(home) :] if path.startswith(home + os.sep) else path
-
-    def shown_from_here(self, path: str) -> str:
-        """``path`` for a command to type: relative only where the commands themselves are."""
-        return path if self._is_elsewhere else self.shown(path)
 
     def _home(self) -> str:
         return self.environ.get("HOME") or os.path.expanduser("~")
@@ -288,3 +280,7 @@ class Deployment:
     @staticmethod
     def _backend_name(variables: Mapping[str, str]) -> str:
         return (variables.get("SECRETS_BACKEND") or SecretsBackend.ENV.value).strip().lower()
+
+
+def _is_same(folder: str, other: str) -> bool:
+    return os.path.realpath(folder) == os.path.realpath(other)

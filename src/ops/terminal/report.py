@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from src.ops.deployment.deployment import is_environment_name
+from src.utils.secrets.command import manage, spell
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import PROJECT_DIRECTORY, absent_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from src.utils.secrets.command import Hint
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -34,12 +35,12 @@ def run_command(command: Callable[[], object]) -> int:
     try:
         result = command()
     except WrongUsageError as error:
-        report_error(str(error), error.hint, needs_doctor=False)
+        report_error(str(error), *error.hints, needs_doctor=False)
         return WRONG_USAGE
     except DeclinedError as error:
-        return report_error(str(error), error.hint, needs_doctor=False)
+        return report_error(str(error), *error.hints, needs_doctor=False)
     except SecretsError as error:
-        return report_error(str(error), error.hint)
+        return report_error(str(error), *error.hints)
     except (KeyboardInterrupt, EOFError):
         print("\nInterrupted. Nothing was changed.", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
@@ -55,40 +56,20 @@ def run_command(command: Callable[[], object]) -> int:
     return result if isinstance(result, int) else DONE
 
 
-def report_error(message: str, hint: str = "", *, needs_doctor: bool = True) -> int:
+def report_error(message: str, *hints: Hint, needs_doctor: bool = True) -> int:
     """Show an error and what to do about it on standard error; returns the exit code for it.
 
     Args:
         message: What happened, to which thing.
-        hint: The next command, a line each.
+        hints: What to do about it, one for each step.
         needs_doctor: Whether the doctor may know more.
     """
     print(f"error: {message}", file=sys.stderr)  # noqa: T201
-    for line in hint.splitlines():
-        print(f"hint: {line}", file=sys.stderr)  # noqa: T201
+    for hint in hints:
+        print(f"hint: {spell(hint)}", file=sys.stderr)  # noqa: T201
     if needs_doctor and "doctor" not in sys.argv:
-        print(f"hint: For a look at everything: {doctor_command(sys.argv)}", file=sys.stderr)  # noqa: T201
+        print(f"hint: {spell(manage('doctor', purpose='Run all checks'))}", file=sys.stderr)  # noqa: T201
     return FAILED
-
-
-def doctor_command(arguments: Sequence[str]) -> str:
-    """The doctor's command line for the deployment that ``arguments`` name."""
-    words = ["./scripts/manage_secrets.py", "doctor"]
-    # What names nothing may be a secret in the wrong place, and is not repeated.
-    known = {
-        "--environment": is_environment_name,
-        "--env-file": os.path.isfile,
-        "--project-directory": os.path.isdir,
-    }
-    for option, is_known in known.items():
-        for position, argument in enumerate(arguments):
-            name, separator, value = argument.partition("=")
-            if name != option or not (separator or position + 1 < len(arguments)):
-                continue
-            value = value if separator else arguments[position + 1]
-            if (option, value) != ("--environment", "production") and is_known(value):
-                words += [option, value]
-    return shlex.join(words)
 
 
 def version() -> str:

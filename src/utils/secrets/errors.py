@@ -9,29 +9,37 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .command import Hint
+
 
 class SecretsError(Exception):
     """Base of every error raised by this package.
 
     Args:
         message: What happened, and to which thing. One line.
-        hint: What to do about it; several steps are separated by newlines.
+        hint: What to do about it: one step, or several in their order. A step is a sentence, or the
+            :class:`.command.Command` to run.
     """
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: Hint | Sequence[Hint] = ()) -> None:
         super().__init__(message)
-        self.hint = hint
+        self.hints = several(hint)
+
+    @property
+    def hints(self) -> tuple[Hint, ...]:
+        """What to do about it, one for each step; empty when nothing is known."""
+        return self._hints
+
+    @hints.setter
+    def hints(self, hints: tuple[Hint, ...]) -> None:
+        self._hints = hints
+        # Tracebacks show an exception's notes below its message: https://peps.python.org/pep-0678/
+        self.__notes__ = [f"hint: {line}" for line in self.hint.splitlines()]
 
     @property
     def hint(self) -> str:
-        """What to do about it, a step on each line; empty when nothing is known."""
-        return self._hint
-
-    @hint.setter
-    def hint(self, text: str) -> None:
-        self._hint = text
-        # Tracebacks show an exception's notes below its message: https://peps.python.org/pep-0678/
-        self.__notes__ = [f"hint: {line}" for line in text.splitlines()]
+        """The text of :attr:`hints`, a line for each."""
+        return "\n".join(hint if isinstance(hint, str) else hint.text for hint in self._hints)
 
     def again(self) -> SecretsError:
         """The same error, to be raised in another thread or at another time: a raised one collects tracebacks."""
@@ -39,6 +47,13 @@ class SecretsError(Exception):
         twin.__dict__.update(self.__dict__)
         twin.__notes__ = list(self.__notes__)
         return twin
+
+
+def several(hint: Hint | Sequence[Hint]) -> tuple[Hint, ...]:
+    """One hint, none (an empty text) or several, as a tuple."""
+    if isinstance(hint, (list, tuple)):
+        return tuple(hint)
+    return (hint,) if hint else ()  # type: ignore[return-value]  # a text is a sequence of texts, too
 
 
 class ConfigurationError(SecretsError):
@@ -100,7 +115,7 @@ class StoreDeletedError(StoreError):
         names: The secrets that were deleted; empty when the whole collection was.
     """
 
-    def __init__(self, message: str, *, hint: str = "", names: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, *, hint: Hint | Sequence[Hint] = (), names: Sequence[str] = ()) -> None:
         super().__init__(message, hint=hint)
         self.names = tuple(names)
 

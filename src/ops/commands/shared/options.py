@@ -9,21 +9,58 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from src.ops.deployment.deployment import PRODUCTION, Deployment
+from src.ops.deployment.deployment import Deployment, here, is_environment_name
 from src.ops.terminal.report import WrongUsageError, run_command, version
 from src.ops.terminal.usage import usage_message
+from src.utils.secrets.command import PRODUCTION, Spelling, script, spell_for
 from src.utils.secrets.errors import StoreEmptyError
 from src.utils.secrets.settings import PROJECT_DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from src.utils.secrets.command import Hint
 
 
 def run_click(command: click.Command) -> int:
     """Parse the command line and run the command; returns the exit code."""
+    spell_for(spelling_of(sys.argv[1:]))
     return run_command(lambda: _invoke(command))
 
 
+def spelling_of(arguments: Sequence[str]) -> Spelling:
+    """How commands are typed for the deployment that a command line names, until that is looked at more closely.
+
+    What names nothing may be a secret in the wrong place, and is not repeated.
+    """
+    said: dict[str, str] = {}
+    for position, argument in enumerate(arguments):
+        name, separator, value = argument.partition("=")
+        if name in _NAMES_SOMETHING and (separator or position + 1 < len(arguments)):
+            said[name] = value if separator else arguments[position + 1]
+    known = {name: value for name, value in said.items() if _NAMES_SOMETHING[name](value)}
+    folder = os.path.realpath(known.get("--project-directory", PROJECT_DIRECTORY))
+    paths = {name: os.path.abspath(known[name]) for name in ("--env-file", "--catalog") if name in known}
+    return Spelling(
+        environment=known.get("--environment", PRODUCTION),
+        project_directory=None if folder == os.path.realpath(PROJECT_DIRECTORY) else folder,
+        env_file=paths.get("--env-file"),
+        catalog=paths.get("--catalog"),
+        here=here(),
+    )
+
+
+def use_deployment(deployment: Deployment) -> None:
+    """From now on this process works on ``deployment``, and its commands are spelled for that."""
+    spell_for(deployment.spelling)
+
+
+_NAMES_SOMETHING = {
+    "--environment": is_environment_name,
+    "--env-file": os.path.isfile,
+    "--project-directory": os.path.isdir,
+    "--catalog": os.path.isfile,
+}
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -53,6 +90,7 @@ def deployment_options(function: Callable[..., object]) -> Callable[..., object]
         deployment = Deployment.locate(
             project_directory=project_directory, environment=environment, catalog=catalog, env_file=env_file
         )
+        use_deployment(deployment)
         try:
             return function(deployment=deployment, **options)
         except StoreEmptyError as error:
@@ -71,7 +109,9 @@ def _invoke(command: click.Command) -> object:
         return command.main(prog_name=f"./scripts/{program}", complete_var=completion, standalone_mode=False)
     except click.UsageError as error:
         message, hint = usage_message(error)
-        help_hint = f"{error.ctx.command_path} --help" if error.ctx else ""
-        raise WrongUsageError(message, hint="\n".join(filter(None, (hint, help_hint)))) from None
+        hints: list[Hint] = [hint] if hint else []
+        if error.ctx:
+            hints.append(script(program, *error.ctx.command_path.split()[1:], "--help"))
+        raise WrongUsageError(message, hint=hints) from None
     except click.Abort:
         raise KeyboardInterrupt from None
