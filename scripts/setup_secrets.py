@@ -106,30 +106,39 @@ def _run_wizard(deployment: Deployment, options: Options) -> None:
 
 
 def _run_unattended(deployment: Deployment, options: Options) -> None:
-    from src.ops.setup.choices import read_choices
-    from src.ops.setup.inspect import inspect_store, plan_setup, take_over
+    from src.ops.setup.given import read_given
+    from src.ops.setup.inspect import inspect_store, take_over
+    from src.ops.setup.plan import plan_setup
+    from src.ops.store_kinds import kind_in_use, kind_of
     from src.ops.wizard.review import show_import, show_plan, write_and_show
 
     screen = Screen()
-    choices, imported = read_choices(options, deployment, sys.stdin)
-    backend = options.backend
-    if backend is None:
-        backend = (
-            deployment.settings().backend if deployment.variables().get("SECRETS_BACKEND") else SecretsBackend.FILE
-        )
-    origin, values = take_over(deployment, backend)
-    choices.imported = values | choices.imported
-    store = inspect_store(deployment, backend, options.master_key_file)
-    plan = plan_setup(deployment, store, choices)
+    given, imported = read_given(
+        deployment,
+        sys.stdin,
+        import_source=options.import_source,
+        set_files=options.set_files,
+        replace=options.replace,
+    )
+    if options.backend is not None:
+        kind = kind_of(options.backend)
+    elif deployment.variables().get("SECRETS_BACKEND"):
+        kind = kind_in_use(deployment)
+    else:
+        kind = kind_of(SecretsBackend.FILE)
+    origin, values = take_over(deployment, kind)
+    given.imported = values | given.imported
+    found = inspect_store(deployment, kind, options.master_key_file)
+    plan = plan_setup(deployment, found, given)
     if imported:
         show_import(screen, imported)
     if values:
         screen.say(f"Taken over from {origin}: {', '.join(values)}")
-    show_plan(screen, deployment, store, plan, imported)
+    show_plan(screen, deployment, found, plan, imported)
     if options.dry_run:
         screen.say("Dry run: nothing was written.")
         return
-    write_and_show(screen, deployment, store, plan)
+    write_and_show(screen, deployment, found, plan)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from src.ops.setup.choices import Choices
+from src.ops.setup.given import GivenValues
 from src.ops.setup.plan import make_plan
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import PROJECT
@@ -29,7 +29,7 @@ CATALOG = load_catalog()
 
 @pytest.fixture
 def values() -> dict[str, str]:
-    return make_plan(CATALOG, {}, Choices()).values()
+    return make_plan(CATALOG, {}, GivenValues()).values()
 
 
 @pytest.fixture

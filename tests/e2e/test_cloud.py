@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from src.ops.setup.choices import Choices
+from src.ops.setup.given import GivenValues
 from src.ops.setup.plan import make_plan
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import Project
@@ -432,7 +432,7 @@ def test_a_running_app_keeps_its_secrets_when_vault_is_away_and_says_so_when_it_
     vault: Vault, tmp_path: Path
 ) -> None:
     values = {
-        planned.spec.name: planned.value for planned in make_plan(CATALOG, {}, Choices()).secrets if planned.value
+        planned.spec.name: planned.value for planned in make_plan(CATALOG, {}, GivenValues()).secrets if planned.value
     }
     vault.client().secrets.kv.v2.create_or_update_secret("cctv", values)
     token = vault.client().auth.token.create(policies=["root"])["auth"]["client_token"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from src.ops.setup.choices import Choices
+from src.ops.setup.given import GivenValues
 from src.ops.setup.plan import make_plan
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import Project
@@ -110,7 +110,7 @@ def test_one_that_is_stored_already_is_told_wherever_it_is_used(project: Project
 @pytest.fixture
 def values() -> dict[str, str]:
     """A complete set, for a server that listens on every address."""
-    return make_plan(CATALOG, {}, Choices()).values() | {"APP_HOST": "0.0.0.0"}
+    return make_plan(CATALOG, {}, GivenValues()).values() | {"APP_HOST": "0.0.0.0"}
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "JWT_SECRET_KEY", "WEBHOOK_SECRET", "ADMIN_PASSWORD"])

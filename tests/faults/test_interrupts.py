@@ -11,8 +11,11 @@ import pytest
 from src.ops.deployment.deployment import Deployment
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.setup import apply
-from src.ops.setup.choices import Choices
-from src.ops.setup.inspect import apply_setup, inspect_store, plan_setup
+from src.ops.setup.apply import apply_setup
+from src.ops.setup.given import GivenValues
+from src.ops.setup.inspect import inspect_store
+from src.ops.setup.plan import plan_setup
+from src.ops.store_kinds import kind_of
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.errors import StoreError
 from src.utils.secrets.settings import SecretsBackend
@@ -21,8 +24,8 @@ from tests.conftest import Project
 
 def set_up(project: Project, backend: SecretsBackend) -> None:
     deployment = Deployment.locate(project_directory=str(project.directory), environ={"HOME": str(project.home)})
-    store = inspect_store(deployment, backend, None)
-    apply_setup(deployment, store, plan_setup(deployment, store, Choices(regenerated={"SECRET_KEY"})))
+    store = inspect_store(deployment, kind_of(backend), None)
+    apply_setup(deployment, store, plan_setup(deployment, store, GivenValues(regenerated={"SECRET_KEY"})))
 
 
 def before(function: Callable[..., object]) -> Callable[..., object]:
@@ -35,7 +38,7 @@ def before(function: Callable[..., object]) -> Callable[..., object]:
     return interrupted
 
 
-STEPS = ["_make_directories", "_save", "write_dotenv", "_verify"]
+STEPS = ["make_directories", "_save", "write_settings", "_compare"]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_an_interrupt_at_any_step_of_the_encrypted_file_undoes_all_of_them(
     assert after == state
 
 
-@pytest.mark.parametrize("step", ["write_dotenv", "_compare"])
+@pytest.mark.parametrize("step", ["write_settings", "_compare"])
 def test_an_interrupt_at_any_step_of_the_dotenv_file_undoes_it(
     step: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +82,7 @@ def test_a_failure_after_somebody_else_has_written_takes_back_nothing_of_theirs(
         settings.write_text(theirs)
         raise StoreError("does not read back")
 
-    monkeypatch.setattr(apply, "_verify", fail)
+    monkeypatch.setattr(apply, "_compare", fail)
     settings.write_text("SECRETS_BACKEND=file\n")
     with pytest.raises(StoreError):
         set_up(project, SecretsBackend.FILE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.ops.setup.choices import Choices
+from src.ops.setup.given import GivenValues
 from src.ops.setup.plan import Origin, Plan, make_plan
 from src.ops.values.strength import weakness
 from src.utils.secrets.catalog import load_catalog
@@ -19,7 +19,7 @@ def origins(plan: Plan) -> dict[str, str]:
 
 
 def test_a_first_plan_has_every_required_secret_and_skips_the_optional_ones() -> None:
-    plan = make_plan(CATALOG, {}, Choices())
+    plan = make_plan(CATALOG, {}, GivenValues())
     assert set(plan.values()) == set(CATALOG.required_names)
     assert plan.values()["ADMIN_USERNAME"] == "admin"
     assert origins(plan)["TWILIO_SID"] == "skipped"
@@ -29,8 +29,8 @@ def test_a_first_plan_has_every_required_secret_and_skips_the_optional_ones() ->
 
 
 def test_what_is_there_is_kept_and_changes_nothing() -> None:
-    existing = make_plan(CATALOG, {}, Choices()).values() | {"OTHER": "x"}
-    plan = make_plan(CATALOG, existing, Choices())
+    existing = make_plan(CATALOG, {}, GivenValues()).values() | {"OTHER": "x"}
+    plan = make_plan(CATALOG, existing, GivenValues())
     assert plan.changes() == {}
     assert plan.unknown_names == ("OTHER",)
 
@@ -38,28 +38,28 @@ def test_what_is_there_is_kept_and_changes_nothing() -> None:
 def test_an_import_fills_what_is_missing_and_replaces_only_when_told() -> None:
     existing = {"SECRET_KEY": "there"}
     imported = {"SECRET_KEY": "imported", "REDIS_PASSWORD": "imported"}
-    kept = make_plan(CATALOG, existing, Choices(imported=imported))
+    kept = make_plan(CATALOG, existing, GivenValues(imported=imported))
     assert kept.values()["SECRET_KEY"] == "there"
     assert kept.find("REDIS_PASSWORD").origin is Origin.IMPORTED
-    replaced = make_plan(CATALOG, existing, Choices(imported=imported, replace_by_import=True))
+    replaced = make_plan(CATALOG, existing, GivenValues(imported=imported, replace_by_import=True))
     assert replaced.values()["SECRET_KEY"] == "imported"
     assert replaced.find("SECRET_KEY").replaces
 
 
 def test_a_typed_value_comes_before_an_import_and_before_what_is_there() -> None:
-    plan = make_plan(CATALOG, {"SECRET_KEY": "a"}, Choices(typed={"SECRET_KEY": "b"}, imported={"SECRET_KEY": "c"}))
+    plan = make_plan(CATALOG, {"SECRET_KEY": "a"}, GivenValues(typed={"SECRET_KEY": "b"}, imported={"SECRET_KEY": "c"}))
     assert (plan.find("SECRET_KEY").origin, plan.values()["SECRET_KEY"]) == (Origin.TYPED, "b")
 
 
 def test_typing_the_value_that_is_there_keeps_it() -> None:
-    plan = make_plan(CATALOG, {"SECRET_KEY": "a"}, Choices(typed={"SECRET_KEY": "a"}))
+    plan = make_plan(CATALOG, {"SECRET_KEY": "a"}, GivenValues(typed={"SECRET_KEY": "a"}))
     assert plan.find("SECRET_KEY").origin is Origin.KEPT
 
 
 def test_a_rotated_value_is_new_and_its_earlier_one_lasts_as_the_catalogue_says() -> None:
-    existing = make_plan(CATALOG, {}, Choices()).values()
+    existing = make_plan(CATALOG, {}, GivenValues()).values()
     names = {"JWT_SECRET_KEY", "ENCRYPTION_KEY", "WEBHOOK_SECRET"}
-    plan = make_plan(CATALOG, existing, Choices(regenerated=names))
+    plan = make_plan(CATALOG, existing, GivenValues(regenerated=names))
     changes = plan.changes()
     assert set(changes) == names
     assert all(changes[name].value != existing[name] for name in names)
@@ -71,13 +71,13 @@ def test_a_rotated_value_is_new_and_its_earlier_one_lasts_as_the_catalogue_says(
 
 def test_a_feature_with_half_its_secrets_is_refused() -> None:
     with pytest.raises(InvalidSecretError, match="TWILIO_SID is set, but TWILIO_TOKEN is not") as caught:
-        make_plan(CATALOG, {}, Choices(typed={"TWILIO_SID": "x"}))
+        make_plan(CATALOG, {}, GivenValues(typed={"TWILIO_SID": "x"}))
     assert caught.value.hint == "Give the missing one: --set-file TWILIO_TOKEN=PATH"
 
 
 def test_a_plan_shows_no_value() -> None:
-    plan = make_plan(CATALOG, {}, Choices(typed={"SMTP_PASSWORD": "canary-4711"}))
-    assert "canary" not in repr(plan) + repr(Choices(typed={"A": "canary"})) + repr(plan.changes())
+    plan = make_plan(CATALOG, {}, GivenValues(typed={"SMTP_PASSWORD": "canary-4711"}))
+    assert "canary" not in repr(plan) + repr(GivenValues(typed={"A": "canary"})) + repr(plan.changes())
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from src.ops.deployment.stores import load_if_any
-from src.ops.store_kinds.references import parse_reference
+from src.ops.store_kinds.references import parse_reference, reference_forms
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
 
 from .shared.options import deployment_options, json_option
-from .shared.stores import STORES
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
 
 @click.command("diff")
 @click.option("--from", "source", metavar="STORE", help="The one; the store in use when left out.")
-@click.option("--to", "target", metavar="STORE", required=True, help=f"The other: {STORES}, environment:NAME.")
+@click.option(
+    "--to", "target", metavar="STORE", required=True, help=f"The other: {reference_forms()}, environment:NAME."
+)
 @click.option("--from-key-file", metavar="PATH", help="Master key of the one, if it is another encrypted file.")
 @click.option("--to-key-file", metavar="PATH", help="Master key of the other, if it is another encrypted file.")
 @json_option
@@ -58,7 +59,5 @@ def diff_command(
             for name, state in states.items()
         ]
         screen.table(("Secret", "Left", "Right", "State"), rows, last="left")
-        screen.say(
-            "", "Equal marks mean equal values. The marks are made with a key of this run and are of no other use."
-        )
+        screen.say("", "Equal fingerprints mean equal values; they are valid for this run only.")
     return FAILED if any(state != "same" for state in states.values()) else 0

@@ -24,10 +24,10 @@ from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.trusted_folders import require_trusted_folder
 from src.ops.terminal.report import DONE, WrongUsageError, report_error, run_command, version
 from src.ops.terminal.usage import HISTORY_HINT, argument_message
-from src.utils.secrets.command import PRODUCTION, compose
+from src.utils.secrets.command import compose
 from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreUnavailableError
 from src.utils.secrets.placeholders import is_example_of
-from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
+from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY, SecretsBackend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.store_kinds.references import parse_reference
+from src.ops.store_kinds.references import names_environment, parse_reference, reference_forms
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.report import DeclinedError
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
+from src.utils.secrets.command import manage, write_docker_files
 
 from .shared.options import deployment_options, json_option, yes_option
-from .shared.stores import STORES
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -27,7 +27,7 @@ _WORD = "delete"
 
 @click.command("migrate")
 @click.option("--from", "source", metavar="STORE", help="Where the secrets are; the store in use when left out.")
-@click.option("--to", "target", metavar="STORE", required=True, help=f"Where they go: {STORES}.")
+@click.option("--to", "target", metavar="STORE", required=True, help=f"Where they go: {reference_forms()}.")
 @click.option("--from-key-file", metavar="PATH", help="Master key of the source, if it is another encrypted file.")
 @click.option("--to-key-file", metavar="PATH", help="Master key of the target; read if it is there, else written.")
 @click.option("--apply", "is_applied", is_flag=True, help="Do it; without this, only show what would be done.")
@@ -61,7 +61,7 @@ def migrate_command(
     from src.ops.lifecycle.migrate import delete_source as empty_source
 
     deployment.require_set_up()
-    if any(text and text.startswith("environment:") for text in (source, target)):
+    if any(text and names_environment(text) for text in (source, target)):
         raise UsageError("Another environment's secrets are its own; use diff to compare, backup to copy")
     origin = parse_reference(source or deployment.settings().backend.value, deployment, key_file=from_key_file)
     goal = parse_reference(target, deployment, key_file=to_key_file)
@@ -73,7 +73,8 @@ def migrate_command(
             raise
         # What an interrupted run finds that had come to its end.
         screen.done(f"{origin.open().describe()} is the store in use already.")
-        screen.say("To empty the one before: --from STORE --delete-source --apply")
+        again = manage("migrate", "--from", "STORE", "--to", target, "--delete-source", "--apply")
+        screen.commands("To empty the previous store:", [again])
         return
     _show_migration(screen, migration, as_json=as_json)
     if not is_applied:
@@ -94,7 +95,7 @@ def migrate_command(
         screen.done(f"{migration.source_store.describe()} has been emptied.")
     else:
         screen.say(f"{migration.source_store.describe()} is as it was.")
-    screen.commands("Next:", [f"./scripts/generate_docker_secrets.sh{deployment.command_flag} --check"])
+    screen.commands("Next:", [write_docker_files("--check")])
 
 
 def _show_migration(screen: Screen, migration: Migration, *, as_json: bool) -> None:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.catalog import DEFAULT_PATH, Catalog, load_catalog
-from src.utils.secrets.command import PRODUCTION, Spelling, set_up
+from src.utils.secrets.command import Spelling, set_up
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import (
-    DEFAULT_AWS_SECRET_ID,
-    DEFAULT_VAULT_PATH,
+    PRODUCTION,
     PROJECT_DIRECTORY,
     SecretsBackend,
     Settings,
@@ -124,7 +123,7 @@ class Deployment:
     @property
     def default_secrets_file(self) -> str:
         """The encrypted file, relative to the project."""
-        return "config/secrets.enc" if self.is_production else f"config/secrets.{self.environment}.enc"
+        return SecretsBackend.FILE.default_place(self.environment)
 
     @property
     def default_key_file(self) -> str:
@@ -145,6 +144,11 @@ class Deployment:
         """Where the audit trail and the journals are, outside of the project."""
         base = self.environ.get("XDG_STATE_HOME") or os.path.join(self._home(), ".local", "state")
         return os.path.join(base, self.catalog.slug)
+
+    @property
+    def backup_directory(self) -> str:
+        """Where backups go when nobody says where: outside of the project."""
+        return os.path.join(self.state_directory, "backups")
 
     @property
     def docker_directory(self) -> str:
@@ -270,12 +274,8 @@ class Deployment:
         return self.environ.get("HOME") or os.path.expanduser("~")
 
     def _defaults(self) -> dict[str, str]:
-        suffix = "" if self.is_production else f"-{self.environment}"
-        return {
-            "SECRETS_FILE_PATH": self.default_secrets_file,
-            "SECRETS_AWS_SECRET_ID": DEFAULT_AWS_SECRET_ID + suffix,
-            "VAULT_SECRET_PATH": DEFAULT_VAULT_PATH + suffix,
-        }
+        stores = [backend for backend in SecretsBackend if backend.place_setting]
+        return {backend.place_setting: backend.default_place(self.environment) for backend in stores}
 
     @staticmethod
     def _backend_name(variables: Mapping[str, str]) -> str:

@@ -8,25 +8,11 @@ from typing import TYPE_CHECKING
 from src.utils.secrets.settings import SecretsBackend
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from src.utils.secrets.masterkey import MasterKey
 
     from .deployment import Deployment
-
-# What a later run, the other scripts and the application need to find a store on a server. None of it is secret.
-CONNECTION_SETTINGS = {
-    SecretsBackend.AWS: (
-        *("AWS_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_CA_BUNDLE"),
-        "SECRETS_AWS_SECRET_ID",
-    ),
-    SecretsBackend.VAULT: (
-        *("VAULT_ADDR", "VAULT_NAMESPACE", "VAULT_CACERT", "VAULT_MOUNT_POINT", "VAULT_SECRET_PATH"),
-        *("VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_SECRET_ID_FILE"),
-    ),
-    SecretsBackend.AZURE: (
-        *("AZURE_KEYVAULT_URL", "AZURE_KEYVAULT_VERIFY_CHALLENGE", "AZURE_AUTHORITY_HOST", "REQUESTS_CA_BUNDLE"),
-        *("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_CERTIFICATE_PATH"),
-    ),
-}
 
 
 def file_settings(
@@ -50,11 +36,17 @@ def file_settings(
     return lines
 
 
-def remote_settings(deployment: Deployment, backend: SecretsBackend) -> dict[str, str | None]:
-    """The lines for a store on a server: what the person, the environment and the file say about it."""
+def connection_settings(deployment: Deployment, store: str, names: Sequence[str]) -> dict[str, str | None]:
+    """The lines for a store that is connected to: what the person, the environment and the file say about it.
+
+    Args:
+        deployment: Whose settings.
+        store: Its value of ``SECRETS_BACKEND``.
+        names: The variables that a later run needs; none of them secret.
+    """
     variables = deployment.variables()
-    lines: dict[str, str | None] = {"SECRETS_BACKEND": backend.value}
-    for name in CONNECTION_SETTINGS[backend]:
+    lines: dict[str, str | None] = {"SECRETS_BACKEND": store}
+    for name in names:
         if variables.get(name) or name in deployment.answers:
             lines[name] = variables.get(name) or None
     return lines

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from src.utils.secrets.failures import AWS, AZURE, VAULT
+from src.ops.store_kinds import all_kinds, kind_of
 from src.utils.secrets.settings import SecretsBackend
 
 from .messages import all_messages
 
 if TYPE_CHECKING:
+    from src.ops.store_kinds.base import StoreKind
     from src.utils.secrets.catalog import Catalog, SecretSpec
+    from src.utils.secrets.failures import Failure
 
 _INPUTS = {"generate": "generated", "ask": "asked", "generate_or_ask": "generated or typed"}
 
@@ -45,28 +48,26 @@ def render_env_example(catalog: Catalog) -> str:
 
 def render_settings_example(catalog: Catalog) -> str:
     """Production: the settings that the wizard writes. No secret."""
-    return f"""\
-# {catalog.application}, production: where the secrets are. `make secrets` writes .env.production for you.
-# No secret belongs in here.
-SECRETS_BACKEND={SecretsBackend.FILE.value}
-SECRETS_FILE_PATH=config/secrets.enc
-# The file with the master key, outside of the project's folder.
-SECRETS_MASTER_KEY_FILE=/home/you/.config/{catalog.slug}/master.key
-# A cloud store instead: one of these three groups, without the lines above.
-# SECRETS_BACKEND={SecretsBackend.AWS.value}
-# AWS_REGION=eu-central-1
-# SECRETS_AWS_SECRET_ID={catalog.slug}
-#
-# SECRETS_BACKEND={SecretsBackend.VAULT.value}
-# VAULT_ADDR=https://vault.example.com:8200
-# VAULT_TOKEN_FILE=/home/you/.config/{catalog.slug}/vault-token
-#
-# SECRETS_BACKEND={SecretsBackend.AZURE.value}
-# AZURE_KEYVAULT_URL=https://NAME.vault.azure.net
-#
-# Seconds after which a running application looks at the store again.
-# SECRETS_CACHE_TTL=300
-"""
+    lines = [
+        f"# {catalog.application}, production: where the secrets are. `make secrets` writes .env.production for you.",
+        "# No secret belongs in here.",
+        *_example_lines(catalog, kind_of(SecretsBackend.FILE)),
+        "# Another store instead: one of these groups, without the lines above.",
+    ]
+    for kind in all_kinds():
+        if kind.is_read_by_app:
+            lines += [*(f"# {line}" for line in _example_lines(catalog, kind)), "#"]
+    lines += ["# Seconds after which a running application reads the store again.", "# SECRETS_CACHE_TTL=300"]
+    return "\n".join(lines) + "\n"
+
+
+def _example_lines(catalog: Catalog, kind: StoreKind[Any]) -> list[str]:
+    examples = [
+        f"{setting.name}{'_FILE' * setting.is_secret}={setting.example.replace('{slug}', catalog.slug)}"
+        for setting in kind.settings
+        if setting.example
+    ]
+    return [f"SECRETS_BACKEND={kind.name}", *examples]
 
 
 def render_table(catalog: Catalog) -> str:
@@ -99,13 +100,29 @@ def render_errors() -> str:
         "application goes on with the last good values; when it refuses, or its secrets are deleted, too, but then",
         "`/ready` answers 503 and says why. `{where}`, `{action}` and `{reason}` are filled in.",
     ]
-    for title, table in (("AWS Secrets Manager", AWS), ("HashiCorp Vault", VAULT), ("Azure Key Vault", AZURE)):
-        lines += ["", f"## {title}", "", "| message | what to do | class | reported as |", "| --- | --- | --- | --- |"]
+    for kind in all_kinds():
+        table = _failures(kind)
+        if not table:
+            continue
+        lines += [
+            "",
+            f"## {kind.title}",
+            "",
+            "| message | what to do | class | reported as |",
+            "| --- | --- | --- | --- |",
+        ]
         for failure in table:
             hint = failure.hint.replace("\n", "<br>")
             codes = ", ".join(f"`{code}`" for code in failure.codes)
             lines.append(f"| {failure.message} | {hint} | `{failure.error.__name__}` | {codes} |")
     return "\n".join(lines) + "\n"
+
+
+def _failures(kind: StoreKind[Any]) -> tuple[Failure, ...]:
+    """The table of failures beside a store's backend; empty when it has none."""
+    backend = importlib.import_module(f"src.utils.secrets.backends.{kind.name}")
+    table: tuple[Failure, ...] = getattr(backend, "FAILURES", ())
+    return table
 
 
 def render_messages() -> str:

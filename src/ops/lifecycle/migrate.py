@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.audit import recorded
-from src.ops.deployment.dotenv import quote, write_dotenv
+from src.ops.deployment.dotenv import write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
-from src.ops.deployment.settings_lines import file_settings, remote_settings, settings_heading
+from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
 from src.ops.deployment.stores import load_if_any
-from src.ops.setup.apply import write_key_file
-from src.ops.setup.inspect import KeyChoice, choose_key
+from src.ops.setup.master_key import KeyChoice, choose_key, write_key_file
 from src.ops.values.fingerprint import compare
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change
+from src.utils.secrets.command import program
 from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreError
 from src.utils.secrets.masterkey import load_master_key
 from src.utils.secrets.settings import SecretsBackend
@@ -94,9 +94,8 @@ def plan_migration(source: StoreReference, target: StoreReference) -> Migration:
             f"Both are the same place: {source_store.describe()}", hint="Give --from or --to a place: file:PATH, ..."
         )
     target_snapshot = load_if_any(target_store)
-    if target.backend is SecretsBackend.ENV:
-        for name, value in source_snapshot.values.items():
-            quote(name, value)
+    for name, value in source_snapshot.values.items():
+        target.kind.check_storable(name, value)
     said = {"only left": "new", "only right": "only there"}
     found = compare(source_snapshot.values, target_snapshot.values)
     states = {name: said.get(state, state) for name, state in found.items()}
@@ -122,9 +121,9 @@ def migrate(deployment: Deployment, migration: Migration, progress: Callable[[st
         with ExitStack() as undo:
             if migration.key is not None and migration.key.is_new and migration.key.file is not None:
                 write_key_file(migration.key.file, migration.key.key, undo)
-            if isinstance(migration.target_store, FileBackend):
-                make_private_directory(os.path.dirname(migration.target_store.path))
-                remove_stale_temporaries([migration.target_store.path, *_key_files(migration)])
+            if migration.key is not None:
+                make_private_directory(os.path.dirname(_file_path(migration.target)))
+                remove_stale_temporaries([_file_path(migration.target), *_key_files(migration)])
             if changes:
                 migration.target_store.save(
                     changes, expected_revision=migration.target_snapshot.revision, progress=progress
@@ -144,15 +143,7 @@ def delete_source(deployment: Deployment, migration: Migration) -> None:
     names = list(migration.source_snapshot.values)
     _compare(migration)
     with recorded(deployment, "migrate --delete-source", names, migration.source_store.describe()):
-        if isinstance(migration.source_store, FileBackend):
-            path = migration.source_store.path
-            for suffix in (".bak", ".sum", ""):  # the file itself last: as long as it is there, another run goes on
-                if os.path.exists(path + suffix):
-                    os.unlink(path + suffix)
-            return
-        migration.source_store.save(
-            {name: Change(None) for name in names}, expected_revision=migration.source_snapshot.revision
-        )
+        migration.source.kind.empty(migration.source_store, names, migration.source_snapshot.revision)
 
 
 def switch(deployment: Deployment, target: StoreReference) -> None:
@@ -162,20 +153,20 @@ def switch(deployment: Deployment, target: StoreReference) -> None:
         SecretsError: The settings file cannot be written; it is as it was.
     """
     path = deployment.settings_file
-    if target.backend is SecretsBackend.ENV:
-        write_dotenv(deployment.compose_file, {"SECRETS_BACKEND": SecretsBackend.ENV.value})
+    if target.kind.is_dotenv:
+        write_dotenv(deployment.compose_file, {"SECRETS_BACKEND": target.kind.name})
         if path != deployment.compose_file and os.path.exists(path):
             # The application reads the first of the two that is there.
             os.rename(path, f"{path}.before-migration")
         return
     lines: dict[str, str | None]
-    if target.backend is SecretsBackend.FILE:
-        settings = target.deployment.settings(SecretsBackend.FILE)
+    if target.kind.has_master_key:
+        settings = target.deployment.settings(target.kind.backend)
         key = load_master_key(settings.environ)
         key_file = settings.environ.get("SECRETS_MASTER_KEY_FILE") or None
         lines = file_settings(deployment, settings.file_path, key, key_file)
     else:
-        lines = remote_settings(target.deployment, target.backend)
+        lines = connection_settings(target.deployment, target.kind.name, target.kind.kept_settings)
     write_dotenv(path, lines, heading=settings_heading(deployment))
 
 
@@ -184,19 +175,19 @@ def _refuse_outranked(target: StoreReference) -> None:
     environ = target.deployment.environ
     wanted = dict(target.deployment.answers)
     given = environ.get("SECRETS_BACKEND")
-    if given and SecretsBackend.from_name(given) is not target.backend:
-        wanted["SECRETS_BACKEND"] = target.backend.value
+    if given and SecretsBackend.from_name(given) is not target.kind.backend:
+        wanted["SECRETS_BACKEND"] = target.kind.name
     for name, value in wanted.items():
         if environ.get(name) and environ[name] != value:
             raise ConfigurationError(
                 f"{name} is set in this shell and would outrank the new settings",
-                hint=f"unset {name}, and run this again",
+                hint=[program("unset", name), "Then run the same command again"],
             )
 
 
 def _with_key(target: StoreReference) -> tuple[StoreReference, KeyChoice | None]:
     """A new encrypted file needs a key: the one that is configured, else a new one in the usual place."""
-    if target.backend is not SecretsBackend.FILE:
+    if not target.kind.has_master_key:
         return target, None
     key = choose_key(target.deployment, None)
     if key.file is None or target.deployment.variables().get("SECRETS_MASTER_KEY_FILE"):
@@ -208,8 +199,11 @@ def _with_key(target: StoreReference) -> tuple[StoreReference, KeyChoice | None]
 def _open_target(target: StoreReference, key: KeyChoice | None) -> Backend:
     if key is None:
         return target.open()
-    path = target.deployment.settings(SecretsBackend.FILE).file_path
-    return FileBackend(path, key.key)
+    return FileBackend(_file_path(target), key.key)
+
+
+def _file_path(target: StoreReference) -> str:
+    return target.deployment.settings(target.kind.backend).file_path
 
 
 def _must_copy(migration: Migration, name: str) -> bool:
@@ -218,7 +212,7 @@ def _must_copy(migration: Migration, name: str) -> bool:
     mine, theirs = migration.source_snapshot.metadata.get(name), migration.target_snapshot.metadata.get(name)
     kept = [(entry.value, entry.valid_until) for entry in mine.previous] if mine else []
     there = [(entry.value, entry.valid_until) for entry in theirs.previous] if theirs else []
-    return kept != there and migration.target.backend not in (SecretsBackend.ENV, SecretsBackend.AZURE)
+    return kept != there and migration.target.kind.copies_history
 
 
 def _key_files(migration: Migration) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from src.ops.deployment.audit import recorded
 from src.ops.deployment.dotenv import write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
-from src.ops.setup.apply import KEY_FILE_MODE
+from src.ops.setup.master_key import KEY_FILE_MODE
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.errors import ConfigurationError, MasterKeyError

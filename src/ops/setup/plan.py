@@ -14,9 +14,12 @@ from src.utils.secrets.errors import InvalidSecretError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.catalog import Catalog, SecretSpec
 
-    from .choices import Choices
+    from .given import GivenValues
+    from .inspect import FoundStore
+    from .leftovers import StoreGoneError
 
 
 class Origin(Enum):
@@ -84,27 +87,53 @@ class Plan:
         }
 
 
-def make_plan(catalog: Catalog, existing: Mapping[str, str], choices: Choices) -> Plan:
+def plan_setup(deployment: Deployment, found: FoundStore, given: GivenValues) -> Plan:
+    """The plan for these values, checked against what the store can hold.
+
+    Raises:
+        StoreGoneError: New values would take the place of ones that are left elsewhere.
+        InvalidSecretError: A value cannot be used.
+    """
+    gone = find_gone(deployment, found, given)
+    if gone is not None:
+        raise gone
+    plan = make_plan(deployment.catalog, found.snapshot.values, given)
+    for planned in plan.written:
+        assert planned.value is not None
+        found.kind.check_storable(planned.spec.name, planned.value)
+    return plan
+
+
+def find_gone(deployment: Deployment, found: FoundStore, given: GivenValues) -> StoreGoneError | None:
+    """Why a new set of secrets may not be made in ``found``; ``None`` when it may. See :mod:`.leftovers`."""
+    if found.exists or found.start_over:
+        return None
+    from .leftovers import find_gone
+
+    return find_gone(deployment, found.kind, {**given.typed, **given.imported})
+
+
+def make_plan(catalog: Catalog, existing: Mapping[str, str], given: GivenValues) -> Plan:
     """Decide for every secret: what a person typed comes first, then what is there, imports, defaults, a new value.
 
     Raises:
         InvalidSecretError: A feature would have some of its secrets and lack others.
     """
-    planned = tuple(_plan_secret(spec, existing.get(spec.name), choices) for spec in catalog.secrets)
+    planned = tuple(_plan_secret(spec, existing.get(spec.name), given) for spec in catalog.secrets)
     plan = Plan(planned, tuple(sorted(set(existing) - set(catalog.names))))
     for feature in catalog.features:
         _check_feature(feature, [plan.find(spec.name) for spec in catalog.of_feature(feature)])
     return plan
 
 
-def _plan_secret(spec: SecretSpec, current: str | None, choices: Choices) -> PlannedSecret:
-    typed = choices.typed.get(spec.name)
-    imported = choices.imported.get(spec.name)
+def _plan_secret(spec: SecretSpec, current: str | None, given: GivenValues) -> PlannedSecret:
+    typed = given.typed.get(spec.name)
+    imported = given.imported.get(spec.name)
     if typed is not None:
         return _new_or_kept(spec, Origin.TYPED, typed, current)
-    if spec.name in choices.regenerated:
+    if spec.name in given.regenerated:
         return PlannedSecret(spec, Origin.GENERATED, generate_value(spec), replaces=current is not None)
-    if imported is not None and (current is None or choices.replace_by_import):
+    if imported is not None and (current is None or given.replace_by_import):
         return _new_or_kept(spec, Origin.IMPORTED, imported, current)
     if current is not None:
         return PlannedSecret(spec, Origin.KEPT, current)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
-from src.utils.secrets.settings import SecretsBackend
+from src.utils.secrets.command import compose, manage, write_docker_files
+
+from .places import find_places
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from src.ops.deployment.deployment import Deployment
+    from src.ops.store_kinds.base import StoreKind
 
-    from .inspect import Store
+    from .inspect import FoundStore
 
 SUMMARY_MODE = 0o600
-_LOCAL_MARKS = {SecretsBackend.FILE: "` (encrypted)", SecretsBackend.ENV: "` (plain text, readable by you only)"}
+_KEEP_KEY = "- Keep a copy of the master key away from this machine: without it nobody can open the secrets."
 
 
 def summary_file(deployment: Deployment) -> str:
@@ -25,12 +28,12 @@ def summary_file(deployment: Deployment) -> str:
     return os.path.join(deployment.project_directory, "config", name)
 
 
-def write_summary(deployment: Deployment, store: Store, names: Collection[str]) -> str:
+def write_summary(deployment: Deployment, found: FoundStore, names: Collection[str]) -> str:
     """Write the summary, unless it says the same already.
 
     Args:
         deployment: What was set up.
-        store: Where the secrets are.
+        found: Where the secrets are.
         names: Those that have a value now.
 
     Returns:
@@ -40,22 +43,21 @@ def write_summary(deployment: Deployment, store: Store, names: Collection[str]) 
         StoreError: It could not be written.
     """
     path = summary_file(deployment)
-    text = render_summary(deployment, store, names)
+    text = render_summary(deployment, found, names)
     remove_stale_temporaries([path])
     if _read(path) != text:
         replace_file(path, text.encode(), mode=SUMMARY_MODE)
     return path
 
 
-def names_store(deployment: Deployment, backend: SecretsBackend) -> bool:
+def names_store(deployment: Deployment, kind: StoreKind[Any]) -> bool:
     """Whether the summary of an earlier set-up says that the secrets are in a store of this kind."""
-    mark = _LOCAL_MARKS.get(backend, f"- Secrets: {backend.title}, ")
+    mark = f"` {kind.place_note}" if kind.place_note else f"- Secrets: {kind.title}, "
     return mark in (_read(summary_file(deployment)) or "")
 
 
-def render_summary(deployment: Deployment, store: Store, names: Collection[str]) -> str:
+def render_summary(deployment: Deployment, found: FoundStore, names: Collection[str]) -> str:
     """What was set up, where everything is, and the next commands."""
-    flag = deployment.command_flag
     lines = [
         f"# {deployment.catalog.application}: secrets of {deployment.environment}",
         "",
@@ -63,7 +65,8 @@ def render_summary(deployment: Deployment, store: Store, names: Collection[str])
         "",
         "## Where everything is",
         "",
-        *_places(deployment, store),
+        *(f"- {place.label}: {place.in_markdown()}" for place in find_places(deployment, found)),
+        *([_KEEP_KEY] if found.kind.has_master_key else []),
         "",
         "## The secrets",
         "",
@@ -72,37 +75,20 @@ def render_summary(deployment: Deployment, store: Store, names: Collection[str])
     ]
     for spec in deployment.catalog.secrets:
         lines.append(f"| `{spec.name}` | {spec.description} | {'set' if spec.name in names else 'not used'} |")
-    lines += ["", "## Next", "", "```sh"]
-    if store.backend is SecretsBackend.ENV:
-        lines += ["python3 main.py"]
-    else:
-        lines += [f"./scripts/generate_docker_secrets.sh{flag}", deployment.start_command]
+    spell = deployment.spelling_from(deployment.project_directory).spell
+    start = ["python3 main.py"] if found.kind.is_dotenv else [spell(write_docker_files()), spell(compose("up", "-d"))]
     lines += [
-        f"./scripts/manage_secrets.py status{flag}    # how is everything?",
-        f"./scripts/manage_secrets.py doctor{flag}    # what is wrong, and what mends it",
-        f"./scripts/manage_secrets.py backup{flag}    # one encrypted file, for a safe place",
+        "",
+        "## Next",
+        "",
+        "```sh",
+        *start,
+        f"{spell(manage('status'))}    # the state of each secret",
+        f"{spell(manage('doctor'))}    # what is wrong, and how to fix it",
+        f"{spell(manage('backup'))}    # one encrypted file, for a safe place",
         "```",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _places(deployment: Deployment, store: Store) -> list[str]:
-    if store.backend is SecretsBackend.ENV:
-        return [f"- Secrets: `{deployment.shown(deployment.compose_file)}{_LOCAL_MARKS[SecretsBackend.ENV]}"]
-    settings = f"- Settings: `{deployment.shown(deployment.settings_file)}`"
-    if store.key is None:
-        kept = [
-            f"- Sign-in for {credential.setting}: `{deployment.shown(credential.path)}`"
-            for credential in store.credentials
-        ]
-        return [f"- Secrets: {store.backend.title}, {store.place}", *kept, settings]
-    path = deployment.settings(SecretsBackend.FILE).file_path
-    key = f"`{deployment.shown(store.key.file)}`" if store.key.file else "where you have stored it"
-    return [
-        f"- Secrets: `{deployment.shown(path)}{_LOCAL_MARKS[SecretsBackend.FILE]}",
-        f"- Master key: {key}. Keep a copy away from this machine: without it nobody can open the secrets.",
-        settings,
-    ]
 
 
 def _read(path: str) -> str | None:

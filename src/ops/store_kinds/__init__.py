@@ -1,1 +1,47 @@
-"""What people are asked, shown and allowed of each store: one file for each, found by its name."""
+"""What people are asked, shown and allowed of each store: one file for each, found by its name. See :mod:`.base`."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from src.utils.secrets.settings import SecretsBackend
+
+if TYPE_CHECKING:
+    from src.ops.deployment.deployment import Deployment
+    from src.utils.secrets.backends.base import Backend
+
+    from .base import StoreKind
+
+
+@functools.cache
+def kind_of(backend: SecretsBackend) -> StoreKind[Any]:
+    """What is known about a store. Imports its file and no other."""
+    import importlib
+
+    kind: StoreKind[Any] = importlib.import_module(f".{backend.value}", __package__).KIND
+    return kind
+
+
+def all_kinds() -> list[StoreKind[Any]]:
+    """Every store, in the order of the menu."""
+    return [kind_of(backend) for backend in SecretsBackend]
+
+
+def kind_in_use(deployment: Deployment) -> StoreKind[Any]:
+    """The store that the settings of ``deployment`` name.
+
+    Raises:
+        ConfigurationError: They name none that there is.
+    """
+    return kind_of(deployment.settings().backend)
+
+
+def open_store(deployment: Deployment, kind: StoreKind[Any] | None = None) -> Backend:
+    """The store in use, or the one of another kind, to read and to write.
+
+    Raises:
+        SecretsError: A setting is missing or wrong.
+    """
+    store: Backend = (kind or kind_in_use(deployment)).open(deployment)
+    return store

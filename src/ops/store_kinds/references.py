@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from src.ops.deployment.deployment import Deployment
-from src.ops.deployment.stores import open_writable_store
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import SecretsBackend
 
+from . import all_kinds, kind_in_use, kind_of, open_store
+
 if TYPE_CHECKING:
     from src.utils.secrets.backends.base import Backend
+
+    from .base import StoreKind
+
+OTHER_ENVIRONMENT = "environment"
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,12 @@ class StoreReference:
 
     Attributes:
         text: What was typed.
-        backend: Its kind.
+        kind: Its kind.
         deployment: The deployment, as if this store were the one in its settings.
     """
 
     text: str
-    backend: SecretsBackend
+    kind: StoreKind[Any]
     deployment: Deployment
 
     def open(self) -> Backend:
@@ -35,7 +40,18 @@ class StoreReference:
         Raises:
             SecretsError: A setting is missing or wrong.
         """
-        return open_writable_store(self.deployment, self.backend)
+        return open_store(self.deployment, self.kind)
+
+
+def reference_forms() -> str:
+    """How a store is named on the command line, for the help and for hints."""
+    return ", ".join(form for kind in all_kinds() for form in kind.reference_forms)
+
+
+def names_environment(text: str) -> bool:
+    """Whether a reference is to the store of another environment."""
+    name, _, place = text.partition(":")
+    return name == OTHER_ENVIRONMENT and bool(place)
 
 
 def parse_reference(text: str, deployment: Deployment, *, key_file: str | None = None) -> StoreReference:
@@ -50,7 +66,7 @@ def parse_reference(text: str, deployment: Deployment, *, key_file: str | None =
         ConfigurationError: It cannot be understood.
     """
     name, _, place = text.partition(":")
-    if name == "environment" and place:
+    if names_environment(text):
         other = Deployment.locate(
             project_directory=deployment.project_directory,
             environment=place,
@@ -58,34 +74,26 @@ def parse_reference(text: str, deployment: Deployment, *, key_file: str | None =
             environ=deployment.environ,
         )
         other.require_set_up()
-        return StoreReference(text, other.settings().backend, other)
-    backend = SecretsBackend.from_name(name)
-    answers = dict(deployment.answers) | (_answers(backend, place) if place else {})
+        return StoreReference(text, kind_in_use(other), other)
+    kind = _find_kind(name)
+    answers = dict(deployment.answers) | (kind.parse_place(place) if place else {})
     if key_file is not None:
-        if backend is not SecretsBackend.FILE:
-            raise ConfigurationError(f"{backend.title} has no master key", hint="Leave the key file out")
+        if not kind.has_master_key:
+            raise ConfigurationError(f"{kind.title} has no master key", hint="Leave the key file out")
         answers |= {
             "SECRETS_MASTER_KEY": "",
             "SECRETS_MASTER_KEY_COMMAND": "",
             "SECRETS_MASTER_KEY_FILE": os.path.abspath(os.path.expanduser(key_file)),
         }
-    if place and backend is SecretsBackend.FILE:
+    if place and kind.has_master_key:
         answers["SECRETS_MASTER_KEY_ID"] = ""
-    return StoreReference(text, backend, replace(deployment, answers=answers))
+    return StoreReference(text, kind, replace(deployment, answers=answers))
 
 
-def _answers(backend: SecretsBackend, place: str) -> dict[str, str]:
-    if backend is SecretsBackend.FILE:
-        return {"SECRETS_FILE_PATH": os.path.abspath(os.path.expanduser(place))}
-    if backend is SecretsBackend.AZURE:
-        return {"AZURE_KEYVAULT_URL": place}
-    first, separator, rest = place.partition("/")
-    if not (first and separator and rest) or backend is SecretsBackend.ENV:
+def _find_kind(name: str) -> StoreKind[Any]:
+    try:
+        return kind_of(SecretsBackend.from_name(name))
+    except ConfigurationError:
         raise ConfigurationError(
-            "What was given does not name a store",
-            hint="Use file:PATH, aws:REGION/ID, vault:MOUNT/PATH, azure:URL, environment:NAME,\n"
-            "or the name alone: file, aws, vault, azure, env",
-        )
-    if backend is SecretsBackend.AWS:
-        return {"AWS_REGION": first, "SECRETS_AWS_SECRET_ID": rest}
-    return {"VAULT_MOUNT_POINT": first, "VAULT_SECRET_PATH": rest}
+            "What was given does not name a store", hint=f"Use one of: {reference_forms()}"
+        ) from None

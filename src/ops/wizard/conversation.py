@@ -6,31 +6,25 @@ import copy
 import os
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from src.ops.setup.choices import read_choices
-from src.ops.store_kinds.at_hand import what_is_at_hand
+from src.ops.setup.given import read_given
+from src.ops.store_kinds import all_kinds, kind_in_use, kind_of
 from src.ops.terminal.interview import Interview
 from src.ops.terminal.prompts import BackError, Choice, select
 from src.ops.terminal.report import DeclinedError
+from src.utils.secrets.command import set_up
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import SecretsBackend
 
 if TYPE_CHECKING:
     from src.ops.commands.shared.setup_options import Options
     from src.ops.deployment.deployment import Deployment
-    from src.ops.setup.choices import Choices
-    from src.ops.setup.inspect import Store
+    from src.ops.setup.given import GivenValues
+    from src.ops.setup.inspect import FoundStore
+    from src.ops.store_kinds.base import StoreKind
     from src.ops.terminal.screen import Screen
     from src.utils.secrets.masterkey import MasterKey
-
-_STORE_NOTES = {
-    SecretsBackend.FILE: "one encrypted file here; no cloud needed",
-    SecretsBackend.AWS: "one JSON secret in your account",
-    SecretsBackend.VAULT: "your Vault server",
-    SecretsBackend.AZURE: "your key vault",
-    SecretsBackend.ENV: "a .env file, for development",
-}
 
 
 class Wizard:
@@ -50,7 +44,13 @@ class Wizard:
         self._options = options
         self._screen = screen
         self._interview = Interview(screen)
-        self._given, self._imported = read_choices(options, deployment, sys.stdin)
+        self._given, self._imported = read_given(
+            deployment,
+            sys.stdin,
+            import_source=options.import_source,
+            set_files=options.set_files,
+            replace=options.replace,
+        )
         self._new_keys: dict[str | None, MasterKey] = {}
         environment = "" if deployment.is_production else f" ({deployment.environment})"
         screen.heading = f"{deployment.catalog.application}: secrets{environment}"
@@ -66,13 +66,13 @@ class Wizard:
 
     def _converse(self) -> None:
         """Everything from the first question to the writing; starts over when the person goes back."""
-        self._deployment, choices = self._original, copy.deepcopy(self._given)
+        self._deployment, given = self._original, copy.deepcopy(self._given)
         self._show_start()
-        store = self._find_store()
-        self._offer_take_over(store, choices)
-        store = self._start_over_if_gone(store, choices)
-        store = self._ask_for_values(store, choices)
-        self._review_and_write(store, choices)
+        found = self._find_store()
+        self._offer_take_over(found, given)
+        found = self._start_over_if_gone(found, given)
+        found = self._ask_for_values(found, given)
+        self._review_and_write(found, given)
 
     def _show_start(self) -> None:
         self._screen.title(
@@ -88,52 +88,52 @@ class Wizard:
 
             show_import(self._screen, self._imported)
 
-    def _find_store(self) -> Store:
-        backend = self._options.backend
+    def _find_store(self) -> FoundStore:
+        kind = kind_of(self._options.backend) if self._options.backend else None
         while True:
-            backend = backend or self._ask_for_backend()
-            if backend in (SecretsBackend.FILE, SecretsBackend.ENV):
+            kind = kind or self._ask_for_kind()
+            if kind.has_master_key or kind.is_dotenv:
                 from .local_stores import LocalStores
 
                 local = LocalStores(self._deployment, self._screen, self._interview)
-                return local.inspect(backend, self._options.master_key_file)
+                return local.inspect(kind, self._options.master_key_file)
             from .connect import Connector
 
-            connector = Connector(self._deployment, backend, self._screen, self._interview)
-            store = connector.connect()
-            if store is not None:
+            connector = Connector(self._deployment, kind, self._screen, self._interview)
+            found = connector.connect()
+            if found is not None:
                 self._deployment = connector.deployment
-                return store
-            backend = None
+                return found
+            kind = None
 
-    def _ask_for_backend(self) -> SecretsBackend:
-        menu = []
-        for backend in SecretsBackend:
-            note = what_is_at_hand(backend, self._deployment) or _STORE_NOTES[backend]
-            menu.append(Choice(backend.value, f"{backend.title} - {note}"))
-        current = self._deployment.settings().backend if os.path.exists(self._deployment.settings_file) else None
-        default = current.value if current else SecretsBackend.FILE.value
-        return SecretsBackend.from_name(
-            self._interview.select(
-                "Where shall the secrets be kept?",
-                menu,
-                default,
-                why="The application reads its passwords and keys from this store. If in doubt, keep the suggestion: "
-                "you can move everything to another store later.",
-            )
+    def _ask_for_kind(self) -> StoreKind[Any]:
+        kinds = {kind.name: kind for kind in all_kinds()}
+        menu = [
+            Choice(kind.name, f"{kind.title} - {kind.at_hand(self._deployment) or kind.note}")
+            for kind in kinds.values()
+        ]
+        is_set_up = os.path.exists(self._deployment.settings_file)
+        default = kind_in_use(self._deployment).name if is_set_up else SecretsBackend.FILE.value
+        answer = self._interview.select(
+            "Where do you want to store the secrets?",
+            menu,
+            default,
+            why="The application reads its passwords and keys from this store. If in doubt, keep the suggestion: "
+            "you can move everything to another store later.",
         )
+        return kinds[answer]
 
-    def _offer_take_over(self, store: Store, choices: Choices) -> None:
+    def _offer_take_over(self, found: FoundStore, given: GivenValues) -> None:
         from src.ops.setup.inspect import take_over
 
-        is_changing = self._original.is_set_up and not self._is_in_use(store)
+        is_changing = self._original.is_set_up and not self._is_in_use(found)
         try:
             with self._screen.working("Reading the store in use") if is_changing else nullcontext():
-                origin, values = take_over(self._original, store.backend)
+                origin, values = take_over(self._original, found.kind)
         except SecretsError as error:
             self._screen.warn(str(error))
             return
-        values = {name: value for name, value in values.items() if not store.snapshot.values.get(name)}
+        values = {name: value for name, value in values.items() if not found.snapshot.values.get(name)}
         if not values:
             return
         self._screen.say("", f"Until now the secrets are in {origin}.")
@@ -141,56 +141,56 @@ class Wizard:
         if self._interview.confirm(
             question, default=True, why="A database that exists opens with its old password only."
         ):
-            choices.imported = values | choices.imported
+            given.imported = values | given.imported
 
-    def _start_over_if_gone(self, store: Store, choices: Choices) -> Store:
-        """``store``, when it may get a new set of secrets: on a first run, or when the person gives the old one up.
+    def _start_over_if_gone(self, found: FoundStore, given: GivenValues) -> FoundStore:
+        """``found``, when it may get a new set of secrets: on a first run, or when the person gives the old one up.
 
         Raises:
             StoreGoneError: The person wants to look for the old secrets first.
         """
-        from src.ops.setup.inspect import find_gone
+        from src.ops.setup.plan import find_gone
 
-        gone = find_gone(self._deployment, store, choices)
+        gone = find_gone(self._deployment, found, given)
         if gone is None:
-            return store
+            return found
         from .local_stores import ask_to_start_over
 
-        return ask_to_start_over(self._deployment, store, gone, self._screen, self._interview)
+        return ask_to_start_over(self._deployment, found, gone, self._screen, self._interview)
 
-    def _is_in_use(self, store: Store) -> bool:
+    def _is_in_use(self, found: FoundStore) -> bool:
         """Whether the settings name this kind of store already."""
-        return store.backend is self._original.settings().backend
+        return found.kind is kind_in_use(self._original)
 
-    def _ask_for_values(self, store: Store, choices: Choices) -> Store:
-        """What has to be asked; returns ``store`` with the place of its key."""
+    def _ask_for_values(self, found: FoundStore, given: GivenValues) -> FoundStore:
+        """What has to be asked; returns ``found`` with the place of its key."""
         from .master_key import MasterKeyQuestions
         from .values import ValueQuestions
 
-        questions = ValueQuestions(self._deployment, choices, self._screen, self._interview)
-        if store.exists:
-            questions.ask_for_changes(store, is_in_use=self._is_in_use(store))
-            return store
-        questions.ask_for_first_values(store)
+        questions = ValueQuestions(self._deployment, given, self._screen, self._interview)
+        if found.exists:
+            questions.ask_for_changes(found, is_in_use=self._is_in_use(found))
+            return found
+        questions.ask_for_first_values(found)
         if self._options.master_key_file:
-            return store
-        return MasterKeyQuestions(self._deployment, self._screen, self._interview, self._new_keys).choose_place(store)
+            return found
+        return MasterKeyQuestions(self._deployment, self._screen, self._interview, self._new_keys).choose_place(found)
 
-    def _review_and_write(self, store: Store, choices: Choices) -> None:
-        from src.ops.setup.inspect import plan_setup
+    def _review_and_write(self, found: FoundStore, given: GivenValues) -> None:
+        from src.ops.setup.plan import plan_setup
 
         from .review import show_plan, write_and_show
 
-        plan = plan_setup(self._deployment, store, choices)
+        plan = plan_setup(self._deployment, found, given)
         self._interview.forget_repeated()
-        show_plan(self._screen, self._deployment, store, plan, self._imported)
+        show_plan(self._screen, self._deployment, found, plan, self._imported)
         if self._options.dry_run:
             self._screen.say("Dry run: nothing was written.")
             return
-        if not plan.written and store.exists:
+        if not plan.written and found.exists:
             self._screen.say("Every secret is there already.")
         self._confirm()
-        write_and_show(self._screen, self._deployment, store, plan)
+        write_and_show(self._screen, self._deployment, found, plan)
 
     def _confirm(self) -> None:
         if self._options.yes:
@@ -203,7 +203,7 @@ class Wizard:
         answer = self._interview.select("Write this now?", menu, why="")
         if answer == "stop":
             raise DeclinedError(
-                "Stopped before writing; nothing was changed", hint="Run `make secrets` again at any time"
+                "Stopped before writing; nothing was changed", hint=set_up(purpose="Run it again at any time")
             )
         if answer == "change":
             raise BackError(self._choose_answer())

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from src.ops.setup.inspect import check_key_path, inspect_store, start_over
+from src.ops.setup.inspect import inspect_store, start_over
+from src.ops.setup.master_key import check_key_path
 from src.ops.terminal.prompts import Choice
 from src.utils.secrets.errors import SecretsError
-from src.utils.secrets.settings import SecretsBackend
+
+from .trouble import show_error
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
-    from src.ops.setup.inspect import Store
+    from src.ops.setup.inspect import FoundStore
     from src.ops.setup.leftovers import StoreGoneError
+    from src.ops.store_kinds.base import StoreKind
     from src.ops.terminal.interview import Interview
     from src.ops.terminal.screen import Screen
 
@@ -33,11 +36,11 @@ class LocalStores:
         self._screen = screen
         self._interview = interview
 
-    def inspect(self, backend: SecretsBackend, key_file: str | None) -> Store:
+    def inspect(self, kind: StoreKind[Any], key_file: str | None) -> FoundStore:
         """What the store holds.
 
         Args:
-            backend: Which one.
+            kind: Which one.
             key_file: The master key's file, when the command line names it.
 
         Raises:
@@ -45,9 +48,9 @@ class LocalStores:
         """
         while True:
             try:
-                return inspect_store(self._deployment, backend, key_file)
+                return inspect_store(self._deployment, kind, key_file)
             except SecretsError as error:
-                if backend is not SecretsBackend.FILE:
+                if not kind.has_master_key:
                     raise
                 self._screen.warn(str(error))
                 answer = self._interview.select(
@@ -74,22 +77,20 @@ class LocalStores:
             return "There is no such file."
         return check_key_path(path, self._deployment)
 
-    def _start_over(self) -> Store:
+    def _start_over(self) -> FoundStore:
         _confirm_start_over(self._interview)
         return start_over(self._deployment)
 
 
 def ask_to_start_over(
-    deployment: Deployment, store: Store, gone: StoreGoneError, screen: Screen, interview: Interview
-) -> Store:
+    deployment: Deployment, found: FoundStore, gone: StoreGoneError, screen: Screen, interview: Interview
+) -> FoundStore:
     """An empty store that may be filled, when the person gives up what is left of the secrets that were in it.
 
     Raises:
         StoreGoneError: The person does not.
     """
-    screen.warn(str(gone))
-    for line in gone.hint.splitlines():
-        screen.say(f"  {line}")
+    show_error(screen, gone)
     answer = interview.select(
         "What next?",
         [Choice("stop", "Stop here, and look for them first"), Choice("new", "Start over with new secrets")],
@@ -98,7 +99,7 @@ def ask_to_start_over(
     if answer == "stop":
         raise gone
     _confirm_start_over(interview)
-    return start_over(deployment) if store.backend is SecretsBackend.FILE else replace(store, start_over=True)
+    return start_over(deployment) if found.kind.has_master_key else replace(found, start_over=True)
 
 
 def _confirm_start_over(interview: Interview) -> None:

@@ -6,14 +6,15 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from src.ops.setup.inspect import KeyChoice, check_key_path
+from src.ops.setup.master_key import KeyChoice, check_key_path
 from src.ops.terminal.prompts import Choice
 from src.ops.terminal.report import DeclinedError
+from src.utils.secrets.command import set_up
 from src.utils.secrets.masterkey import generate_master_key
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
-    from src.ops.setup.inspect import Store
+    from src.ops.setup.inspect import FoundStore
     from src.ops.terminal.interview import Interview
     from src.ops.terminal.screen import Screen
     from src.utils.secrets.masterkey import MasterKey
@@ -40,18 +41,18 @@ class MasterKeyQuestions:
         self._interview = interview
         self._made = made
 
-    def choose_place(self, store: Store) -> Store:
-        """``store``, with its key where the person wants it.
+    def choose_place(self, found: FoundStore) -> FoundStore:
+        """``found``, with its key where the person wants it.
 
         Raises:
             DeclinedError: The person has nowhere to keep it.
         """
-        key = store.key
+        key = found.key
         if key is None:
-            return store
+            return found
         if not key.is_new:
             self._screen.say(f"The master key is the one from {self._deployment.shown(key.key.source)}.")
-            return store
+            return found
         assert key.file is not None
         place = self._interview.select(
             "Where shall the master key go?",
@@ -72,7 +73,7 @@ class MasterKeyQuestions:
         new_key = self._made.setdefault(path, generate_master_key(path or "this run"))
         if place in ("copy", "show"):
             self._hand_over(new_key)
-        return replace(store, key=KeyChoice(new_key, path, is_new=True))
+        return replace(found, key=KeyChoice(new_key, path, is_new=True))
 
     def _ask_for_path(self) -> str:
         path = self._interview.ask_text(
@@ -89,7 +90,7 @@ class MasterKeyQuestions:
             self._screen.show_once("The master key (SECRETS_MASTER_KEY), shown only now:", text)
         if not self._interview.confirm("Have you stored it?", default=False, why="Copy the whole line, = included."):
             raise DeclinedError(
-                "The master key is not stored", hint="Run `make secrets` again when you have a place for it"
+                "The master key is not stored", hint=set_up(purpose="Run it again when you have a place for it")
             )
         last = text[-_LAST_CHARACTERS:]
         self._interview.ask_text(

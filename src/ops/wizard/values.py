@@ -6,18 +6,19 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from src.ops.store_kinds import all_kinds, kind_in_use
 from src.ops.terminal.prompts import Choice
 from src.ops.values.strength import weakness_of
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import InvalidSecretError
-from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
+from src.utils.secrets.settings import PROJECT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from src.ops.deployment.deployment import Deployment
-    from src.ops.setup.choices import Choices
-    from src.ops.setup.inspect import Store
+    from src.ops.setup.given import GivenValues
+    from src.ops.setup.inspect import FoundStore
     from src.ops.terminal.interview import Interview
     from src.ops.terminal.screen import Screen
     from src.utils.secrets.catalog import Feature, SecretSpec
@@ -34,38 +35,38 @@ class ValueQuestions:
 
     Args:
         deployment: What is set up.
-        choices: Takes the answers.
+        given: Takes the answers.
         screen: Where everything is shown.
         interview: Asks.
     """
 
-    def __init__(self, deployment: Deployment, choices: Choices, screen: Screen, interview: Interview) -> None:
+    def __init__(self, deployment: Deployment, given: GivenValues, screen: Screen, interview: Interview) -> None:
         self._deployment = deployment
         self._catalog = deployment.catalog
-        self._choices = choices
+        self._given = given
         self._screen = screen
         self._interview = interview
 
-    def ask_for_first_values(self, store: Store) -> None:
-        """Everything that the catalogue asks for and ``store`` does not have."""
+    def ask_for_first_values(self, found: FoundStore) -> None:
+        """Everything that the catalogue asks for and ``found`` does not have."""
         for spec in self._catalog.secrets:
-            if spec.feature is None and spec.input != "generate" and not self._is_given(spec, store):
+            if spec.feature is None and spec.input != "generate" and not self._is_given(spec, found):
                 self._ask_for_required(spec)
         for feature in self._catalog.features.values():
-            self._ask_for_feature(feature, store)
+            self._ask_for_feature(feature, found)
 
-    def ask_for_changes(self, store: Store, *, is_in_use: bool) -> None:
+    def ask_for_changes(self, found: FoundStore, *, is_in_use: bool) -> None:
         """What shall be added, changed or rotated.
 
         Args:
-            store: What is there.
+            found: What is there.
             is_in_use: Whether the settings name this store already: then other commands can take over, too.
         """
-        self._screen.done(f"{len(store.snapshot.values)} secrets are there.")
+        self._screen.done(f"{len(found.snapshot.values)} secrets are there.")
         while True:
             answer = self._interview.select(
                 "What do you want to do?",
-                self._change_menu(store, is_in_use=is_in_use),
+                self._change_menu(found, is_in_use=is_in_use),
                 why="Each of them is kept as it is, unless you choose it here.",
             )
             if answer == "keep":
@@ -73,19 +74,19 @@ class ValueQuestions:
             if answer in _OTHER_COMMANDS:
                 self._leave_for(answer)
             elif answer == "add":
-                self.ask_for_first_values(store)
+                self.ask_for_first_values(found)
             elif answer == "change":
                 spec = self._choose_secret("Change which one?", why="You type its new value next.", generated=False)
-                self._choices.regenerated.discard(spec.name)
-                self._choices.typed[spec.name] = self._ask_for_value(spec)
+                self._given.regenerated.discard(spec.name)
+                self._given.typed[spec.name] = self._ask_for_value(spec)
             else:
                 why = "A new value is made for it. The others stay as they are."
                 spec = self._choose_secret("Generate which one anew?", why=why, generated=True)
-                self._choices.typed.pop(spec.name, None)
-                self._choices.regenerated.add(spec.name)
+                self._given.typed.pop(spec.name, None)
+                self._given.regenerated.add(spec.name)
 
-    def _is_given(self, spec: SecretSpec, store: Store) -> bool:
-        return any(spec.name in given for given in (self._choices.typed, self._choices.imported, store.snapshot.values))
+    def _is_given(self, spec: SecretSpec, found: FoundStore) -> bool:
+        return any(spec.name in values for values in (self._given.typed, self._given.imported, found.snapshot.values))
 
     def _ask_for_required(self, spec: SecretSpec) -> None:
         if spec.input == "generate_or_ask":
@@ -93,15 +94,15 @@ class ValueQuestions:
             why = _sentences(spec.why, "Nobody can guess a generated one; you see it after everything is written.")
             if self._interview.select(f"{spec.description}:", menu, why=why) == "generate":
                 return
-        self._choices.typed[spec.name] = self._ask_for_value(spec)
+        self._given.typed[spec.name] = self._ask_for_value(spec)
 
-    def _ask_for_feature(self, feature: Feature, store: Store) -> None:
-        missing = [spec for spec in self._catalog.of_feature(feature.name) if not self._is_given(spec, store)]
+    def _ask_for_feature(self, feature: Feature, found: FoundStore) -> None:
+        missing = [spec for spec in self._catalog.of_feature(feature.name) if not self._is_given(spec, found)]
         names = ", ".join(spec.name for spec in missing)
         why = _sentences(feature.why, f"If so, you are asked for: {names}. You can add this later.")
         if missing and self._interview.confirm(feature.question, default=False, why=why):
             for spec in missing:
-                self._choices.typed[spec.name] = self._ask_for_value(spec)
+                self._given.typed[spec.name] = self._ask_for_value(spec)
 
     def _ask_for_value(self, spec: SecretSpec) -> str:
         why = spec.why or f"The application needs it, as {spec.name}."
@@ -121,9 +122,9 @@ class ValueQuestions:
 
         return check
 
-    def _change_menu(self, store: Store, *, is_in_use: bool) -> list[Choice]:
-        decided = len(self._choices.typed) + len(self._choices.regenerated)
-        missing = any(not self._is_given(spec, store) for spec in self._catalog.secrets)
+    def _change_menu(self, found: FoundStore, *, is_in_use: bool) -> list[Choice]:
+        decided = len(self._given.typed) + len(self._given.regenerated)
+        missing = any(not self._is_given(spec, found) for spec in self._catalog.secrets)
         add = [Choice("add", "Add what is not set yet")] if missing else []
         # These are commands of their own, on the store in use; what was decided here would be lost.
         others = {} if decided or not is_in_use else _OTHER_COMMANDS
@@ -142,8 +143,8 @@ class ValueQuestions:
         if answer == "rotate-all":
             arguments = ["rotate", "--all"]
         elif answer == "migrate":
-            current = self._deployment.settings().backend
-            menu = [Choice(backend.value, backend.title) for backend in SecretsBackend if backend is not current]
+            current = kind_in_use(self._deployment)
+            menu = [Choice(kind.name, kind.title) for kind in all_kinds() if kind is not current]
             why = "Everything is copied there and compared before the application is told to use it."
             arguments += ["--to", self._interview.select("Where to?", menu, why=why), "--apply"]
         script = os.path.join(PROJECT_DIRECTORY, "scripts", "manage_secrets.py")

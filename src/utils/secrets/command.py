@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 
-from .settings import PROJECT_DIRECTORY
+from .settings import PRODUCTION, PROJECT_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-PRODUCTION = "production"
+
 _SCRIPT, _MAKE, _COMPOSE, _PROGRAM, _TEXT = "script", "make", "compose", "program", "text"
 
 

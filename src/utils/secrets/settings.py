@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROJECT_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-DEFAULT_FILE_PATH = "config/secrets.enc"
-DEFAULT_AWS_SECRET_ID = "cctv-face-detection"
-DEFAULT_VAULT_PATH = "cctv"
+PRODUCTION = "production"
 DEFAULT_CACHE_TTL = 300.0
 MAX_VALUE_BYTES = 1024 * 1024
 
@@ -34,23 +32,45 @@ FAMILIES = (
 
 
 class SecretsBackend(Enum):
-    """The stores: name in ``SECRETS_BACKEND``, other accepted names, title. ``backends/<name>.py`` opens it."""
+    """The stores: ``backends/<name>.py`` opens each.
 
-    FILE = ("file", ("encrypted_file",), "Encrypted File")
-    AWS = ("aws_secrets_manager", ("aws",), "AWS Secrets Manager")
-    VAULT = ("hashicorp_vault", ("vault",), "HashiCorp Vault")
+    A line has the store's name in ``SECRETS_BACKEND``, its other accepted names, its title, and the setting that says
+    where in it the secrets are, with its default. The environment's name takes the place of the braces, but not of
+    production.
+    """
+
+    FILE = ("file", ("encrypted_file",), "Encrypted File", "SECRETS_FILE_PATH=config/secrets{.environment}.enc")
+    AWS = (
+        *("aws_secrets_manager", ("aws",), "AWS Secrets Manager"),
+        "SECRETS_AWS_SECRET_ID=cctv-face-detection{-environment}",
+    )
+    VAULT = ("hashicorp_vault", ("vault",), "HashiCorp Vault", "VAULT_SECRET_PATH=cctv{-environment}")
     AZURE = ("azure_keyvault", ("azure",), "Azure Key Vault")
     ENV = ("environment", ("env",), "Environment variables")
 
     aliases: tuple[str, ...]
     title: str
+    _place: str
 
-    def __new__(cls, name: str, aliases: tuple[str, ...], title: str) -> SecretsBackend:
+    def __new__(cls, name: str, aliases: tuple[str, ...], title: str, place: str = "") -> SecretsBackend:
         member = object.__new__(cls)
         member._value_ = name
         member.aliases = aliases
         member.title = title
+        member._place = place
         return member
+
+    @property
+    def place_setting(self) -> str:
+        """The setting that says where in the store the secrets are; empty when it has no default."""
+        return self._place.partition("=")[0]
+
+    def default_place(self, environment: str = PRODUCTION) -> str:
+        """What :attr:`place_setting` is when nobody says; environments differ in it."""
+        place = self._place.partition("=")[2]
+        for braces, name in (("{.environment}", f".{environment}"), ("{-environment}", f"-{environment}")):
+            place = place.replace(braces, "" if environment == PRODUCTION else name)
+        return place
 
     @classmethod
     def from_name(cls, name: str) -> SecretsBackend:
@@ -93,9 +113,8 @@ class Settings:
         self.backend = backend or SecretsBackend.from_name(
             self.environ.get("SECRETS_BACKEND") or SecretsBackend.ENV.value
         )
-        self.file_path = os.path.join(
-            project_directory, os.path.expanduser(self.environ.get("SECRETS_FILE_PATH") or DEFAULT_FILE_PATH)
-        )
+        file_path = self.environ.get("SECRETS_FILE_PATH") or SecretsBackend.FILE.default_place()
+        self.file_path = os.path.join(project_directory, os.path.expanduser(file_path))
         ttl = _seconds(self.environ, "SECRETS_CACHE_TTL")
         self.cache_ttl = DEFAULT_CACHE_TTL if ttl is None else ttl
         self.max_stale = _seconds(self.environ, "SECRETS_MAX_STALE")

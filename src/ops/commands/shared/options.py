@@ -12,9 +12,9 @@ import click
 from src.ops.deployment.deployment import Deployment, here, is_environment_name
 from src.ops.terminal.report import WrongUsageError, run_command, version
 from src.ops.terminal.usage import usage_message
-from src.utils.secrets.command import PRODUCTION, Spelling, script, spell_for
+from src.utils.secrets.command import Spelling, script, spell_for
 from src.utils.secrets.errors import StoreEmptyError
-from src.utils.secrets.settings import PROJECT_DIRECTORY
+from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ import json
 from ..errors import ConfigurationError, SecretsError, StoreEmptyError, StoreError, StoreUnavailableError
 from ..failures import AWS, Intelligible, class_names, root_cause, store_error
 from ..flatmap import read_flat_map, save_flat_map
-from ..settings import DEFAULT_AWS_SECRET_ID, Settings
+from ..settings import SecretsBackend, Settings
 from ..snapshot import Snapshot
 
 TYPE_CHECKING = False
@@ -230,7 +230,7 @@ def open_backend(settings: Settings) -> AwsBackend:
     from botocore.session import Session
 
     environ = settings.environ
-    secret_id = environ.get("SECRETS_AWS_SECRET_ID") or DEFAULT_AWS_SECRET_ID
+    secret_id = environ.get("SECRETS_AWS_SECRET_ID") or SecretsBackend.AWS.default_place()
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,

@@ -1,7 +1,8 @@
 """What a store must offer.
 
 To add one: a file here named after its ``SECRETS_BACKEND`` value with an ``open_backend(settings)`` in it, one line
-in :class:`..settings.SecretsBackend`, and one line in the contract tests.
+in :class:`..settings.SecretsBackend`, what people are asked of it in ``src/ops/store_kinds``, and one class in the
+contract tests: see ``docs/add-a-store.md``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from ..changes import Change
     from ..snapshot import Snapshot
@@ -56,32 +57,3 @@ class Backend(Protocol):
 
     def describe(self) -> str:
         """Where this store keeps the secrets, for people: a path or an address."""
-
-
-class RemoteBackend(Backend, Protocol):
-    """A store on a server, which the set-up connects to first."""
-
-    def check_access(self, names: Iterable[str]) -> str:
-        """Ask the server whether ``names`` can be written, as far as it tells beforehand.
-
-        Returns:
-            Where they would be written, for people: account, region, address, path.
-
-        Raises:
-            StoreDeletedError: Some were deleted and stand in the way.
-            SecretsError: The server cannot be reached, or refuses.
-        """
-
-    def restore(self, names: Iterable[str]) -> None:
-        """Bring back what was deleted.
-
-        Args:
-            names: The ``names`` of the :class:`StoreDeletedError`.
-        """
-
-
-class PurgingBackend(RemoteBackend, Protocol):
-    """A store where what was deleted stands in the way until it is brought back or removed for ever."""
-
-    def purge(self, names: Iterable[str]) -> None:
-        """Remove for ever what was deleted. See :meth:`restore`."""

@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..failures import VAULT, Intelligible, class_names, root_cause, store_error
 from ..flatmap import read_flat_map, save_flat_map
-from ..settings import DEFAULT_VAULT_PATH, Settings, absent_path, read_value_file, read_variable
+from ..settings import SecretsBackend, Settings, absent_path, read_value_file, read_variable
 from ..snapshot import Snapshot
 
 TYPE_CHECKING = False
@@ -392,7 +392,7 @@ def open_backend(settings: Settings) -> VaultBackend:
         client,
         Login(environ),
         (environ.get("VAULT_MOUNT_POINT") or DEFAULT_MOUNT_POINT).strip("/"),
-        (environ.get("VAULT_SECRET_PATH") or DEFAULT_VAULT_PATH).strip("/"),
+        (environ.get("VAULT_SECRET_PATH") or SecretsBackend.VAULT.default_place()).strip("/"),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a person decided, or the command line: values, by the names of secrets."""
+"""The values that a person or the command line gives, by the names of secrets."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import read_value_file
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import TextIO
 
-    from src.ops.commands.shared.setup_options import Options
     from src.ops.deployment.deployment import Deployment
     from src.ops.values.importer import Imported
     from src.utils.secrets.catalog import Catalog
 
 
 @dataclass
-class Choices:
-    """What a person decided, or the command line.
+class GivenValues:
+    """The values that a person or the command line gives.
 
     Attributes:
         typed: Values that were typed.
         imported: Values from a file.
-        regenerated: Names to generate anew although they have a value.
+        regenerated: Names that get a new generated value although they have one.
         replace_by_import: Whether an imported value replaces one that is there.
     """
 
@@ -37,22 +37,36 @@ class Choices:
     replace_by_import: bool = False
 
 
-def read_choices(options: Options, deployment: Deployment, standard_input: TextIO) -> tuple[Choices, Imported | None]:
+def read_given(
+    deployment: Deployment,
+    standard_input: TextIO,
+    *,
+    import_source: str | None,
+    set_files: Mapping[str, str],
+    replace: bool,
+) -> tuple[GivenValues, Imported | None]:
     """The values that the command line names files for.
+
+    Args:
+        deployment: Whose.
+        standard_input: Read when ``import_source`` is ``-``.
+        import_source: A file with many values.
+        set_files: Name, and path of the file with its value.
+        replace: Whether imported values replace existing ones.
 
     Raises:
         ConfigurationError: A file cannot be read or used, or a name is not in the catalogue.
     """
-    choices = Choices(replace_by_import=options.replace)
+    given = GivenValues(replace_by_import=replace)
     imported = None
-    if options.import_source is not None:
+    if import_source is not None:
         from src.ops.values.importer import parse_import
 
-        text, source = _read_import(options.import_source, standard_input)
+        text, source = _read_import(import_source, standard_input)
         imported = parse_import(text, source, deployment.catalog)
         _refuse_import(imported, source, deployment.catalog)
-        choices.imported.update(imported.values)
-    for name, path in options.set_files.items():
+        given.imported.update(imported.values)
+    for name, path in set_files.items():
         spec = deployment.find_secret(name)
         value = read_value_file(path, f"--set-file {name}")
         check_value(name, value)
@@ -62,19 +76,17 @@ def read_choices(options: Options, deployment: Deployment, standard_input: TextI
                 f"{name} in {path} is weak. {fault}",
                 hint="Choose another, or leave it out: then a strong one is generated",
             )
-        choices.typed[name] = value
-    return choices, imported
+        given.typed[name] = value
+    return given, imported
 
 
 def _refuse_import(imported: Imported, source: str, catalog: Catalog) -> None:
     """Refuse a file that brings nothing, which is the wrong one, and values that everybody can know."""
     if not imported.values:
-        others = f"It has other names: {', '.join(imported.unknown)}" if imported.unknown else ""
+        others = [f"It has other names: {', '.join(imported.unknown)}"] if imported.unknown else []
         raise ConfigurationError(
             f"{source} has no value for any secret of the catalogue; nothing was changed",
-            hint="\n".join(
-                filter(None, (others, f"It needs lines like {catalog.names[0]}=VALUE, or JSON with such names"))
-            ),
+            hint=[*others, f"It needs lines like {catalog.names[0]}=VALUE, or JSON with such names"],
         )
     examples = [spec.name for spec in catalog.secrets if is_example_of(spec, imported.values.get(spec.name))]
     if examples:

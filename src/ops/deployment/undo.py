@@ -1,0 +1,79 @@
+"""Writing files so that a later step that fails takes them back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from src.utils.secrets.atomicfile import make_private_directory, replace_file
+
+from .dotenv import write_dotenv
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import ExitStack
+
+
+def make_directories(path: str, undo: ExitStack) -> None:
+    """Make a private folder, and those above it that are missing.
+
+    Args:
+        path: The folder.
+        undo: Gets what removes the folders that were made.
+
+    Raises:
+        StoreError: It cannot be made.
+    """
+    for directory in reversed(make_private_directory(path)):
+        undo.callback(_remove_directory, directory)
+
+
+def write_settings(path: str, lines: Mapping[str, str | None], heading: str, undo: ExitStack) -> None:
+    """Set lines of a dotenv file. See :func:`.dotenv.write_dotenv`."""
+    before = _read(path)
+    mode = os.stat(path).st_mode & 0o777 if before is not None else 0
+    write_dotenv(path, lines, heading=heading)
+    undo.callback(_restore, path, before, mode, _read(path))
+
+
+def write_private_file(path: str, content: bytes, mode: int, undo: ExitStack) -> None:
+    """Write a file for nobody else, and the folders above it.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    make_directories(os.path.dirname(path), undo)
+    before = _read(path)
+    replace_file(path, content, mode=mode)
+    undo.callback(_restore, path, before, mode, _read(path))
+
+
+def remove_file(path: str) -> None:
+    """Remove a file that may be gone by now."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _restore(path: str, before: bytes | None, mode: int, written: bytes | None) -> None:
+    """Put back what a file was, unless somebody has changed it since it was written."""
+    if _read(path) != written:
+        return
+    if before is None:
+        remove_file(path)
+        return
+    status = os.stat(path)
+    replace_file(path, before, mode=mode, owner=(status.st_uid, status.st_gid))
+
+
+def _read(path: str) -> bytes | None:
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _remove_directory(path: str) -> None:
+    # Not empty: somebody else has put something there meanwhile.
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
