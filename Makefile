@@ -92,6 +92,7 @@ lint: install-dev ## Check style, types, shell scripts, and for secrets
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-cache >/dev/null || { $(VENV)/bin/lint-imports --no-cache; exit 1; }
 	@if command -v shellcheck >/dev/null; then shellcheck $(SHELL_SCRIPTS); \
 	elif [[ -n "$${REQUIRE_ALL:-}" ]]; then echo 'error: shellcheck is missing' >&2; exit 1; \
 	else echo 'shellcheck is not installed: the shell scripts were not checked (apt install shellcheck)'; fi

@@ -17,8 +17,8 @@ use_project_interpreter("click", "cryptography", "dotenv", "filelock", "question
 import click
 
 from src.ops.commands.shared.options import deployment_options, run_click, version_option
-from src.ops.commands.shared.setup_options import Options
 from src.ops.deployment.deployment import Deployment
+from src.ops.setup.options import Options
 from src.ops.terminal.prompts import PLAIN_SETTING
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError

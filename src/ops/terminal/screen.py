@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from src.ops.setup.plan import Plan
-
 _CONTROL_CHARACTERS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "?")
 
 
@@ -99,16 +97,6 @@ class Screen:
         self._print(heading, bold=True)
         for command in commands:
             self._print(f"  {command}", colour="cyan", wrap=False)
-
-    def review(self, plan: Plan) -> None:
-        """What will become of each secret: name, origin and length, never a value."""
-        rows = [
-            (planned.spec.name, planned.origin.value, str(len(planned.value)) if planned.value else "-")
-            for planned in plan.secrets
-        ]
-        self.table(("Secret", "Origin", "Length"), rows)
-        if plan.unknown_names:
-            self.say(f"Not in the catalogue, kept as they are: {', '.join(plan.unknown_names)}")
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[str], None]]:

@@ -18,10 +18,10 @@ from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import SecretsBackend
 
 if TYPE_CHECKING:
-    from src.ops.commands.shared.setup_options import Options
     from src.ops.deployment.deployment import Deployment
     from src.ops.setup.given import GivenValues
     from src.ops.setup.inspect import FoundStore
+    from src.ops.setup.options import Options
     from src.ops.store_kinds.base import StoreKind
     from src.ops.terminal.screen import Screen
     from src.utils.secrets.masterkey import MasterKey

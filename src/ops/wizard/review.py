@@ -64,7 +64,13 @@ def show_plan(
 ) -> None:
     """The review: every secret, where everything goes, and what a change means elsewhere."""
     screen.title("Review: nothing is written yet")
-    screen.review(plan)
+    rows = [
+        (planned.spec.name, planned.origin.value, str(len(planned.value)) if planned.value else "-")
+        for planned in plan.secrets
+    ]
+    screen.table(("Secret", "Origin", "Length"), rows)
+    if plan.unknown_names:
+        screen.say(f"Not in the catalogue, kept as they are: {', '.join(plan.unknown_names)}")
     screen.say("")
     places = find_places(deployment, found)
     width = max(len(place.label) for place in places) + 1
