@@ -17,7 +17,8 @@ from src.utils.secrets.backends.base import Backend
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import SecretsError
 from tests import figures
-from tests.contract.stores import AwsStore, AzureStore, Store, VaultStore, VaultVersion1Store
+from tests.contract.contract import Store
+from tests.contract.stores import AwsStore, AzureStore, VaultStore, VaultVersion1Store
 from tests.leaks import leaked
 from tests.servers.aws import running_aws
 from tests.servers.faulty import Faulty, running_faulty, whole_answer
@@ -86,11 +87,13 @@ class Place:
         make: A new store in it, empty.
         server: What interferes.
         address: The settings that lead there.
+        is_atomic: Whether several secrets are written together or not at all.
     """
 
     make: Callable[[], Store]
     server: Faulty | KeyVault
     address: dict[str, str]
+    is_atomic: bool = True
 
     def open(self, store: Store) -> Backend:
         """The store, reached through the server."""
@@ -101,7 +104,7 @@ class Place:
 def place(kind: str, directory: Path) -> Iterator[Place]:
     if kind == "azure":
         with running_keyvault(directory) as vault:
-            yield Place(lambda: AzureStore(vault), vault, {})
+            yield Place(lambda: AzureStore(vault), vault, {}, is_atomic=False)
     elif kind == "aws":
         with running_aws() as server, running_faulty(server.url) as faulty:
             yield Place(lambda: AwsStore(server), faulty, {"AWS_ENDPOINT_URL": faulty.url})
@@ -202,7 +205,7 @@ class Attempt:
         expected = AFTER if self._operation == "save" else BEFORE
         if error is None:
             assert now == expected, "it raised nothing, and has not done it"
-        elif store.is_atomic:
+        elif self._where.is_atomic:
             assert now in (BEFORE, expected)
         for name in (*BEFORE, *expected):
             assert now.get(name) in (BEFORE.get(name), expected.get(name)), name
