@@ -71,7 +71,7 @@ test-pythons: install-dev ## Run these with other Pythons, as other people would
 	@$(PYTHON) -m tests.pythons
 
 prove: install-dev ## Crashes, power loss, leaks, fuzzing, load (40 minutes)
-	@PROVE=1 $(PYTHON) -m pytest -n 2 tests/faults tests/fuzz tests/contract/test_stores.py $(PYTEST_ARGS)
+	@PROVE=1 $(PYTHON) -m pytest -n 2 tests/faults tests/fuzz tests/contract $(PYTEST_ARGS)
 
 bench: $(VENV)/bench/.installed ## Compare speed with peers; writes bench/results.md
 	@$(VENV)/bench/bin/python -m bench

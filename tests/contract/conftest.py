@@ -1,4 +1,4 @@
-"""An empty store for each test."""
+"""What the tests of one store and of all stores share."""
 
 from __future__ import annotations
 
@@ -8,42 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from .stores import AwsStore, AzureStore, EnvironmentStore, FileStore, Store, VaultStore, VaultVersion1Store
+from .contract import Store
 
 SDK_VARIABLES = ("AWS_", "AZURE_", "IDENTITY_", "REQUESTS_CA_BUNDLE")
-WRITABLE = ["file", "aws", "vault", "vault version 1", "azure"]
 
 
-@pytest.fixture
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """The store that the test is parametrised with, the SDKs' own settings in the process's environment."""
-    made = _make_store(request.param, request, tmp_path)
+@pytest.fixture(autouse=True)
+def sdk_settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the variables that SDKs read in the process's environment, for each test with a store."""
+    if "store" not in request.fixturenames:
+        return
+    store: Store = request.getfixturevalue("store")
     monkeypatch.setenv("HOME", str(tmp_path))
-    made.environ["HOME"] = str(tmp_path)
-    for name, value in made.environ.items():
+    store.environ["HOME"] = str(tmp_path)
+    for name, value in store.environ.items():
         if name.startswith(SDK_VARIABLES):
             monkeypatch.setenv(name, value)
-    return made
-
-
-def _make_store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    match kind:
-        case "file":
-            return FileStore(tmp_path)
-        case "aws":
-            return AwsStore(request.getfixturevalue("aws_server"))
-        case "vault":
-            return VaultStore(request.getfixturevalue("vault_server"))
-        case "vault version 1":
-            return VaultVersion1Store(request.getfixturevalue("vault_server"))
-        case "azure":
-            return AzureStore(request.getfixturevalue("keyvault_server"))
-    return EnvironmentStore(tmp_path)
 
 
 @pytest.fixture(autouse=True)
 def no_leftovers() -> Iterator[None]:
-    """What a test sets for an SDK ends with it."""
+    """Undo what a test sets in the environment for an SDK."""
     before = dict(os.environ)
     yield
     os.environ.clear()

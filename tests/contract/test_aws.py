@@ -24,11 +24,15 @@ from src.utils.secrets.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from tests.servers.aws import Aws
 from tests.servers.faulty import Answer, Faulty, running_faulty
 
 from .stores import AwsStore
 
-pytestmark = pytest.mark.parametrize("store", ["aws"], indirect=True)
+
+@pytest.fixture
+def store(aws_server: Aws) -> AwsStore:
+    return AwsStore(aws_server)
 
 
 @pytest.fixture

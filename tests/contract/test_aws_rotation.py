@@ -22,11 +22,10 @@ from src.utils.secrets import SecretsManager
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.changes import Change
 from src.utils.secrets.settings import PROJECT_DIRECTORY, Settings
+from tests.servers.aws import Aws
 from tests.servers.faulty import Answer, running_faulty
 
 from .stores import AwsStore
-
-pytestmark = pytest.mark.parametrize("store", ["aws"], indirect=True)
 
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 ROTATED = {"SECRET_KEY", "JWT_SECRET_KEY"}
@@ -64,6 +63,11 @@ class Service:
 
 def manager_of(service: Service) -> SecretsManager:
     return SecretsManager(settings=Settings(service.store.environ))
+
+
+@pytest.fixture
+def store(aws_server: Aws) -> AwsStore:
+    return AwsStore(aws_server)
 
 
 @pytest.fixture

@@ -24,11 +24,14 @@ from src.utils.secrets.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from tests.servers.keyvault import FailureError
+from tests.servers.keyvault import FailureError, KeyVault
 
 from .stores import AzureStore
 
-azure_store = pytest.mark.parametrize("store", ["azure"], indirect=True)
+
+@pytest.fixture
+def store(keyvault_server: KeyVault) -> AzureStore:
+    return AzureStore(keyvault_server)
 
 
 def azure(store: AzureStore) -> AzureBackend:
@@ -37,7 +40,6 @@ def azure(store: AzureStore) -> AzureBackend:
     return backend
 
 
-@azure_store
 def test_eleven_secrets_are_read_in_parallel(store: AzureStore) -> None:
     store.put({f"SECRET_{number}": str(number) for number in range(11)})
     at_once = 8
@@ -54,13 +56,11 @@ def test_eleven_secrets_are_read_in_parallel(store: AzureStore) -> None:
     assert len(store.server.requests) == 12
 
 
-@azure_store
 def test_more_secrets_than_a_page_holds_are_all_read(store: AzureStore) -> None:
     store.put({f"SECRET_{number}": str(number) for number in range(60)})
     assert len(store.open().load().values) == 60
 
 
-@azure_store
 def test_earlier_values_cost_a_request_only_where_there_are_any(store: AzureStore) -> None:
     store.open().save({"A": Change("1"), "B": Change("2")})
     store.open().save({"A": Change("3", previous_valid_until=None)})
@@ -69,7 +69,6 @@ def test_earlier_values_cost_a_request_only_where_there_are_any(store: AzureStor
     assert len(store.server.requests) == 1 + 2 + 1
 
 
-@azure_store
 def test_the_case_of_a_name_does_not_matter(store: AzureStore) -> None:
     store.server.put("Api-Key", "1")
     assert store.open().load().values == {"API_KEY": "1"}
@@ -77,7 +76,6 @@ def test_the_case_of_a_name_does_not_matter(store: AzureStore) -> None:
     assert list(store.server.secrets) == ["api-key"]
 
 
-@azure_store
 def test_secrets_of_others_and_their_tags_are_left_alone(store: AzureStore) -> None:
     store.server.put("somebody-elses", "theirs")
     store.server.put("ours", "1")
@@ -87,7 +85,6 @@ def test_secrets_of_others_and_their_tags_are_left_alone(store: AzureStore) -> N
     assert store.server.secrets["ours"][-1].tags["team"] == "cctv"
 
 
-@azure_store
 def test_a_disabled_secret_is_an_error_only_for_who_asks_for_it(store: AzureStore) -> None:
     store.put({"A": "1"})
     store.server.put("off", "2", enabled=False)
@@ -103,7 +100,6 @@ def test_a_disabled_secret_is_an_error_only_for_who_asks_for_it(store: AzureStor
     assert store.open().load().values["OFF"] == "3"
 
 
-@azure_store
 def test_a_secret_that_one_may_not_read_is_an_error_only_for_who_asks_for_it(store: AzureStore) -> None:
     store.put({"A": "1", "THEIRS": "2"})
     denied = FailureError(403, "Forbidden", "Caller is not authorized", "ForbiddenByRbac")
@@ -114,7 +110,6 @@ def test_a_secret_that_one_may_not_read_is_an_error_only_for_who_asks_for_it(sto
         values.get("THEIRS")
 
 
-@azure_store
 def test_an_expired_secret_is_used_with_a_warning(store: AzureStore, caplog: pytest.LogCaptureFixture) -> None:
     store.server.put("old", "1", exp=int(time.time()) - 86400)
     store.server.put("young", "2", nbf=int(time.time()) + 86400)
@@ -124,7 +119,6 @@ def test_an_expired_secret_is_used_with_a_warning(store: AzureStore, caplog: pyt
     assert "YOUNG is not to be used before" in caplog.text
 
 
-@azure_store
 def test_keys_of_certificates_are_not_read(store: AzureStore) -> None:
     store.put({"A": "1"})
     store.server.put("certificate", "pem")
@@ -132,7 +126,6 @@ def test_keys_of_certificates_are_not_read(store: AzureStore) -> None:
     assert store.open().load().values == {"A": "1"}
 
 
-@azure_store
 def test_a_deleted_name_can_be_recovered_or_purged(store: AzureStore) -> None:
     store.open().save({"A": Change("1"), "B": Change("2"), "C": Change("3")})
     store.open().save({"A": Change(None), "B": Change(None)})
@@ -149,7 +142,6 @@ def test_a_deleted_name_can_be_recovered_or_purged(store: AzureStore) -> None:
     assert store.raw() == {"A": "5", "B": "6", "C": "3"}
 
 
-@azure_store
 def test_a_conflict_is_explained_to_who_may_not_list_deleted_secrets(store: AzureStore) -> None:
     store.open().save({"A": Change("1"), "B": Change("2")})
     store.open().save({"A": Change(None)})
@@ -160,7 +152,6 @@ def test_a_conflict_is_explained_to_who_may_not_list_deleted_secrets(store: Azur
     assert error.value.names == ("A",)
 
 
-@azure_store
 def test_throttling_is_waited_out_if_short_and_explained_if_long(store: AzureStore) -> None:
     store.put({"A": "1"})
     short = [FailureError(429, "Throttled", "Too many requests", **{"Retry-After": "1"}) for _ in range(2)]
@@ -183,7 +174,6 @@ def test_throttling_is_waited_out_if_short_and_explained_if_long(store: AzureSto
         (418, "Teapot", None, StoreError, "failed with Teapot"),
     ],
 )
-@azure_store
 def test_every_refusal_is_explained(
     status: int, code: str, inner: str | None, error: type[SecretsError], text: str, store: AzureStore
 ) -> None:
@@ -194,7 +184,6 @@ def test_every_refusal_is_explained(
     assert "canary" not in str(raised.value)
 
 
-@azure_store
 def test_a_write_that_fails_in_between_says_what_is_written_and_again_completes(store: AzureStore) -> None:
     changes = {name: Change(name.lower()) for name in ("A", "B", "C")}
     store.put({"OTHER": "1"})
@@ -209,7 +198,6 @@ def test_a_write_that_fails_in_between_says_what_is_written_and_again_completes(
     assert len(store.server.secrets["a"]) == 1
 
 
-@azure_store
 def test_each_secret_is_whole_whoever_wins(store: AzureStore) -> None:
     values = {f"{writer}" * 1000 for writer in range(8)}
     backends = [store.open() for _ in values]
@@ -218,7 +206,6 @@ def test_each_secret_is_whole_whoever_wins(store: AzureStore) -> None:
     assert store.raw()["A"] in values
 
 
-@azure_store
 def test_what_the_service_does_not_hold_is_refused_before_anything_is_written(store: AzureStore) -> None:
     with pytest.raises(StoreError, match="LARGE is 25601 bytes long; 25600 is the most"):
         store.open().save({"A": Change("1"), "LARGE": Change("x" * 25601)})
@@ -231,7 +218,6 @@ def test_what_the_service_does_not_hold_is_refused_before_anything_is_written(st
     assert store.raw() == {"KEPT": "10"}
 
 
-@azure_store
 def test_without_any_credential_it_fails_within_seconds_and_says_what_was_tried(
     store: AzureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,14 +231,12 @@ def test_without_any_credential_it_fails_within_seconds_and_says_what_was_tried(
     assert time.monotonic() - start < 10
 
 
-@azure_store
 @pytest.mark.parametrize("url", ["http://x.vault.azure.net", "x.vault.azure.net", "https://x/secrets/y"])
 def test_an_address_of_another_form_is_refused(url: str, store: AzureStore) -> None:
     with pytest.raises(ConfigurationError, match="is not the address of a key vault"):
         store.open(AZURE_KEYVAULT_URL=url)
 
 
-@azure_store
 def test_a_server_that_is_no_key_vault_gets_no_token(store: AzureStore) -> None:
     store.put({"A": "1"})
     with pytest.raises(ConfigurationError, match="is no key vault of that name"):

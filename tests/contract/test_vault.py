@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,17 @@ from src.utils.secrets.errors import (
 )
 from src.utils.secrets.settings import Settings
 from tests.servers.faulty import Answer, running_faulty
-from tests.servers.vault import Vault, running_sealed_vault
+from tests.servers.vault import Vault
 
 READ_POLICY = 'path "secret/data/cctv" { capabilities = ["read"] }'
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
-    with running_sealed_vault(tmp_path_factory.mktemp("vault")) as vault:
-        vault.client().sys.create_or_update_policy("app", READ_POLICY)
-        vault.client().auth.approle.create_or_update_approle("app", token_policies=["app"], token_ttl="4s")
-        yield vault
+def server(sealed_vault: Vault) -> Vault:
+    client = sealed_vault.client()
+    client.sys.create_or_update_policy("app", READ_POLICY)
+    client.auth.approle.create_or_update_approle("app", token_policies=["app"], token_ttl="4s")
+    return sealed_vault
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,20 +12,8 @@ from src.utils.secrets.errors import StoreDeniedError
 from src.utils.secrets.manager import open_backend
 from src.utils.secrets.settings import Settings
 from tests.conftest import Project
-from tests.servers.ministack import Account, running_account
-from tests.servers.vault import Vault, running_sealed_vault
-
-
-@pytest.fixture(scope="module")
-def account() -> Iterator[Account]:
-    with running_account() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
-    with running_sealed_vault(tmp_path_factory.mktemp("vault")) as server:
-        yield server
+from tests.servers.ministack import Account
+from tests.servers.vault import Vault
 
 
 def printed(project: Project, *arguments: str, environ: dict[str, str] | None = None) -> str:
@@ -80,10 +67,10 @@ def test_the_rotation_function_may_write_versions_of_one_secret_and_create_none(
 
 
 def test_in_aws_the_deployer_can_set_up_and_the_app_can_only_read(
-    project: Project, account: Account, monkeypatch: pytest.MonkeyPatch
+    project: Project, aws_account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deployer = account.user_with("deployer", printed(project, "aws", "--role", "deployer"))
-    app = account.user_with("app", printed(project, "aws"))
+    deployer = aws_account.user_with("deployer", printed(project, "aws", "--role", "deployer"))
+    app = aws_account.user_with("app", printed(project, "aws"))
     done = project.run("setup_secrets.py", "--non-interactive", "--backend", "aws", environ=deployer)
     assert done.returncode == 0, done.stderr
     done = project.run(
@@ -93,7 +80,7 @@ def test_in_aws_the_deployer_can_set_up_and_the_app_can_only_read(
     (project.directory / "value").write_text("a value")
     done = project.run("setup_secrets.py", "--non-interactive", "--set-file", "SMTP_PASSWORD=value", environ=deployer)
     assert done.returncode == 0, done.stderr
-    client = account.client("secretsmanager")
+    client = aws_account.client("secretsmanager")
     client.delete_secret(SecretId="cctv-face-detection", RecoveryWindowInDays=7)
     for name, value in deployer.items():
         monkeypatch.setenv(name, value)
@@ -114,13 +101,13 @@ def test_in_aws_the_deployer_can_set_up_and_the_app_can_only_read(
         open_backend(staging).load()
 
 
-def test_in_vault_the_deployer_can_set_up_and_the_app_can_only_read(project: Project, vault: Vault) -> None:
-    client = vault.client()
+def test_in_vault_the_deployer_can_set_up_and_the_app_can_only_read(project: Project, sealed_vault: Vault) -> None:
+    client = sealed_vault.client()
     tokens = {}
     for role in ("deployer", "app"):
         client.sys.create_or_update_policy(role, printed(project, "vault", "--role", role))
         tokens[role] = client.auth.token.create(policies=[role])["auth"]["client_token"]
-    environ = vault.environ() | {"VAULT_TOKEN": tokens["deployer"]}
+    environ = sealed_vault.environ() | {"VAULT_TOKEN": tokens["deployer"]}
     done = project.run("setup_secrets.py", "--non-interactive", "--backend", "vault", environ=environ)
     assert done.returncode == 0, done.stderr
     deployer = open_backend(Settings(environ))
@@ -138,10 +125,10 @@ def test_in_vault_the_deployer_can_set_up_and_the_app_can_only_read(project: Pro
         open_backend(Settings(environ | {"VAULT_SECRET_PATH": "cctv-staging"})).load()
 
 
-def test_in_a_version_1_engine_it_is_the_same(project: Project, vault: Vault) -> None:
-    client = vault.client()
+def test_in_a_version_1_engine_it_is_the_same(project: Project, sealed_vault: Vault) -> None:
+    client = sealed_vault.client()
     client.sys.enable_secrets_engine("kv", path="old", options={"version": "1"})
-    environ = vault.environ(mount="old")
+    environ = sealed_vault.environ(mount="old")
     for role in ("deployer", "app"):
         policy = printed(project, "vault", "--role", role, "--kv-version", "1", environ={"VAULT_MOUNT_POINT": "old"})
         client.sys.create_or_update_policy(role, policy)

@@ -6,9 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +15,13 @@ from src.utils.secrets.backends.base import Backend
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import SecretsError
 from tests import figures
-from tests.contract.stores import AwsStore, AzureStore, Store, VaultStore, VaultVersion1Store
+from tests.contract.contract import Store
+from tests.contract.stores import AwsStore, AzureStore, VaultStore, VaultVersion1Store
 from tests.leaks import leaked
-from tests.servers.aws import running_aws
+from tests.servers.aws import Aws
 from tests.servers.faulty import Faulty, running_faulty, whole_answer
-from tests.servers.keyvault import KeyVault, running_keyvault
-from tests.servers.vault import running_vault
+from tests.servers.keyvault import KeyVault
+from tests.servers.vault import Vault
 
 from .stage import IN_FULL
 
@@ -86,45 +85,34 @@ class Place:
         make: A new store in it, empty.
         server: What interferes.
         address: The settings that lead there.
+        is_atomic: Whether several secrets are written together or not at all.
     """
 
     make: Callable[[], Store]
     server: Faulty | KeyVault
     address: dict[str, str]
+    is_atomic: bool = True
 
     def open(self, store: Store) -> Backend:
         """The store, reached through the server."""
         return store.open(**self.address)
 
 
-@contextmanager
-def place(kind: str, directory: Path) -> Iterator[Place]:
-    if kind == "azure":
-        with running_keyvault(directory) as vault:
-            yield Place(lambda: AzureStore(vault), vault, {})
-    elif kind == "aws":
-        with running_aws() as server, running_faulty(server.url) as faulty:
-            yield Place(lambda: AwsStore(server), faulty, {"AWS_ENDPOINT_URL": faulty.url})
+@pytest.fixture
+def place(store: str, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """The place of the store that the test names."""
+    if store == "azure":
+        keyvault: KeyVault = request.getfixturevalue("keyvault")
+        yield Place(lambda: AzureStore(keyvault), keyvault, {}, is_atomic=False)
+    elif store == "aws":
+        aws: Aws = request.getfixturevalue("aws")
+        with running_faulty(aws.url) as faulty:
+            yield Place(lambda: AwsStore(aws), faulty, {"AWS_ENDPOINT_URL": faulty.url})
     else:
-        made = VaultStore if kind == "vault" else VaultVersion1Store
-        with running_vault() as found, running_faulty(found.url) as faulty:
-            yield Place(lambda: made(found), faulty, {"VAULT_ADDR": faulty.url})
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Place]]:
-    """Each kind of server, started when a test asks for it."""
-    from contextlib import ExitStack
-
-    with ExitStack() as stack:
-        made: dict[str, Place] = {}
-
-        def start(kind: str) -> Place:
-            if kind not in made:
-                made[kind] = stack.enter_context(place(kind, tmp_path_factory.mktemp("server")))
-            return made[kind]
-
-        yield start
+        vault: Vault = request.getfixturevalue("vault")
+        made = VaultStore if store == "vault" else VaultVersion1Store
+        with running_faulty(vault.url) as faulty:
+            yield Place(lambda: made(vault), faulty, {"VAULT_ADDR": faulty.url})
 
 
 @dataclass
@@ -202,7 +190,7 @@ class Attempt:
         expected = AFTER if self._operation == "save" else BEFORE
         if error is None:
             assert now == expected, "it raised nothing, and has not done it"
-        elif store.is_atomic:
+        elif self._where.is_atomic:
             assert now in (BEFORE, expected)
         for name in (*BEFORE, *expected):
             assert now.get(name) in (BEFORE.get(name), expected.get(name)), name
@@ -251,9 +239,9 @@ def check_each(attempt: Attempt, trials: Iterator[Trial], *, only_one: bool = Fa
 
 @pytest.mark.parametrize(("store", "operation"), CASES, ids=IDS)
 def test_whatever_a_server_answers_is_one_clear_error_in_time(
-    store: str, operation: str, places: Callable[[str], Place], monkeypatch: pytest.MonkeyPatch
+    place: Place, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attempt = Attempt(places(store), operation, monkeypatch)
+    attempt = Attempt(place, operation, monkeypatch)
     right = attempt.run(10**6, bytes)
     assert right.error is None, right.error
     assert right.requests > 0
@@ -296,9 +284,9 @@ def values_in(document: Any) -> Iterator[tuple[Any, Any]]:
 
 @pytest.mark.parametrize(("store", "operation"), CASES, ids=IDS)
 def test_an_answer_with_a_value_of_another_kind_is_understood_or_is_one_clear_error(
-    store: str, operation: str, places: Callable[[str], Place], monkeypatch: pytest.MonkeyPatch
+    place: Place, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attempt = Attempt(places(store), operation, monkeypatch)
+    attempt = Attempt(place, operation, monkeypatch)
     right = attempt.run(10**6, bytes)
 
     def trials() -> Iterator[Trial]:

@@ -19,7 +19,7 @@ from src.utils.secrets.manager import open_backend
 from src.utils.secrets.settings import Settings
 from tests import figures
 from tests.conftest import PROJECT
-from tests.servers.aws import running_aws
+from tests.servers.aws import Aws
 from tests.servers.faulty import running_faulty
 
 IN_FULL = bool(os.environ.get("PROVE"))
@@ -98,7 +98,7 @@ print(json.dumps({
 
 @pytest.mark.parametrize("store", ["file", "aws"])
 def test_no_read_fails_while_values_change_and_the_store_is_away(
-    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if store == "file":
         from cryptography.fernet import Fernet
@@ -118,7 +118,8 @@ def test_no_read_fails_while_values_change_and_the_store_is_away(
 
         _run(environ, environ, switch)
         return
-    with running_aws() as server, running_faulty(server.url) as faulty:
+    server: Aws = request.getfixturevalue("aws_server")
+    with running_faulty(server.url) as faulty:
         direct = server.environ(f"load-{uuid.uuid4().hex[:8]}") | {"AWS_MAX_ATTEMPTS": "1"}
         for name, value in direct.items():
             if name.startswith("AWS_"):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +17,9 @@ from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change
 from src.utils.secrets.masterkey import MasterKey
 from src.utils.secrets.settings import Settings
-from tests.servers.aws import CREDENTIALS, Aws
-from tests.servers.ports import free_port, wait_for_port
+from tests.servers.aws import CREDENTIALS, Aws, command
+from tests.servers.ports import free_port
+from tests.servers.process import running
 
 THREADS = 64
 KEY = Fernet.generate_key().decode()
@@ -81,30 +80,19 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-@contextmanager
-def moto(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    program = os.path.join(os.path.dirname(sys.executable), "moto_server")
-    with subprocess.Popen([program, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            wait_for_port(port)
-            yield server
-        finally:
-            server.kill()
-
-
 def test_a_server_is_killed_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     server = Aws(f"http://127.0.0.1:{port}")
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     manager = SecretsManager(settings=Settings(server.environ() | {"SECRETS_CACHE_TTL": "0.1"}))
-    with moto(port) as first:
+    with running(command(port), port) as first:
         server.client().create_secret(Name="cctv-face-detection", SecretString='{"A": "0"}')
         with reading(manager) as readers:
             first.kill()
             first.wait()
             wait_until(lambda: manager.health().error == "StoreUnavailableError")
-            with moto(port):
+            with running(command(port), port):
                 server.client().create_secret(Name="cctv-face-detection", SecretString='{"A": "1"}')
                 wait_until(lambda: manager.get_secret("A") == "1")
                 assert manager.health().error is None

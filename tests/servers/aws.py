@@ -69,6 +69,10 @@ CREDENTIALS = {
 def running_aws(**environ: str) -> Iterator[Aws]:
     """Start a server, with more variables: https://docs.getmoto.org/en/latest/docs/configuration/index.html"""
     port = free_port()
-    program = os.path.join(os.path.dirname(sys.executable), "moto_server")
-    with running([program, "-p", str(port)], port, environ=os.environ | environ):
+    with running(command(port), port, environ=os.environ | environ):
         yield Aws(f"http://127.0.0.1:{port}")
+
+
+def command(port: int) -> list[str]:
+    """The command line of a server."""
+    return [os.path.join(os.path.dirname(sys.executable), "moto_server"), "-p", str(port)]

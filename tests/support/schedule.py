@@ -64,7 +64,7 @@ def _mark_group(item: pytest.Function) -> bool:
     """Give the test a group, unless it stands alone: its module, and the parameters of what the module shares."""
     if item.get_closest_marker("xdist_group"):
         return True
-    if item.location[0] in ENGINE:
+    if _module(item) in ENGINE:
         item.add_marker(pytest.mark.xdist_group("engine"))
         return True
     shared = {
@@ -76,10 +76,15 @@ def _mark_group(item: pytest.Function) -> bool:
         return False
     indices = item.callspec.indices if hasattr(item, "callspec") else {}
     variant = [f"{name}={indices[name]}" for name in sorted(shared & set(indices))]
-    item.add_marker(pytest.mark.xdist_group(" ".join([item.location[0], *variant])))
+    item.add_marker(pytest.mark.xdist_group(" ".join([_module(item), *variant])))
     return True
 
 
 def _rank(item: pytest.Item) -> int:
-    path = item.location[0]
-    return next((number for number, beginning in enumerate(LONG) if path.startswith(beginning)), len(LONG))
+    module = _module(item)
+    return next((number for number, beginning in enumerate(LONG) if module.startswith(beginning)), len(LONG))
+
+
+def _module(item: pytest.Item) -> str:
+    """The module of the test. `item.location` names the module of its base class if the test is inherited."""
+    return item.nodeid.partition("::")[0]

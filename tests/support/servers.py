@@ -11,6 +11,7 @@ import pytest
 if TYPE_CHECKING:  # tests that need no server do not wait for these
     from tests.servers.aws import Aws
     from tests.servers.keyvault import KeyVault
+    from tests.servers.ministack import Account
     from tests.servers.postgres import Postgres
     from tests.servers.vault import Vault
 
@@ -37,6 +38,24 @@ def vault_server() -> Iterator[Vault]:
     from tests.servers.vault import running_vault
 
     with running_vault() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def sealed_vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
+    """A Vault with TLS, a seal and policies."""
+    from tests.servers.vault import running_sealed_vault
+
+    with running_sealed_vault(tmp_path_factory.mktemp("vault")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def aws_account() -> Iterator[Account]:
+    """An AWS account that enforces its policies."""
+    from tests.servers.ministack import running_account
+
+    with running_account() as server:
         yield server
 
 
