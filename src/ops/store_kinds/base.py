@@ -280,9 +280,14 @@ class StoreKind(Generic[StoreT]):
 
     def ask(self, questions: Questions) -> None:
         """Ask what is missing to reach the store."""
+        is_said = questions.deployment.is_said
         for setting in self.settings:
             if setting.question and not setting.is_secret:
                 questions.ask(setting)
+            elif setting.question and (
+                questions.asks_all or not (is_said(setting.name) or is_said(f"{setting.name}_FILE"))
+            ):
+                questions.ask_credential(setting)
 
     def at_hand(self, deployment: Deployment) -> str:
         """What this machine already has set for the store, for its line in the menu; empty when nothing is."""

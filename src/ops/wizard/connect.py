@@ -95,6 +95,7 @@ class Connector:
         """Use a credential now, and keep it in a file of its own for the scripts if the person wants that."""
         value = self._interview.ask_secret(setting.question, check=setting.check, why=setting.why).strip()
         self.answer(setting.name, value)
+        self.answer(f"{setting.name}_FILE", "")  # what a settings file says of it until now
         path = self._deployment.default_credential_file(setting.name.lower().replace("_", "-"))
         if self._interview.confirm(
             f"Keep it for later commands in {self._deployment.shown(path)}?",
