@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from src.utils.secrets.command import spell
 from src.utils.secrets.failures import AWS, AZURE, VAULT
 from src.utils.secrets.settings import SecretsBackend
 
@@ -102,7 +103,7 @@ def render_errors() -> str:
     for title, table in (("AWS Secrets Manager", AWS), ("HashiCorp Vault", VAULT), ("Azure Key Vault", AZURE)):
         lines += ["", f"## {title}", "", "| message | what to do | class | reported as |", "| --- | --- | --- | --- |"]
         for failure in table:
-            hint = failure.hint.replace("\n", "<br>")
+            hint = "<br>".join(map(spell, failure.hints))
             codes = ", ".join(f"`{code}`" for code in failure.codes)
             lines.append(f"| {failure.message} | {hint} | `{failure.error.__name__}` | {codes} |")
     return "\n".join(lines) + "\n"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.utils.secrets.command import spell
+
 from .prompts import is_plain
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from src.ops.setup.plan import Plan
+    from src.utils.secrets.command import Hint
 
 _CONTROL_CHARACTERS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "?")
 
@@ -85,20 +88,22 @@ class Screen:
         """One thing that worked."""
         self._print(text, mark="OK:" if self.is_plain else "✓", mark_colour="green")
 
-    def warn(self, text: str) -> None:
-        """One thing to take care of."""
+    def warn(self, text: str, *hints: Hint) -> None:
+        """One thing to take care of, and below it what to do about it."""
         self._print(text, mark="Note:" if self.is_plain else "!", mark_colour="yellow")
+        for hint in hints:
+            self.command(hint)
 
-    def command(self, command: str) -> None:
+    def command(self, command: Hint) -> None:
         """A command to type, under the line that it belongs to."""
-        self._print(f"    {command}", colour="cyan", wrap=False)
+        self._print(f"    {spell(command)}", colour="cyan", wrap=False)
 
-    def commands(self, heading: str, commands: Iterable[str]) -> None:
+    def commands(self, heading: str, commands: Iterable[Hint]) -> None:
         """Commands to type; never wrapped, so that they can be copied."""
         self._print()
         self._print(heading, bold=True)
         for command in commands:
-            self._print(f"  {command}", colour="cyan", wrap=False)
+            self._print(f"  {spell(command)}", colour="cyan", wrap=False)
 
     def review(self, plan: Plan) -> None:
         """What will become of each secret: name, origin and length, never a value."""
