@@ -6,8 +6,19 @@ MAKEFLAGS += --no-builtin-rules
 
 VENV := .venv
 PYTHON = $(VENV)/bin/python
+# Which deployment. A shell may have variables of such names for something else, and nothing started here gets these.
 ENVIRONMENT ?= production
-COMPOSE_FLAGS = $(if $(filter-out production,$(ENVIRONMENT)),--env-file .env.$(ENVIRONMENT))
+PROJECT_DIRECTORY =
+ENV_FILE =
+CATALOG =
+unexport ENVIRONMENT PROJECT_DIRECTORY ENV_FILE CATALOG
+MAKEOVERRIDES =
+quoted = '$(subst ','\'',$(1))'
+option = $(if $(2),$(1) $(call quoted,$(2)))
+DEPLOYMENT = $(call option,--environment,$(ENVIRONMENT)) $(call option,--project-directory,$(PROJECT_DIRECTORY)) \
+	$(call option,--env-file,$(ENV_FILE)) $(call option,--catalog,$(CATALOG))
+COMPOSE = ./scripts/compose.sh $(call option,--project-directory,$(PROJECT_DIRECTORY)) \
+	$(call option,--env-file,$(addprefix .env.,$(filter-out production,$(ENVIRONMENT))))
 PIP_INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 LOCK = $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
 	--no-emit-index-url --no-emit-find-links $(LOCK_FLAGS)
@@ -20,36 +31,34 @@ help: ## List the tasks
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' \
 		$(MAKEFILE_LIST)
 
-##@ To deploy (another environment than production: ENVIRONMENT=staging)
+##@ To deploy (which one: ENVIRONMENT= PROJECT_DIRECTORY= ENV_FILE= CATALOG=)
 
 install: $(VENV)/.installed ## Make .venv with the pinned dependencies
 
-secrets: install ## Set up the secrets; Enter is a good answer throughout
-	@$(PYTHON) scripts/setup_secrets.py --environment $(ENVIRONMENT)
+secrets: install ## Set up the secrets; press Enter for each default
+	@$(PYTHON) scripts/setup_secrets.py $(DEPLOYMENT)
 
 docker-secrets: install ## Write the secrets as files for Compose
-	@./scripts/generate_docker_secrets.sh --environment $(ENVIRONMENT)
+	@./scripts/generate_docker_secrets.sh $(DEPLOYMENT)
 
-up: install ## Start the stack if its secrets are there and in step
-	@./scripts/generate_docker_secrets.sh --environment $(ENVIRONMENT) --check
-	@$(PYTHON) scripts/manage_secrets.py doctor --offline --environment $(ENVIRONMENT) || \
-		echo 'None of this keeps the stack from starting.'
-	@./scripts/compose.sh $(COMPOSE_FLAGS) up -d --wait || \
-		{ echo 'hint: What each service says: docker-compose $(COMPOSE_FLAGS) logs' >&2; \
-		echo 'hint: For a look at everything: make doctor' >&2; exit 1; }
+up: install ## Start the stack if its secrets are up to date
+	@./scripts/generate_docker_secrets.sh $(DEPLOYMENT) --check
+	@$(PYTHON) scripts/manage_secrets.py doctor --offline $(DEPLOYMENT) || \
+		echo 'These findings do not stop the stack.'
+	@$(COMPOSE) up -d --wait || { $(PYTHON) -m src.ops.commands.shared.start_failed $(DEPLOYMENT); exit 1; }
 
 down: ## Stop the stack; its data stays
-	@./scripts/compose.sh $(COMPOSE_FLAGS) down
+	@$(COMPOSE) down
 
-doctor: install ## Look for what is wrong, and what mends it
-	@$(PYTHON) scripts/manage_secrets.py doctor --environment $(ENVIRONMENT)
+doctor: install ## Run all checks; each finding says what fixes it
+	@$(PYTHON) scripts/manage_secrets.py doctor $(DEPLOYMENT)
 
 # psql hashes the password before it sends it, so the server's log never sees it.
-database-password: ## Give the running database the password in secrets/
-	@./scripts/compose.sh $(COMPOSE_FLAGS) exec -T postgres sh -euc \
+database-password: ## Give the running database the password in its file
+	@$(COMPOSE) exec -T postgres sh -euc \
 		'for _ in 1 2; do cat /run/secrets/db_password; echo; done | psql --quiet -U "$$POSTGRES_USER" -d "$$POSTGRES_DB" -c "\\password"'
 	@echo
-	@echo 'The database has the password from secrets/ now.'
+	@echo 'The database has the password of the Docker files now.'
 
 lambda: install ## Pack the function for AWS's automatic rotation
 	@$(PYTHON) scripts/build_lambda.py

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Runs Docker Compose v2, as `docker compose` or as `docker-compose`, whichever this machine has.
+# Runs Docker Compose v2, as `docker compose` or as `docker-compose`, whichever this machine has, in the project's
+# folder: these tools' own, or that of `--project-directory DIR`, as the first option.
 set -Eeuo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-die() {
-    local line
-    printf 'error: %s\n' "$1" >&2
-    for line in "${@:2}"; do printf 'hint: %s\n' "$line" >&2; done
-    exit 1
-}
-
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if [[ ${1:-} == --project-directory ]]; then
+    cd -- "${2:-}" 2>/dev/null || die '--project-directory names no folder' 'Name the folder of the project'
+    set -- --project-directory "$PWD" "${@:3}"
+else
+    cd -- "$root"
+fi
 if docker compose version >/dev/null 2>&1; then exec docker compose "$@"; fi
 command -v docker-compose >/dev/null ||
     die 'Docker Compose v2 is not installed' 'https://docs.docker.com/compose/install/linux/'

@@ -4,13 +4,8 @@
 # Looks at the machine first, without changing anything; then one Python process reads the store and writes the files.
 set -Eeuo pipefail
 umask 077
-
-die() {
-    local line
-    printf 'error: %s\n' "$1" >&2
-    for line in "${@:2}"; do printf 'hint: %s\n' "$line" >&2; done
-    exit 1
-}
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # Who owns a file inside a container depends on how the engine maps users.
 find_engine() {
@@ -30,7 +25,6 @@ find_engine() {
     esac
 }
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$root/.venv/bin/python
 [[ -x $python ]] || python=$(command -v python3) || die 'Python is not installed' 'make install'
 export PYTHONPATH="$root" PYTHONSAFEPATH=1

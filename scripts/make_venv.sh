@@ -1,13 +1,8 @@
 #!/usr/bin/env bash
 # Makes a virtual environment with the newest Python from 3.11 on that this machine has. Usage: make_venv.sh DIR
 set -Eeuo pipefail
-
-die() {
-    local line
-    printf 'error: %s\n' "$1" >&2
-    for line in "${@:2}"; do printf 'hint: %s\n' "$line" >&2; done
-    exit 1
-}
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 

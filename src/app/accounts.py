@@ -13,6 +13,8 @@ import psycopg
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 
+from src.utils.secrets.command import make, spell
+
 from .tokens import ColumnCipher
 
 if TYPE_CHECKING:
@@ -248,7 +250,7 @@ def explain_connection_error(error: psycopg.OperationalError, settings: AppSetti
         return (
             f"PostgreSQL at {where} refuses DATABASE_PASSWORD for the role {settings.database_user}. A database that "
             "exists keeps the password it was first made with. To give it the password from the store, without losing "
-            "data: make database-password (see docs/database-password.md)"
+            f"data: {spell(make('database-password'))} (see docs/database-password.md)"
         )
     return f"PostgreSQL at {where} cannot be reached: {_first_line(error)}"
 

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 from typing import TYPE_CHECKING
 
+from src.utils.secrets.command import manage
 from src.utils.secrets.errors import InvalidSecretError
 from src.utils.secrets.placeholders import is_example_of
 
@@ -48,8 +49,10 @@ def check_for_examples(
         are = "is a published example" if len(letting_in) == 1 else "are published examples"
         raise InvalidSecretError(
             f"The application does not start: {', '.join(letting_in)} {are}, with which anybody can sign in",
-            hint=f"Make new values: ./scripts/manage_secrets.py rotate {' '.join(letting_in)}\n"
-            f"To start once all the same, on a network that you trust: {ALLOW_SETTING}=1",
+            hint=[
+                manage("rotate", *letting_in, purpose="Make new values"),
+                f"To start once all the same, on a network that you trust: {ALLOW_SETTING}=1",
+            ],
         )
     for name in examples:
         _log.warning("%s is a published example that everybody can know: rotate it", name)

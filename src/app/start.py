@@ -12,7 +12,8 @@ from dotenv import dotenv_values
 
 from src.utils.secrets import SecretNotFoundError, SecretsError, get_secrets_manager, redaction
 from src.utils.secrets.catalog import load_catalog
-from src.utils.secrets.settings import merge_dotenv
+from src.utils.secrets.command import Spelling, here, program, set_up, spell, spell_for
+from src.utils.secrets.settings import PROJECT_DIRECTORY, merge_dotenv
 
 from .examples import check_for_examples
 from .server import Shell
@@ -31,13 +32,14 @@ def start(project_directory: str) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     redaction.install()
+    spell_for(Spelling(here=here()))
     try:
         _read_dotenv(project_directory)
         server = _make_server()
     except SecretsError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        for line in error.hint.splitlines():
-            print(f"hint: {line}", file=sys.stderr)  # noqa: T201
+        for hint in error.hints:
+            print(f"hint: {spell(hint)}", file=sys.stderr)  # noqa: T201
         return 1
     # uvicorn stops at SIGTERM and SIGINT, and then raises the signal again for whoever handled it before.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,9 +57,13 @@ def _make_server() -> uvicorn.Server:
     manager = get_secrets_manager()
     if not manager.validate_required_secrets(catalog.required_names):
         missing = [name for name in catalog.required_names if manager.get_secret(name) is None]
+        example, dotenv = (os.path.join(PROJECT_DIRECTORY, name) for name in (".env.example", ".env"))
         raise SecretNotFoundError(
             f"The application cannot start without its secrets: {', '.join(missing)} not set in {manager.describe()}",
-            hint="Run `make secrets`, or for development: cp .env.example .env, and fill it in",
+            hint=[
+                set_up(purpose="Make a set of secrets"),
+                program("cp", "-n", example, dotenv, purpose="Or for development, and then fill it in"),
+            ],
         )
     check_for_examples(manager, catalog, settings, os.environ)
     app = Shell(manager, catalog, settings).application()

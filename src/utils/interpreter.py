@@ -5,6 +5,7 @@ Standard library only, and nothing newer than Python 3.8 understands: this runs 
 
 import importlib.util
 import os
+import shlex
 import sys
 
 PROJECT_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -27,5 +28,8 @@ def require_packages(*needed: str) -> None:
     """End with the command that installs the packages ``needed`` if one is missing."""
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        sys.stderr.write("error: Python packages are missing: {}\nhint: make install\n".format(", ".join(missing)))
+        elsewhere = os.path.realpath(os.getcwd()) != os.path.realpath(PROJECT_DIRECTORY)
+        command = ["make", *(["-C", PROJECT_DIRECTORY] if elsewhere else []), "install"]
+        hint = " ".join(map(shlex.quote, command))
+        sys.stderr.write("error: Python packages are missing: {}\nhint: {}\n".format(", ".join(missing), hint))
         sys.exit(1)

@@ -271,7 +271,7 @@ def test_check_writes_nothing_and_names_files_but_no_values(project: Project) ->
     (project.directory / "secrets/old.txt").touch()
     before = project.state()
     done = project.run("generate_docker_secrets.sh", "--check")
-    assert "secrets is not in step with the store: 2 differences" in error_of(done)
+    assert "secrets is out of date: 2 differences" in error_of(done)
     assert done.stdout.splitlines() == [
         "db_password.txt: not the value in the store",
         "old.txt: nothing needs it; --prune removes it",

@@ -249,7 +249,7 @@ def test_a_volume_that_keeps_its_old_password_is_explained_and_mended_without_lo
     assert stack.values()["DATABASE_PASSWORD"] == new.read_text() != old
     refused = stack.run("make", "up", check=False)
     assert refused.returncode == 2
-    assert "is not in step with the store" in refused.stderr
+    assert "is out of date" in refused.stderr
     stack.run("./scripts/generate_docker_secrets.sh")
     stack.compose("up", "-d", "--force-recreate")
     wait_until_healthy(stack)  # the app remembers the earlier password, and says that it had to

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from src.ops.deployment.deployment import Deployment, is_environment_file
+from src.utils.secrets import command
+from src.utils.secrets.command import compose, manage, set_up
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import SecretsBackend
 from tests.conftest import PROJECT, Project
@@ -24,27 +26,29 @@ def locate(
     )
 
 
-def test_production_has_the_plain_names(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project.directory)
+def test_production_has_the_plain_names(project: Project) -> None:
     deployment = locate(project)
     assert deployment.settings_file == str(project.directory / ".env.production")
     assert deployment.compose_file == str(project.directory / ".env")
     assert deployment.default_key_file == str(project.home / ".config/cctv-face-detection/master.key")
     assert deployment.settings(SecretsBackend.FILE).file_path == str(project.directory / "config/secrets.enc")
     assert (deployment.default_docker_directory, deployment.compose_project_name) == ("secrets", "cctv-face-detection")
-    assert deployment.wizard_command() == "make secrets"
-    assert (deployment.command_flag, deployment.start_command) == ("", "docker-compose up -d")
+    assert deployment.spelling.environment == "production"
 
 
-def test_the_commands_for_another_project_name_its_folder(project: Project) -> None:
+def test_the_commands_for_another_project_name_its_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = project.directory / "weather station"
     (folder / "config").mkdir(parents=True)
     shutil.copy(PROJECT / "config/catalog.toml", folder / "config")
     deployment = Deployment.locate(project_directory=str(folder), environment="staging", environ={})
-    assert deployment.command_flag == f" --environment staging --project-directory '{folder}'"
-    assert deployment.wizard_command() == f"./scripts/setup_secrets.py{deployment.command_flag}"
-    assert deployment.start_command == f"cd '{folder}' && docker-compose --env-file .env.staging up -d"
-    assert Deployment.locate(project_directory=str(PROJECT), environ={}).command_flag == ""
+    spelling = deployment.spelling_from(str(PROJECT))
+    flags = f"--environment staging --project-directory '{folder}'"
+    assert spelling.spell(set_up()) == f"./scripts/setup_secrets.py {flags}"
+    monkeypatch.setattr(command, "_compose_program", ["docker", "compose"])
+    started = spelling.spell(compose("up", "-d"))
+    assert started == f"cd '{folder}' && docker compose --env-file .env.staging up -d"
+    own = Deployment.locate(project_directory=str(PROJECT), environ={})
+    assert own.spelling_from(str(PROJECT)).spell(manage("status")) == "./scripts/manage_secrets.py status"
 
 
 def test_another_environment_shares_nothing_with_production(project: Project) -> None:
@@ -54,7 +58,7 @@ def test_another_environment_shares_nothing_with_production(project: Project) ->
     assert deployment.settings(SecretsBackend.FILE).file_path == str(project.directory / "config/secrets.staging.enc")
     assert deployment.default_docker_directory == "secrets/staging"
     assert deployment.compose_project_name == "cctv-face-detection-staging"
-    assert "--environment staging" in deployment.wizard_command()
+    assert "--environment staging" in deployment.spelling.spell(set_up())
 
 
 @pytest.mark.parametrize("name", ["example", "Staging", "", "../x", "1st", "a" * 22, "a b"])
@@ -83,13 +87,10 @@ def test_the_environment_store_reads_env_and_no_other_store_does(project: Projec
     assert "SECRET_KEY" not in locate(project).variables()
 
 
-def test_nothing_set_up_is_said_with_the_command_that_does_it(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(project.directory)
+def test_nothing_set_up_is_said_with_the_command_that_does_it(project: Project) -> None:
     with pytest.raises(ConfigurationError, match="No secrets are set up here") as caught:
         locate(project).require_set_up()
-    assert caught.value.hint == "make secrets"
+    assert caught.value.hints == (set_up(),)
     locate(project, environ={"SECRETS_BACKEND": "env"}).require_set_up()
 
 

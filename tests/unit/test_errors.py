@@ -22,14 +22,14 @@ def lines_of(error: BaseException) -> list[str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_traceback_shows_the_hint_of_every_kind(kind: type[SecretsError]) -> None:
     name = f"{kind.__module__}.{kind.__qualname__}"
-    assert lines_of(kind("what happened", hint="one\ntwo")) == [f"{name}: what happened", "hint: one", "hint: two"]
+    assert lines_of(kind("what happened", hint=("one", "two"))) == [f"{name}: what happened", "hint: one", "hint: two"]
     assert lines_of(kind("what happened")) == [f"{name}: what happened"]
 
 
 def test_what_the_library_raises_says_in_the_traceback_what_to_do() -> None:
     with pytest.raises(SecretsError) as caught:
         load_master_key({})
-    assert any(line.startswith("hint: export SECRETS_MASTER_KEY_FILE=") for line in lines_of(caught.value))
+    assert any("export SECRETS_MASTER_KEY_FILE=" in line for line in lines_of(caught.value))
 
 
 def test_a_hint_that_is_completed_later_is_shown_whole_and_once() -> None:

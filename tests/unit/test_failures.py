@@ -19,7 +19,7 @@ def test_each_code_means_one_thing_and_each_failure_has_a_hint(table: tuple[Fail
     assert len(codes) == len(set(codes))
     for failure in table:
         assert issubclass(failure.error, SecretsError)
-        assert failure.hint
+        assert failure.hints
         assert set(re.findall(r"{.*?}", failure.message)) <= {"{where}", "{action}", "{reason}"}
 
 

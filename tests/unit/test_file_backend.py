@@ -209,7 +209,11 @@ def test_what_is_no_token_is_damaged(content: bytes, reason: str, path: Path) ->
     with pytest.raises(DamagedStoreError, match=reason) as caught:
         backend(path).load()
     assert "Failed to decrypt secrets file" in str(caught.value)
-    assert "secrets.enc.bak" in caught.value.hint
+    assert "earlier copy" in caught.value.hint
+    Path(f"{path}.bak").write_bytes(b"")
+    with pytest.raises(DamagedStoreError) as caught:
+        backend(path).load()
+    assert [line.split()[-4:-2] for line in caught.value.hint.splitlines()] == [["cp", "-np"], ["-m", "0400"]]
 
 
 @pytest.mark.parametrize(

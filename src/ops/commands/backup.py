@@ -9,6 +9,7 @@ import click
 
 from src.ops.deployment.stores import open_writable_store
 from src.ops.terminal.screen import Screen
+from src.utils.secrets.command import manage
 from src.utils.secrets.errors import ConfigurationError
 
 from .shared.backup_lock import read_lock
@@ -42,7 +43,7 @@ def backup_command(
         path = os.path.join(given, os.path.basename(path)) if os.path.isdir(given) else given
     if os.path.lexists(path):
         raise ConfigurationError(
-            f"{path} exists already", hint="Give another name: --output PATH\nOr move that file away first"
+            f"{path} exists already", hint=["Give another name: --output PATH", "Or move that file away first"]
         )
     store = open_writable_store(deployment)
     store.load()
@@ -52,4 +53,4 @@ def backup_command(
         count = make_backup(deployment, store, lock, path)
     screen.done(f"{count} secrets in {deployment.shown(path)}, read back and compared.")
     screen.say("Keep it, and what opens it, away from this machine and away from each other.")
-    screen.commands("To bring it back:", [f"./scripts/manage_secrets.py restore {path}{deployment.command_flag}"])
+    screen.commands("To restore it:", [manage("restore", path)])

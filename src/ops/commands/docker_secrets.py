@@ -24,14 +24,17 @@ from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.trusted_folders import require_trusted_folder
 from src.ops.terminal.report import DONE, WrongUsageError, report_error, run_command, version
 from src.ops.terminal.usage import HISTORY_HINT, argument_message
-from src.utils.secrets.command import compose
+from src.utils.secrets.command import compose, manage, program, spell, spell_for, write_docker_files
 from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreUnavailableError
 from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY, SecretsBackend
 
+from .shared.options import spelling_of, use_deployment
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from src.utils.secrets.command import Hint
     from src.utils.secrets.snapshot import Snapshot
 
 PROGRAM = "generate_docker_secrets.sh"
@@ -41,11 +44,13 @@ Examples:
   ./scripts/{PROGRAM} --check
   ./scripts/{PROGRAM} --output /run/cctv-secrets    # a tmpfs
 """
+STACK_FILE = "docker-stack.yml"
 CLOUD_COMPOSE_FILES = "docker-compose.yml:docker-compose.cloud.yml"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
+    spell_for(spelling_of(arguments))
     return run_command(lambda: _run(_parse(arguments)))
 
 
@@ -58,8 +63,9 @@ class _Parser(argparse.ArgumentParser):
         alike = [match for word in message.split() for match in difflib.get_close_matches(word, known, n=1)]
         suggestion = f". Did you mean {alike[0]}?" if alike and message.startswith("unrecognized") else ""
         said = argument_message(message)
-        hints = [f"{self.prog} --help"] if suggestion else [HISTORY_HINT, f"{self.prog} --help"]
-        raise WrongUsageError(f"{said[0].upper()}{said[1:]}{suggestion}", hint="\n".join(hints))
+        see_help = write_docker_files("--help")
+        hints: list[Hint] = [see_help] if suggestion else [HISTORY_HINT, see_help]
+        raise WrongUsageError(f"{said[0].upper()}{said[1:]}{suggestion}", hint=hints)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -72,6 +78,7 @@ def _run(options: argparse.Namespace) -> int:
         catalog=options.catalog,
         env_file=options.env_file,
     )
+    use_deployment(deployment)
     deployment.require_set_up()
     compose_settings = read_dotenv(deployment.compose_file)
     directory = options.output or compose_settings.get("SECRETS_DIR") or deployment.default_docker_directory
@@ -120,8 +127,7 @@ def _warn_of_examples(deployment: Deployment, snapshot: Snapshot) -> None:
     for spec in deployment.catalog.secrets:
         if is_example_of(spec, snapshot.values.get(spec.name)):
             print(f"warning: {spec.name} is a published example that everybody can know", file=sys.stderr)  # noqa: T201
-            command = f"./scripts/manage_secrets.py rotate {spec.name}{deployment.command_flag}"
-            print(f"hint: {command}", file=sys.stderr)  # noqa: T201
+            print(f"hint: {spell(manage('rotate', spec.name))}", file=sys.stderr)  # noqa: T201
 
 
 def _read_engine(descriptor: int | None) -> str:
@@ -140,13 +146,15 @@ def _check(files: list[SecretFile], target: Target, deployment: Deployment) -> i
     if not differences:
         _say(f"{deployment.shown(target.directory)}: {len(files)} files, all in step with the store")
         return DONE
-    shown, hint = deployment.shown(target.directory), f"./scripts/{PROGRAM}{deployment.command_flag}"
+    shown = deployment.shown(target.directory)
     if not os.path.isdir(target.directory):
-        return report_error(f"{shown} is missing: the secrets have not been written as files for Compose yet", hint)
+        return report_error(
+            f"{shown} is missing: the secrets have not been written as files for Compose yet", write_docker_files()
+        )
     for difference in differences:
         _say(difference)
     count = f"{len(differences)} difference{'s' if len(differences) > 1 else ''}"
-    return report_error(f"{shown} is not in step with the store: {count}", hint)
+    return report_error(f"{shown} is out of date: {count}", write_docker_files())
 
 
 def _create_swarm_secrets(files: list[SecretFile], deployment: Deployment) -> int:
@@ -155,7 +163,9 @@ def _create_swarm_secrets(files: list[SecretFile], deployment: Deployment) -> in
     prefix = deployment.compose_project_name
     version = create_secrets(files, prefix)
     _say(stanza(files, prefix, version))
-    _say(f"# With docker-stack.yml: SECRETS_VERSION={version} docker stack deploy -c docker-stack.yml {prefix}")
+    stack_file = os.path.join(deployment.project_directory, STACK_FILE)
+    command = program(f"SECRETS_VERSION={version}", *("docker", "stack", "deploy", "-c", stack_file, prefix))
+    _say(f"# With {STACK_FILE}: {spell(command)}")
     return DONE
 
 
@@ -165,7 +175,7 @@ def _reads_cloud(wanted: bool | None, compose_settings: Mapping[str, str | None]
     if cloud and deployment.settings().backend in (SecretsBackend.FILE, SecretsBackend.ENV):
         raise WrongUsageError(
             f"The app's container cannot read {deployment.settings().backend.title} itself",
-            hint=f"./scripts/{PROGRAM} --no-cloud",
+            hint=write_docker_files("--no-cloud"),
         )
     return cloud
 

@@ -11,11 +11,13 @@ import click
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
+from src.utils.secrets.command import spell
 
 from .shared.options import deployment_options, json_option
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
+    from src.ops.doctor import Finding
 
 
 @click.command("doctor")
@@ -49,19 +51,12 @@ def doctor_command(
         screen.table(("Check", "Why", "Needs"), rows, last="left")
         return 0
     screen.is_silent = as_json
-    with screen.working("Looking at everything"):
+    with screen.working("Running the checks"):
         findings = examine(deployment, offline=offline, only=only)
-    mended = [finding for finding in findings if fix and finding.fix]
-    for finding in mended:
-        assert finding.fix is not None
-        finding.fix()
+    mended = [finding for finding in findings if fix and _fix(finding)]
     left = [finding for finding in findings if finding not in mended]
     if as_json:
-        rows_of = [
-            {"check": f.check.id if f.check else "", "finding": f.message, "command": f.command, "mended": f in mended}
-            for f in findings
-        ]
-        click.echo(json.dumps(rows_of, indent=2))
+        click.echo(json.dumps([_row(finding) | {"mended": finding in mended} for finding in findings], indent=2))
         return FAILED if left else 0
     for finding in mended:
         screen.done(f"mended: {finding.message}")
@@ -69,8 +64,26 @@ def doctor_command(
         assert finding.check is not None
         screen.warn(f"{finding.check.id}: {finding.message}")
         screen.say(f"    {finding.check.why}")
-        screen.command(finding.command)
+        for hint in finding.hints:
+            screen.command(hint)
     if not left:
         count = sum(1 for check in CHECKS.values() if not (offline and check.needs) and (not only or check.id in only))
         screen.done(f"{count} checks, nothing wrong.")
     return FAILED if left else 0
+
+
+def _fix(finding: Finding) -> bool:
+    """Whether it could be fixed."""
+    if finding.fix is None:
+        return False
+    try:
+        finding.fix()
+    except OSError:
+        return False
+    return True
+
+
+def _row(finding: Finding) -> dict[str, object]:
+    commands = [spell(hint) for hint in finding.hints]
+    check = finding.check.id if finding.check else ""
+    return {"check": check, "finding": finding.message, "command": commands[0], "commands": commands}

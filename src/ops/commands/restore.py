@@ -9,6 +9,7 @@ import click
 from src.ops.deployment.stores import load_if_any, open_writable_store
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
+from src.utils.secrets.command import write_docker_files
 
 from .shared.backup_lock import read_lock
 from .shared.options import deployment_options, yes_option
@@ -66,4 +67,4 @@ def restore_command(
         screen.say("Every value is there already; nothing was written.")
         return
     screen.done(f"Written and read back: {', '.join(names)}")
-    screen.commands("Next:", [f"./scripts/generate_docker_secrets.sh{deployment.command_flag}"])
+    screen.commands("Next:", [write_docker_files()])

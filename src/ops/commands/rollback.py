@@ -13,6 +13,7 @@ from src.ops.lifecycle.edit import (
 )
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
+from src.utils.secrets.command import write_docker_files
 
 from .shared.completion_code import complete_name
 from .shared.options import deployment_options, yes_option
@@ -36,11 +37,11 @@ def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
     spec = deployment.find_secret(name)
     store = open_writable_store(deployment)
     snapshot = store.load()
-    value = earlier_value(deployment, store, snapshot, name)
+    value = earlier_value(store, snapshot, name)
     screen = Screen()
     if spec.change_note:
         screen.warn(f"{name}: {spec.change_note}")
     confirm_or_stop(f"Bring the previous value of {name} back?", yes=yes)
     save_values(deployment, store, {name: value}, command="rollback", expected_revision=snapshot.revision)
     screen.done(f"{name} in {store.describe()} has its previous value again.")
-    screen.commands("Next:", [f"./scripts/generate_docker_secrets.sh{deployment.command_flag}"])
+    screen.commands("Next:", [write_docker_files()])

@@ -15,6 +15,7 @@ from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
 from src.utils.secrets.changes import check_value
+from src.utils.secrets.command import manage, write_docker_files
 from src.utils.secrets.settings import read_value_file
 
 from .shared.completion_code import complete_name
@@ -114,7 +115,7 @@ def rotate_command(
     confirm_or_stop("Rotate them now?", yes=yes)
     rotator.run(rotation)
     screen.done(f"Rotated: {', '.join(rotation.names)}")
-    _show_result(screen, deployment, rotation)
+    _show_result(screen, rotation)
 
 
 def _choose(deployment: Deployment, *, due: bool) -> list[SecretSpec]:
@@ -156,21 +157,21 @@ def _show_plan(screen: Screen, rotation: Rotation) -> None:
     rows = [(step.spec.name, ", ".join(step.spec.consumers), step.consequence) for step in rotation.steps]
     screen.table(("Secret", "Used by", "What happens"), rows, last="left")
     for name, reason in rotation.skipped.items():
-        screen.warn(f"Left as it is: {name}: {reason}")
+        screen.warn(f"Left as it is: {name}", reason)
     if rotation.is_live and rotation.steps:
         screen.say("", "The app restarts once; requests fail for that moment only.")
 
 
-def _show_result(screen: Screen, deployment: Deployment, rotation: Rotation) -> None:
+def _show_result(screen: Screen, rotation: Rotation) -> None:
     for step in rotation.steps:
         if step.spec.input != "generate_or_ask":
             continue
         if screen.is_terminal:
             screen.show_once(f"{step.spec.description} ({step.spec.name}):", step.value)
         else:
-            command = f"./scripts/manage_secrets.py get {step.spec.name} --show{deployment.command_flag}"
+            command = manage("get", step.spec.name, "--show")
             screen.commands(f"{step.spec.description}, to see it on a terminal:", [command])
     for name in rotation.skipped:
         screen.warn(f"Still as it was: {name}")
     if not rotation.is_live:
-        screen.commands("Next:", [f"./scripts/generate_docker_secrets.sh{deployment.command_flag}"])
+        screen.commands("Next:", [write_docker_files()])

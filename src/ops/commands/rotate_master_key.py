@@ -8,6 +8,7 @@ import click
 
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
+from src.utils.secrets.command import manage
 
 from .shared.options import deployment_options, yes_option
 
@@ -61,8 +62,5 @@ def rotate_master_key_command(forget: bool, yes: bool, deployment: Deployment) -
         screen.say("Now put the new key alone where the master key comes from.")
         return
     screen.say(f"The old key is kept in {deployment.shown(old_file)}, for copies of the old file.")
-    screen.commands(
-        "When you need it no more:",
-        [f"./scripts/manage_secrets.py rotate-master-key --forget{deployment.command_flag}"],
-    )
+    screen.commands("When you no longer need it:", [manage("rotate-master-key", "--forget")])
     screen.say("", "Keep a copy of the new master key away from this machine.")

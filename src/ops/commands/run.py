@@ -37,5 +37,5 @@ def run_command(only: tuple[str, ...], files: bool, command: tuple[str, ...], de
     except SecretsError as error:
         if isinstance(error, StoreEmptyError):
             error = explain_empty(deployment, error)
-        report_error(str(error), error.hint)
+        report_error(str(error), *error.hints)
         return OWN_FAILURE

@@ -16,6 +16,7 @@ from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
 from src.ops.values.generate import generate_value
 from src.utils.secrets.changes import check_value
+from src.utils.secrets.command import set_up, write_docker_files
 from src.utils.secrets.settings import MAX_VALUE_BYTES, read_value_file
 
 from .shared.completion_code import complete_name
@@ -60,7 +61,7 @@ def set_command(name: str, path: str | None, generate: bool, deployment: Deploym
     screen.done(f"{', '.join(values)} set in {store.describe()}, and read back.")
     if name in before.values and spec.change_note:
         screen.warn(f"{name}: {spec.change_note}")
-    screen.commands("Next:", [f"./scripts/generate_docker_secrets.sh{deployment.command_flag}"])
+    screen.commands("Next:", [write_docker_files()])
 
 
 def _read_new_value(spec: SecretSpec, path: str | None) -> str:
@@ -91,6 +92,9 @@ def _complete_feature(spec: SecretSpec, deployment: Deployment, present: dict[st
         if member.name != spec.name and member.name not in present
     ]
     if missing and not sys.stdin.isatty():
-        names = " ".join(f"--set-file {member.name}=PATH" for member in (spec, *missing))
-        raise UsageError(f"{spec.name} is set together with others: ./scripts/setup_secrets.py {names}")
+        files = [word for member in (spec, *missing) for word in ("--set-file", f"{member.name}=PATH")]
+        raise UsageError(
+            f"{spec.name} is set together with {' and '.join(member.name for member in missing)}",
+            hint=set_up("--non-interactive", *files, purpose="Give each value in a file"),
+        )
     return {member.name: _type_twice(member) for member in missing}

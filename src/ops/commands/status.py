@@ -12,6 +12,7 @@ from src.ops.deployment.stores import open_writable_store
 from src.ops.lifecycle.status import read_status
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
+from src.utils.secrets.command import manage, set_up, write_docker_files
 
 from .shared.options import deployment_options, json_option
 
@@ -65,13 +66,12 @@ def _show_status(screen: Screen, deployment: Deployment, place: str, rows: list[
     due = [row.name for row in rows if row.is_overdue]
     stale = [row.name for row in rows if row.docker in ("stale", "missing")]
     screen.say("")
-    flag = deployment.command_flag
     if missing:
-        screen.warn(f"Missing: {', '.join(missing)}. Next: {deployment.wizard_command()}")
+        screen.warn(f"Missing: {', '.join(missing)}. Next:", set_up())
     if due:
-        screen.warn(f"Due for rotation: {', '.join(due)}. Next: ./scripts/manage_secrets.py rotate --due{flag}")
+        screen.warn(f"Due for rotation: {', '.join(due)}. Next:", manage("rotate", "--due"))
     if stale:
-        screen.warn(f"Docker files not in step: {', '.join(stale)}. Next: ./scripts/generate_docker_secrets.sh{flag}")
+        screen.warn(f"Docker files not up to date: {', '.join(stale)}. Next:", write_docker_files())
     if not (missing or due or stale):
         screen.done("Everything that is required is there, and nothing is due.")
 

@@ -20,6 +20,7 @@ from src.utils.secrets.atomicfile import (
     sync_directory,
     write_error,
 )
+from src.utils.secrets.command import program, set_up, write_docker_files
 from src.utils.secrets.errors import SecretNotFoundError, StoreError
 from src.utils.secrets.settings import read_descriptor
 from src.utils.secrets.snapshot import utc_now
@@ -80,7 +81,7 @@ def render_files(catalog: Catalog, snapshot: Snapshot, *, only_services: bool = 
     if missing:
         raise SecretNotFoundError(
             f"Required secrets are not in the store: {', '.join(missing)}",
-            hint="Run `make secrets`: it keeps what is there and adds what is missing",
+            hint=set_up(purpose="Keep what is there and add what is missing"),
         )
     files = []
     for spec in catalog.secrets:
@@ -218,7 +219,8 @@ def _read(path: str) -> bytes:
             os.close(descriptor)
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be read: {error.strerror}", hint=f"Run this as its owner, or as root: ls -l {path}"
+            f"{path} cannot be read: {error.strerror}",
+            hint=program("ls", "-l", path, purpose="Run this as its owner, or as root"),
         ) from None
 
 
@@ -246,7 +248,7 @@ def container_owner(environ: Mapping[str, str], engine: str) -> tuple[int, int, 
     if os.geteuid() != 0:
         raise StoreError(
             "This Docker engine maps container users to others (userns-remap); only root can write files for them",
-            hint="sudo ./scripts/generate_docker_secrets.sh",
+            hint=write_docker_files(purpose="Run this as root, with sudo"),
         )
     first_uid, first_gid = (int(number) for number in engine.split(":")[1:])
     return uid, gid, first_uid + uid, first_gid + gid

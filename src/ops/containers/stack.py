@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from src.ops.deployment.children import Child, ChildError, run_child
+from src.utils.secrets.command import compose
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import PROJECT_DIRECTORY
 
@@ -50,14 +51,19 @@ class Stack:
         if not self._is_there():
             return {}
         done = self._compose("ps", "--all", "--format", "json")
-        if done.returncode:
+        if done.code:
+            reason = done.reason
             raise StackError(
-                f"Docker Compose does not say what is running: {_last_line(done.stderr)}",
-                hint="Check Docker: docker info\nIf the stack does not run on this machine: --store-only",
+                f"Docker Compose does not say what is running: {reason.text}",
+                hint=[
+                    *reason.hints,
+                    "Check Docker: docker info",
+                    "If the stack does not run on this machine: --store-only",
+                ],
             )
-        lines = done.stdout.strip().splitlines()
+        lines = done.output.strip().splitlines()
         # One object in each line; Compose before 2.21 printed one list.
-        rows = json.loads(done.stdout) if done.stdout.startswith("[") else [json.loads(line) for line in lines]
+        rows = json.loads(done.output) if done.output.startswith("[") else [json.loads(line) for line in lines]
         return {row["Service"]: row for row in rows}
 
     def configuration(self) -> dict[str, Any]:
@@ -69,12 +75,13 @@ class Stack:
         if not self._is_there():
             return {}
         done = self._compose("config", "--format", "json")
-        if done.returncode:
+        if done.code:
+            reason = done.reason
             raise StackError(
-                f"Docker Compose does not understand {COMPOSE_FILE}: {_last_line(done.stderr)}",
-                hint="docker-compose config",
+                f"Docker Compose does not understand {COMPOSE_FILE}: {reason.text}",
+                hint=[*reason.hints, compose("config")],
             )
-        content: dict[str, Any] = json.loads(done.stdout)
+        content: dict[str, Any] = json.loads(done.output)
         return content
 
     def exists(self) -> bool:
@@ -88,29 +95,16 @@ class Stack:
         name = self.configuration().get("name")
         if not name or not shutil.which("docker"):
             return False
-        done = subprocess.run(
-            ["docker", "volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={name}"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_SECONDS,
-        )
-        return bool(done.stdout.strip())
+        label = f"label=com.docker.compose.project={name}"
+        return bool(_ask_docker("volume", "ls", "--quiet", "--filter", label))
 
     def started_at(self, service: str) -> datetime | None:
         """When a service's container was last started."""
         identity = self.services().get(service, {}).get("ID")
-        if not identity:
+        if not identity or not shutil.which("docker"):
             return None
-        done = subprocess.run(
-            ["docker", "inspect", "--format", "{{.State.StartedAt}}", identity],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_SECONDS,
-        )
         try:
-            return datetime.fromisoformat(done.stdout.strip())
+            return datetime.fromisoformat(_ask_docker("inspect", "--format", "{{.State.StartedAt}}", identity))
         except ValueError:
             return None
 
@@ -133,12 +127,13 @@ class Stack:
             StackError: It failed.
         """
         done = self._compose("exec", "-T", service, *command, standard_input=standard_input)
-        if done.returncode:
+        if done.code:
+            reason = done.reason
             raise StackError(
-                f"{' '.join(command[-1:])} failed in the container of {service}: {_last_line(done.stderr)}",
-                hint=f"See what it logs: docker-compose logs {service}",
+                f"{' '.join(command[-1:])} failed in the container of {service}: {reason.text}",
+                hint=[*reason.hints, compose("logs", service, purpose="See what it logs")],
             )
-        return done.stdout.strip()
+        return done.output.strip()
 
     def restart(self, service: str) -> None:
         """Restart a service, and wait until it is healthy.
@@ -147,9 +142,11 @@ class Stack:
             StackError: It does not come back.
         """
         done = self._compose("restart", service)
-        if done.returncode:
+        if done.code:
+            reason = done.reason
             raise StackError(
-                f"{service} was not restarted: {_last_line(done.stderr)}", hint=f"docker-compose logs {service}"
+                f"{service} was not restarted: {reason.text}",
+                hint=[*reason.hints, compose("logs", service, purpose="See what it logs")],
             )
         self.wait_until_healthy(service)
 
@@ -164,7 +161,7 @@ class Stack:
             if time.monotonic() > deadline:
                 raise StackError(
                     f"{service} is not healthy {READY_SECONDS} s after its restart",
-                    hint=f"See what it logs: docker-compose logs {service}",
+                    hint=compose("logs", service, purpose="See what it logs"),
                 )
             time.sleep(0.5)
 
@@ -172,27 +169,21 @@ class Stack:
         has_docker = bool(shutil.which("docker") or shutil.which("docker-compose"))
         return has_docker and os.path.isfile(os.path.join(self._deployment.project_directory, COMPOSE_FILE))
 
-    def _compose(self, *arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
+    def _compose(self, *arguments: str, standard_input: str = "") -> Child:
         directory = self._deployment.project_directory
         flags = ["--project-directory", directory]
         if os.path.exists(self._deployment.compose_file):
             flags += ["--env-file", self._deployment.compose_file]
+        command = [self._script, *flags, *arguments]
         try:
-            return subprocess.run(
-                [self._script, *flags, *arguments],
-                cwd=directory,
-                input=standard_input,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=self._seconds,
-            )
-        except subprocess.TimeoutExpired:
-            raise StackError(
-                f"Docker Compose has not answered for {self._seconds:g} s", hint="Check Docker: docker info"
-            ) from None
+            return run_child(command, seconds=self._seconds, standard_input=standard_input, folder=directory)
+        except ChildError as error:
+            raise StackError(f"Docker Compose does not work: {error}", hint="Check Docker: docker info") from None
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "it says nothing"
+def _ask_docker(*arguments: str) -> str:
+    """What Docker itself answers; nothing when it refuses."""
+    try:
+        return run_child(["docker", *arguments], seconds=COMMAND_SECONDS).output.strip()
+    except ChildError as error:
+        raise StackError(str(error), hint="Check Docker: docker info") from None

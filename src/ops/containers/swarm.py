@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from typing import TYPE_CHECKING
 
+from src.ops.deployment.children import ChildError, run_child
 from src.utils.secrets.errors import StoreError
 
 if TYPE_CHECKING:
@@ -63,14 +63,13 @@ def _last_version(prefix: str) -> int:
 
 
 def _docker(arguments: list[str], standard_input: bytes = b"") -> str:
-    hint = "Check the engine with `docker info`; for Swarm secrets it has to be a manager: docker swarm init"
+    command = ["docker", *arguments]
+    hints = ("Check the engine: docker info", "For Swarm secrets it has to be a manager: docker swarm init")
     try:
-        done = subprocess.run(
-            ["docker", *arguments], input=standard_input, capture_output=True, timeout=TIMEOUT_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StoreError(f"docker {arguments[0]} {arguments[1]} failed: {type(error).__name__}", hint=hint) from None
-    if done.returncode != 0:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise StoreError(f"docker {arguments[0]} {arguments[1]} failed: {' '.join(reason)}", hint=hint)
-    return done.stdout.decode(errors="replace")
+        done = run_child(command, seconds=TIMEOUT_SECONDS, standard_input=standard_input)
+    except ChildError as error:
+        raise StoreError(f"docker {arguments[0]} {arguments[1]} failed: {error}", hint=hints) from None
+    if done.code:
+        reason = done.reason
+        raise StoreError(f"docker {arguments[0]} {arguments[1]} failed: {reason.text}", hint=[*reason.hints, *hints])
+    return done.output

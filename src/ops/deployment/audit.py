@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from src.utils.secrets.atomicfile import make_private_directory
+from src.utils.secrets.command import program
 from src.utils.secrets.errors import SecretsError, StoreError
 from src.utils.secrets.snapshot import utc_now
 
@@ -83,7 +84,9 @@ def read_trail(deployment: Deployment) -> Trail:
     except FileNotFoundError:
         lines = []
     except OSError as error:
-        raise StoreError(f"The audit trail {path} cannot be read: {error.strerror}", hint=f"ls -l {path}") from None
+        raise StoreError(
+            f"The audit trail {path} cannot be read: {error.strerror}", hint=program("ls", "-l", path)
+        ) from None
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)

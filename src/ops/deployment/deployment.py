@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.catalog import DEFAULT_PATH, Catalog, load_catalog
-from src.utils.secrets.command import Spelling, set_up
+from src.utils.secrets.command import Spelling, here, manage, set_up
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import (
     PRODUCTION,
@@ -40,14 +40,6 @@ def is_environment_file(path: str) -> bool:
     """Whether a dotenv file belongs to an environment, by its name."""
     prefix, name = os.path.basename(path)[:5], os.path.basename(path)[5:]
     return prefix == ".env." and is_environment_name(name)
-
-
-def here() -> str:
-    """The folder that the person is in."""
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # it was removed under this person's feet
-        return os.sep
 
 
 @dataclass(frozen=True)
@@ -198,7 +190,10 @@ class Deployment:
         if separator:
             raise ConfigurationError(
                 "A name has no = in it, and a value is never an argument: it may be in the shell's history now",
-                hint=f"Give the name alone: {known}\nIf that was a secret, rotate it"
+                hint=[
+                    f"Give the name alone: {known}",
+                    manage("rotate", known, purpose="If that was a secret, rotate it"),
+                ]
                 if known in self.catalog.names
                 else "Give the name alone",
             )

@@ -43,18 +43,39 @@ def quote(name: str, value: str) -> str:
             return f'"{value}"'
     raise InvalidSecretError(
         f"{name} cannot be written to a dotenv file: python-dotenv, shells and Compose would each read it differently",
-        hint=f"Put the value into a file of its own (mode 0400) and set {name}_FILE to its path,\n"
-        "or choose a value without a mix of quotes, backslashes and $",
+        hint=[
+            f"Put the value into a file of its own (mode 0400) and set {name}_FILE to its path",
+            "Or choose a value without a mix of quotes, backslashes and $",
+        ],
     )
 
 
 def read_dotenv(path: str) -> dict[str, str | None]:
     """Names and values of a dotenv file; no ``$`` is expanded. A missing file is an empty one.
 
+    It is read once while it stays as it is: what is shown of one deployment asks for it many times.
+
     Raises:
         ConfigurationError: It cannot be read, or a line of it is not ``NAME=value``.
     """
-    return parse_dotenv(_read_text(path), path)
+    signature = _signature(path)  # before it is read: what changes in between is noticed the next time
+    known = _parsed.get(path)
+    if not signature or known is None or known[0] != signature:
+        known = (signature, parse_dotenv(_read_text(path), path))
+        _parsed[path] = known
+    return dict(known[1])
+
+
+_parsed: dict[str, tuple[tuple[int, ...], dict[str, str | None]]] = {}
+
+
+def _signature(path: str) -> tuple[int, ...]:
+    """Changes with the file; empty for one that is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def parse_dotenv(text: str, source: str) -> dict[str, str | None]:
@@ -109,6 +130,7 @@ def write_dotenv(
         owner = (status.st_uid, status.st_gid)
         if updated == text and mode == status.st_mode & 0o777:
             return
+    _parsed.pop(path, None)
     replace_file(path, updated.encode(), mode=mode, owner=owner)
 
 

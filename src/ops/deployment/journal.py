@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 from typing import TYPE_CHECKING, Any, cast
 
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries, replace_file
+from src.utils.secrets.command import manage, program
 from src.utils.secrets.errors import StoreError
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ class Journal:
         name = f"{command}-{deployment.environment}.json"
         self.path = os.path.join(deployment.state_directory, name)
         self._project = deployment.project_directory
-        self._flag = deployment.command_flag
 
     def read(self) -> dict[str, Any] | None:
         """What an earlier run has begun and not finished, for this project; ``None`` when nothing is open.
@@ -52,12 +51,13 @@ class Journal:
         return cast("dict[str, Any]", content)
 
     def _unreadable(self) -> StoreError:
-        path = shlex.quote(self.path)
         return StoreError(
             f"The journal {self.path} cannot be understood",
-            hint=f"It holds no secret; it says what was begun: cat {path}\n"
-            f"Compare the store with what is in use: ./scripts/manage_secrets.py status{self._flag}\n"
-            f"When both agree, move it away: mv -n {path} {path}.old",
+            hint=[
+                program("cat", self.path, purpose="It holds no secret; see what was begun"),
+                manage("status", purpose="Compare the store with what is in use"),
+                program("mv", "-n", self.path, f"{self.path}.old", purpose="When both agree, move it away"),
+            ],
         )
 
     def write(self, **content: Any) -> None:

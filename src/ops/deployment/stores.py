@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from src.utils.secrets.atomicfile import remove_stale_temporaries
 from src.utils.secrets.backends.environment import EnvironmentBackend
 from src.utils.secrets.changes import check_value
+from src.utils.secrets.command import program, set_up
 from src.utils.secrets.errors import ConfigurationError, StoreChangedError, StoreEmptyError, StoreError
 from src.utils.secrets.manager import open_backend
 from src.utils.secrets.settings import SecretsBackend, merge_dotenv
@@ -50,7 +50,7 @@ class DotenvStore:
         values = {name: value for name in self._names if (value := live.values.get(name)) is not None}
         metadata = {name: entry for name in values if (entry := live.metadata.get(name)) is not None}
         if not values:
-            raise StoreEmptyError(f"No secret is set in {self.path}", hint="Run `make secrets` to make a first set")
+            raise StoreEmptyError(f"No secret is set in {self.path}", hint=set_up(purpose="Make a first set"))
         return Snapshot(values, metadata, revision)
 
     def save(
@@ -82,7 +82,8 @@ class DotenvStore:
         different = [name for name, change in changes.items() if stored.values.get(name) != change.value]
         if different:
             raise StoreError(
-                f"{', '.join(different)} read back differently from {self.path}", hint=f"Look at it: less {self.path}"
+                f"{', '.join(different)} read back differently from {self.path}",
+                hint=program("less", self.path, purpose="Look at it"),
             )
         for name in changes:
             if progress:
@@ -98,7 +99,7 @@ class DotenvStore:
             if self._environ.get(variable):
                 raise ConfigurationError(
                     f"{variable} is set in this shell and outranks {self.path}",
-                    hint=f"unset {variable}, and run this again",
+                    hint=program("unset", variable, purpose="Unset it, and run this again"),
                 )
         if read_dotenv(self.path).get(f"{name}_FILE"):
             raise ConfigurationError(
@@ -120,16 +121,11 @@ class DotenvStore:
 def open_writable_store(deployment: Deployment, backend: SecretsBackend | None = None) -> Backend:
     """The store of ``deployment``, or its store of another kind, to read and to write.
 
-    What killed writers have left beside its files is removed.
-
     Raises:
         SecretsError: A setting is missing or wrong.
     """
     deployment.export_sdk_settings()
     settings = deployment.settings(backend)
-    files = {SecretsBackend.ENV: deployment.compose_file, SecretsBackend.FILE: settings.file_path}
-    if path := files.get(settings.backend):
-        remove_stale_temporaries([path, deployment.settings_file])
     if settings.backend is SecretsBackend.ENV:
         return DotenvStore(deployment.compose_file, deployment.catalog.names, deployment.environ)
     return open_backend(settings)

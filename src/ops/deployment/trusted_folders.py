@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from src.utils.secrets.command import program
 from src.utils.secrets.errors import StoreError
 
 if TYPE_CHECKING:
@@ -32,22 +33,27 @@ def require_trusted_folder(path: str, owners: Collection[int]) -> None:
     if stat.S_ISLNK(link.st_mode) and link.st_uid not in trusted:
         raise StoreError(
             f"{path} is a link that user {link.st_uid} made; secrets are not written through it",
-            hint=f"Look at it, and move it away: ls -ld {path}",
+            hint=program("ls", "-ld", os.path.abspath(path), purpose="Look at it, and move it away"),
         )
     try:
         folder = os.stat(path)
     except FileNotFoundError:
-        raise StoreError(f"{path} is a link to nothing", hint=f"Look at it, and move it away: ls -ld {path}") from None
+        raise StoreError(
+            f"{path} is a link to nothing",
+            hint=program("ls", "-ld", os.path.abspath(path), purpose="Look at it, and move it away"),
+        ) from None
     if folder.st_uid not in trusted:
         raise StoreError(
             f"{path} belongs to user {folder.st_uid}, who could read or replace the secrets in it",
-            hint=f"Choose a folder of your own, or look who made it: ls -ld {path}",
+            hint=program(
+                "ls", "-ld", os.path.abspath(path), purpose="Choose a folder of your own, or look who made it"
+            ),
         )
     mode = stat.S_IMODE(folder.st_mode)
     if mode & WRITABLE_BY_OTHERS:
         raise StoreError(
             f"{path} can be written by others (mode {mode:04o}), who could replace the secrets in it",
-            hint=f"Close it, and look at what is in it: chmod 0700 {path}",
+            hint=program("chmod", "0700", os.path.abspath(path), purpose="Close it, and look at what is in it"),
         )
 
 
@@ -60,5 +66,5 @@ def _require_safe_place(path: str) -> None:
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise StoreError(
             f"{parent} can be written by everybody (mode {stat.S_IMODE(mode):04o}), who could replace {path}",
-            hint=f"Choose another folder, or close this one: chmod o-w {parent}",
+            hint=program("chmod", "o-w", parent, purpose="Choose another folder, or close this one"),
         )

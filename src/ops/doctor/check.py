@@ -7,7 +7,8 @@ safe to run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from src.ops.containers.stack import Stack
 from src.ops.deployment.stores import open_writable_store
 from src.ops.setup.leftovers import explain_empty
 from src.ops.terminal.report import place
+from src.utils.secrets.command import manage, program
 from src.utils.secrets.errors import SecretsError, StoreEmptyError
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from src.ops.deployment.deployment import Deployment
+    from src.utils.secrets.command import Command, Hint
     from src.utils.secrets.snapshot import Snapshot
 
     Function = Callable[["Context"], Iterator["Finding"]]
@@ -33,13 +36,13 @@ class Finding:
 
     Attributes:
         message: What, and where. One line.
-        command: What mends it.
-        fix: Mends it, where that is safe.
+        hints: What fixes it, one for each step; at least one.
+        fix: Fixes it, where that is safe.
         check: The check that found it.
     """
 
     message: str
-    command: str
+    hints: tuple[Hint, ...]
     fix: Callable[[], None] | None = field(default=None, compare=False)
     check: Check | None = None
 
@@ -129,13 +132,18 @@ class Context:
 def examine_check(check: Check, context: Context) -> list[Finding]:
     """What one check finds. A check that cannot run says that in place of a finding of its own."""
     try:
-        return [Finding(found.message, found.command, found.fix, check) for found in check.function(context)]
+        return [replace(found, check=check) for found in check.function(context)]
     except SecretsError as error:
-        hint = error.hint.splitlines()[0] if error.hint else ""
-        return [Finding(f"this check could not run: {error}", hint, check=check)]
+        hints = error.hints or (_again(check),)
+        return [Finding(f"this check could not run: {error}", hints, check=check)]
     except OSError as error:
-        return [Finding(f"this check could not run: {error.filename}: {error.strerror}", "ls -l", check=check)]
+        where = error.filename if isinstance(error.filename, str) else context.directory
+        hints = (program("ls", "-ld", os.path.abspath(where)),)
+        return [Finding(f"this check could not run: {error.filename}: {error.strerror}", hints, check=check)]
     except Exception as error:  # noqa: BLE001 - one broken check must not silence the others
         message = f"this check could not run: an internal error, {type(error).__name__} at {place(error)}"
-        command = f"./scripts/manage_secrets.py doctor --only {check.id}{context.deployment.command_flag}"
-        return [Finding(message, command, check=check)]
+        return [Finding(message, (_again(check),), check=check)]
+
+
+def _again(check: Check) -> Command:
+    return manage("doctor", "--only", check.id)

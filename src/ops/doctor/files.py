@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
-import shlex
 import shutil
 import stat
 import time
@@ -18,6 +18,7 @@ from src.ops.deployment.dotenv import read_dotenv
 from src.ops.deployment.journal import Journal
 from src.ops.lifecycle.rotate_master_key import old_key_files
 from src.utils.secrets.backends.file import matches_checksum, read_encrypted_file
+from src.utils.secrets.command import make, manage, program, set_up, write_docker_files
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.masterkey import read_master_key_file
 from src.utils.secrets.settings import SecretsBackend, Settings
@@ -35,15 +36,15 @@ _COPY_ENDINGS = ("bak", "backup", "copy", "old", "orig", "save")
 _LARGEST_LOOKED_AT = 256 * 1024
 
 
-@check("settings", "Without settings nothing knows which store is meant.")
+@check("settings", "No setting says which store to use.")
 def settings_can_be_used(context: Context) -> Iterator[Finding]:
     if not context.deployment.is_set_up:
-        yield Finding("no secrets are set up here", context.deployment.wizard_command())
+        yield Finding("no secrets are set up here", (set_up(),))
         return
     try:
         context.deployment.settings()
     except SecretsError as error:
-        yield Finding(str(error), error.hint.splitlines()[0] if error.hint else "make secrets")
+        yield Finding(str(error), error.hints or (set_up(),))
 
 
 @check("settings-mode", "The settings say where everything is, and how to sign in there.")
@@ -63,7 +64,7 @@ def settings_hold_no_secret(context: Context) -> Iterator[Finding]:
         if value and (name in secret or name in context.catalog.names):
             yield Finding(
                 f"{context.shown(path)} holds {name} itself",
-                f"put it into a file of its own (0400), and name {name}_FILE",
+                (f"Put it into a file of its own (0400), and name {name}_FILE",),
             )
 
 
@@ -92,7 +93,7 @@ def secrets_file_is_ours(context: Context) -> Iterator[Finding]:
     owner = os.stat(path).st_uid
     project = os.stat(context.directory).st_uid
     if owner not in {os.geteuid(), project}:
-        yield Finding(f"{context.shown(path)} belongs to user {owner}", f"sudo chown {project} {context.shown(path)}")
+        yield Finding(f"{context.shown(path)} belongs to user {owner}", (program("sudo", "chown", str(project), path),))
 
 
 @check("secrets-file-checksum", "A file that is not what was last written there was damaged, or replaced.")
@@ -103,8 +104,7 @@ def secrets_file_is_what_was_written(context: Context) -> Iterator[Finding]:
     token = read_encrypted_file(path)
     if token is not None and matches_checksum(path, token) is False:
         yield Finding(
-            f"{context.shown(path)} differs from its checksum; see whether it still opens",
-            f"./scripts/manage_secrets.py status{context.deployment.command_flag}",
+            f"{context.shown(path)} differs from its checksum", (manage("status", purpose="Check that it still opens"),)
         )
 
 
@@ -120,11 +120,8 @@ def master_key_folder_is_private(context: Context) -> Iterator[Finding]:
     path = _key_file(context)
     folder = os.path.dirname(path) if path else ""
     if folder and os.path.isdir(folder) and os.stat(folder).st_mode & 0o022:
-        yield Finding(
-            f"{context.shown(folder)} can be written by others",
-            f"chmod go-w {context.shown(folder)}",
-            _chmod(folder, 0o700),
-        )
+        command = program("chmod", "go-w", folder)
+        yield Finding(f"{context.shown(folder)} can be written by others", (command,), _chmod(folder, 0o700))
 
 
 @check("master-key-apart", "Whoever copies a folder with both the key and the file has every secret.")
@@ -138,11 +135,15 @@ def master_key_is_apart(context: Context) -> Iterator[Finding]:
     )
     project = os.path.realpath(context.directory)
     if folder in (file_folder, project) or folder.startswith(project + os.sep):
-        target = f"~/.config/{context.catalog.slug}"
+        target = context.deployment.default_key_file
         yield Finding(
-            f"the master key {context.shown(path)} lies in the project, or beside the file that it opens. Copy it, let "
-            "SECRETS_MASTER_KEY_FILE name the copy, and see with status that it works before this one goes",
-            f"install -d -m 0700 {target} && cp -np {shlex.quote(context.shown(path))} {target}/",
+            f"the master key {context.shown(path)} is in the project, or beside the file that it opens",
+            (
+                program("install", "-d", "-m", "0700", os.path.dirname(target), purpose="Make a folder for it"),
+                program("cp", "-np", path, target, purpose="Copy it there"),
+                f"Set SECRETS_MASTER_KEY_FILE to the copy in {context.shown(context.deployment.settings_file)}",
+                manage("status", purpose="Check that the copy opens the file, before you remove this one"),
+            ),
         )
 
 
@@ -154,7 +155,7 @@ def master_key_is_one(context: Context) -> Iterator[Finding]:
         if len(key) > 1:
             yield Finding(
                 f"{context.shown(path)} holds {len(key)} keys: a rotation was not finished",
-                f"./scripts/manage_secrets.py rotate-master-key{context.deployment.command_flag}",
+                (manage("rotate-master-key"),),
             )
 
 
@@ -165,7 +166,7 @@ def old_master_keys_are_gone(context: Context) -> Iterator[Finding]:
         if time.time() - os.stat(old).st_mtime > OLD_KEY_DAYS * SECONDS_OF_A_DAY:
             yield Finding(
                 f"{context.shown(old)} is kept for more than {OLD_KEY_DAYS} days",
-                f"./scripts/manage_secrets.py rotate-master-key --forget{context.deployment.command_flag}",
+                (manage("rotate-master-key", "--forget"),),
             )
 
 
@@ -175,7 +176,7 @@ def lost_files_are_gone(context: Context) -> Iterator[Finding]:
         if not path.endswith(".sum"):
             yield Finding(
                 f"{context.shown(path)} was put aside",
-                "keep it with your backups, and the key that opens it elsewhere, until nothing can need it",
+                ("Keep it with your backups, and the key that opens it elsewhere, until nothing can need it",),
             )
 
 
@@ -185,7 +186,7 @@ def nothing_is_half_done(context: Context) -> Iterator[Finding]:
     if content:
         yield Finding(
             f"a rotation was interrupted: {', '.join(content['names'])}",
-            f"./scripts/manage_secrets.py rotate{context.deployment.command_flag}",
+            (manage("rotate"),),
         )
 
 
@@ -198,7 +199,7 @@ def no_temporaries_are_left(context: Context) -> Iterator[Finding]:
             if process.isdecimal() and not os.path.exists(f"/proc/{process}"):
                 yield Finding(
                     f"{context.shown(path)} was left behind",
-                    f"./scripts/manage_secrets.py doctor --only temporaries --fix{context.deployment.command_flag}",
+                    (manage("doctor", "--only", "temporaries", "--fix"),),
                     _unlink(path),
                 )
 
@@ -229,7 +230,7 @@ def docker_files_are_all_needed(context: Context) -> Iterator[Finding]:
         for name in find_extra([SecretFile(known, b"") for known in names], folder):
             yield Finding(
                 f"{context.shown(os.path.join(folder, name))} belongs to no secret of the catalogue",
-                f"./scripts/generate_docker_secrets.sh --prune{context.deployment.command_flag}",
+                (write_docker_files("--prune"),),
             )
 
 
@@ -250,7 +251,7 @@ def no_plain_text_is_left(context: Context) -> Iterator[Finding]:
         yield Finding(
             f"{shown} holds secrets in plain text: {', '.join(held)}. Remove line{'s' * (len(lines) > 1)} {numbers} "
             "of it, and rotate what was there",
-            f"./scripts/manage_secrets.py rotate {' '.join(held)}{context.deployment.command_flag}",
+            (manage("rotate", *held),),
         )
 
 
@@ -258,13 +259,15 @@ def no_plain_text_is_left(context: Context) -> Iterator[Finding]:
 def disk_has_room(context: Context) -> Iterator[Finding]:
     free = shutil.disk_usage(context.directory).free
     if free < SMALLEST_FREE_BYTES:
-        yield Finding(f"{free // 1024} KiB are left on the disk of {context.directory}", f"df -h {context.directory}")
+        yield Finding(
+            f"{free // 1024} KiB are left on the disk of {context.directory}", (program("df", "-h", context.directory),)
+        )
 
 
 @check("audit-trail", "The trail says who changed what; a gap in it hides something.")
 def trail_is_whole(context: Context) -> Iterator[Finding]:
     for fault in read_trail(context.deployment).faults:
-        yield Finding(f"the audit trail: {fault}", "./scripts/manage_secrets.py status --audit")
+        yield Finding(f"the audit trail: {fault}", (manage("status", "--audit"),))
     path = trail_path(context.deployment)
     if os.path.isfile(path):
         yield from _open_to_others(context, path, 0o600)
@@ -289,7 +292,7 @@ def packages_are_the_pinned_ones(context: Context) -> Iterator[Finding]:
             except importlib.metadata.PackageNotFoundError:
                 installed = "not installed"
             if installed != version:
-                yield Finding(f"{package} is {installed}; {name} pins {version}", "make --always-make install")
+                yield Finding(f"{package} is {installed}; {name} pins {version}", (make("install", "--always-make"),))
 
 
 def _readable_settings(context: Context) -> list[str]:
@@ -352,15 +355,21 @@ def _key_file(context: Context) -> str | None:
 def _open_to_others(context: Context, path: str, mode: int) -> Iterator[Finding]:
     present = stat.S_IMODE(os.stat(path).st_mode)
     if present & 0o077:
-        shown = context.shown(path)
-        yield Finding(
-            f"{shown} is open to others (mode {present:04o})", f"chmod {mode:04o} {shown}", _chmod(path, mode)
-        )
+        command = program("chmod", f"{mode:04o}", path)
+        yield Finding(f"{context.shown(path)} is open to others (mode {present:04o})", (command,), _chmod(path, mode))
 
 
 def _chmod(path: str, mode: int) -> Callable[[], None]:
-    return lambda: os.chmod(path, mode)
+    def fix() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(path, mode)
+
+    return fix
 
 
 def _unlink(path: str) -> Callable[[], None]:
-    return lambda: os.unlink(path)
+    def fix() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    return fix

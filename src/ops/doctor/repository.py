@@ -5,8 +5,10 @@ from __future__ import annotations
 import fnmatch
 import os
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
+
+from src.ops.deployment.children import Child, run_child
+from src.utils.secrets.command import manage, program
 
 from .check import Context, Finding, check
 
@@ -21,7 +23,14 @@ GIT_SECONDS = 30
 @check("git-tracked", "What git tracks is on every machine that ever cloned the repository.")
 def no_secret_is_tracked(context: Context) -> Iterator[Finding]:
     for path in _secret_paths(_git(context, "ls-files", "-z")):
-        yield Finding(f"git tracks {path}", f"git rm --cached {path}, commit, and rotate what is in it")
+        yield Finding(
+            f"git tracks {path}",
+            (
+                program("git", "-C", context.directory, "rm", "--cached", "--", path, purpose="Stop tracking it"),
+                "Commit that",
+                manage("rotate", "--all", purpose="Rotate what is in it"),
+            ),
+        )
 
 
 @check("git-history", "A file that was removed is still in the history.")
@@ -30,9 +39,7 @@ def no_secret_is_in_the_history(context: Context) -> Iterator[Finding]:
     added = _git(context, "log", "--all", "--diff-filter=A", "--name-only", "-z", "--format=")
     for path in dict.fromkeys(_secret_paths(added)):
         if path not in tracked:
-            yield Finding(
-                f"git's history holds {path}", "rotate what was in it: ./scripts/manage_secrets.py rotate --all"
-            )
+            yield Finding(f"git's history holds {path}", (manage("rotate", "--all", purpose="Rotate what was in it"),))
 
 
 @check("gitignore", "One `git add .` is enough to publish a file that is not ignored.")
@@ -48,8 +55,9 @@ def secrets_are_ignored_by_git(context: Context) -> Iterator[Finding]:
         if relative.startswith(".."):
             continue
         done = _run_git(context, "check-ignore", "--quiet", "--no-index", relative)
-        if done.returncode == 1:
-            yield Finding(f".gitignore does not cover {relative}", f"echo /{relative} >> .gitignore")
+        if done.code == 1:
+            hint = f"Add the line /{relative} to {os.path.join(context.directory, '.gitignore')}"
+            yield Finding(f".gitignore does not cover {relative}", (hint,))
 
 
 @check("dockerignore", "What is in the build's context can end in an image.")
@@ -58,13 +66,14 @@ def secrets_stay_out_of_images(context: Context) -> Iterator[Finding]:
         return
     path = os.path.join(context.directory, ".dockerignore")
     if not os.path.isfile(path):
-        yield Finding(".dockerignore is missing: a build sees every file here", "printf '*\\n' > .dockerignore")
+        hint = f"Make {path} with the line *, and lines such as !src for what the image needs"
+        yield Finding(".dockerignore is missing: a build sees every file here", (hint,))
         return
     with open(path, encoding="utf-8") as file:
         rules = [line.strip() for line in file if line.strip() and not line.startswith("#")]
     for name in (".env", ".env.production", "config/secrets.enc", "secrets/db_password.txt"):
         if not _is_excluded(name, rules):
-            yield Finding(f".dockerignore lets {name} into the image", f"echo {name} >> .dockerignore")
+            yield Finding(f".dockerignore lets {name} into the image", (f"Add the line {name} to {path}",))
 
 
 def _is_excluded(name: str, rules: list[str]) -> bool:
@@ -93,12 +102,12 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
 def _git(context: Context, *arguments: str) -> str:
     """What git says; nothing where this is no repository."""
     done = _run_git(context, *arguments)
-    return done.stdout if done.returncode == 0 else ""
+    return done.output if done.code == 0 else ""
 
 
-def _run_git(context: Context, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _run_git(context: Context, *arguments: str) -> Child:
     if not shutil.which("git"):
-        return subprocess.CompletedProcess(arguments, 128, "", "")
+        return Child(128, "", "")
     # What a stranger's repository configures must not run here.
     command = [
         "git",
@@ -110,4 +119,4 @@ def _run_git(context: Context, *arguments: str) -> subprocess.CompletedProcess[s
         context.directory,
         *arguments,
     ]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=GIT_SECONDS)
+    return run_child(command, seconds=GIT_SECONDS)

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from src.ops.containers.secret_files import content_state, render_files
+from src.ops.containers.stack import COMPOSE_FILE
+from src.utils.secrets.command import compose, make, manage, write_docker_files
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import read_value_file
@@ -16,6 +18,8 @@ from .check import Context, Finding, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from src.utils.secrets.command import Command
 
 APP, DATABASE, REDIS = "app", "postgres", "redis"
 
@@ -34,8 +38,7 @@ def docker_files_are_in_step(context: Context) -> Iterator[Finding]:
     }
     for name, state in states.items():
         if state != "in step":
-            command = f"./scripts/generate_docker_secrets.sh{context.deployment.command_flag}"
-            yield Finding(f"{context.shown(os.path.join(folder, name))} is {state}", command)
+            yield Finding(f"{context.shown(os.path.join(folder, name))} is {state}", (write_docker_files(),))
 
 
 @check("docker-files-example", "Everybody can know a published example, and sign in or sign with it.")
@@ -44,11 +47,7 @@ def no_docker_file_holds_an_example(context: Context) -> Iterator[Finding]:
     for spec in context.catalog.secrets:
         path = os.path.join(folder, spec.docker_file)
         if os.path.isfile(path) and is_example_of(spec, read_value_file(path, spec.docker_file)):
-            flag = context.deployment.command_flag
-            yield Finding(
-                f"{context.shown(path)} holds a published example",
-                f"./scripts/manage_secrets.py rotate {spec.name}{flag}",
-            )
+            yield Finding(f"{context.shown(path)} holds a published example", (manage("rotate", spec.name),))
 
 
 @check("compose-environment", "Whoever may run `docker inspect` can read what stands in environment.", needs="stack")
@@ -56,7 +55,7 @@ def no_secret_is_in_environment(context: Context) -> Iterator[Finding]:
     for service, content in _services(context).items():
         for name, value in _environment(content).items():
             if name in context.catalog.names and value:
-                yield Finding(f"{service} gets {name} in its environment", f"use {name}_FILE in docker-compose.yml")
+                yield Finding(f"{service} gets {name} in its environment", (f"Use {name}_FILE in {COMPOSE_FILE}",))
 
 
 @check("compose-needless", "A container that is broken into gives away every secret that it has.", needs="stack")
@@ -66,7 +65,7 @@ def services_get_only_what_they_need(context: Context) -> Iterator[Finding]:
         for source in _secrets(content):
             needed = consumers.get(source)
             if needed is not None and service not in needed:
-                yield Finding(f"{service} gets {source}, which it does not need", "remove it from docker-compose.yml")
+                yield Finding(f"{service} gets {source}, which it does not need", (f"Remove it from {COMPOSE_FILE}",))
 
 
 @check("compose-missing", "A service without its secret does not start, or starts without protection.", needs="stack")
@@ -78,10 +77,10 @@ def services_get_what_they_need(context: Context) -> Iterator[Finding]:
         for service in spec.consumers:
             if service in services and spec.mount_name not in _secrets(services[service]):
                 yield Finding(
-                    f"{service} does not get {spec.mount_name}", "add it to its secrets in docker-compose.yml"
+                    f"{service} does not get {spec.mount_name}", (f"Add it to its secrets in {COMPOSE_FILE}",)
                 )
             elif service == APP and service in services and not _environment(services[APP]).get(f"{spec.name}_FILE"):
-                yield Finding(f"{service} has no {spec.name}_FILE", "add it to its environment in docker-compose.yml")
+                yield Finding(f"{service} has no {spec.name}_FILE", (f"Add it to its environment in {COMPOSE_FILE}",))
 
 
 @check("stale-containers", "A container sees a changed file only after its next start.", needs="stack")
@@ -95,7 +94,7 @@ def the_app_has_the_present_secrets(context: Context) -> Iterator[Finding]:
         if APP in spec.consumers and os.path.isfile(path):
             changed = datetime.fromtimestamp(os.stat(path).st_ctime, UTC)
             if started is not None and changed > started:
-                yield Finding(f"the app started before {context.shown(path)} changed", "docker-compose restart app")
+                yield Finding(f"the app started before {context.shown(path)} changed", (compose("restart", APP),))
                 return
 
 
@@ -103,22 +102,22 @@ def the_app_has_the_present_secrets(context: Context) -> Iterator[Finding]:
 def services_are_healthy(context: Context) -> Iterator[Finding]:
     for name, row in context.services.items():
         if row.get("State") == "running" and row.get("Health") == "unhealthy":
-            yield Finding(f"{name} runs and is not healthy", f"docker-compose logs {name}")
+            yield Finding(f"{name} runs and is not healthy", (compose("logs", name),))
 
 
 @check("database-password", "A volume keeps the password that its database was made with.", needs="stack")
 def database_accepts_the_password(context: Context) -> Iterator[Finding]:
     if context.runs(DATABASE):
-        yield from _try_password(context, "database-check", "DATABASE_PASSWORD", "make database-password")
+        yield from _try_password(context, "database-check", "DATABASE_PASSWORD", make("database-password"))
 
 
 @check("redis-password", "Redis keeps the password that it was started with.", needs="stack")
 def redis_accepts_the_password(context: Context) -> Iterator[Finding]:
     if context.runs(REDIS):
-        yield from _try_password(context, "redis-check", "REDIS_PASSWORD", "docker-compose restart redis")
+        yield from _try_password(context, "redis-check", "REDIS_PASSWORD", compose("restart", REDIS))
 
 
-def _try_password(context: Context, action: str, name: str, command: str) -> Iterator[Finding]:
+def _try_password(context: Context, action: str, name: str, command: Command) -> Iterator[Finding]:
     value = context.snapshot.values.get(name) if context.snapshot else None
     if value is None or not context.runs(APP):
         return
@@ -126,7 +125,7 @@ def _try_password(context: Context, action: str, name: str, command: str) -> Ite
         content = json.dumps({"passwords": [value]})
         context.stack.execute(APP, ["python", "-m", "src.app.credentials", action], content)
     except SecretsError as error:
-        yield Finding(f"{name} of the store is refused: {error}", command)
+        yield Finding(f"{name} of the store is refused: {error}", (command,))
 
 
 def _services(context: Context) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from src.ops.deployment.stores import open_writable_store
 from src.ops.lifecycle.status import age_in_days, read_status
 from src.ops.values.fingerprint import fingerprint
 from src.ops.values.strength import fault_of
+from src.utils.secrets.command import manage, program, set_up
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import SecretsBackend
 from src.utils.secrets.snapshot import utc_after, utc_now
@@ -30,7 +31,7 @@ MANY_PREVIOUS = 5
 def store_can_be_read(context: Context) -> Iterator[Finding]:
     error = context.store_error
     if error is not None:
-        yield Finding(str(error), error.hint.splitlines()[0] if error.hint else context.deployment.wizard_command())
+        yield Finding(str(error), error.hints or (set_up(),))
 
 
 @check("credentials-expiry", "When the credentials end, nothing can be refreshed any more.", needs="store")
@@ -45,10 +46,12 @@ def credentials_last(context: Context) -> Iterator[Finding]:
         if left is not None and left < LEAST_CREDENTIAL_SECONDS:
             yield Finding(
                 f"the Vault token ends in {left / 3600:.1f} hours, and cannot be renewed for long",
-                "vault token renew, or sign in with an AppRole (docs/vault.md)",
+                ("Renew it: vault token renew", "Or sign in with an AppRole (docs/vault.md)"),
             )
     if settings.backend is SecretsBackend.AWS and settings.environ.get("AWS_SESSION_TOKEN"):
-        yield Finding("AWS is used with a session token, which ends by itself", "use a role or a profile (docs/aws.md)")
+        yield Finding(
+            "AWS is used with a session token, which ends by itself", ("Use a role or a profile (docs/aws.md)",)
+        )
 
 
 @check("missing", "The application does not start without a required secret.", needs="store")
@@ -57,7 +60,7 @@ def nothing_required_is_missing(context: Context) -> Iterator[Finding]:
         return
     missing = [name for name in context.catalog.required_names if not context.snapshot.values.get(name)]
     if missing:
-        yield Finding(f"required and not set: {', '.join(missing)}", context.deployment.wizard_command())
+        yield Finding(f"required and not set: {', '.join(missing)}", (set_up(),))
 
 
 @check("incomplete-feature", "A feature with half of its secrets does not work.", needs="store")
@@ -68,10 +71,7 @@ def features_are_complete(context: Context) -> Iterator[Finding]:
         names = [spec.name for spec in context.catalog.of_feature(feature)]
         absent = [name for name in names if not context.snapshot.values.get(name)]
         if absent and len(absent) < len(names):
-            flag = context.deployment.command_flag
-            yield Finding(
-                f"{feature}: {', '.join(absent)} is not set", f"./scripts/manage_secrets.py set {absent[0]}{flag}"
-            )
+            yield Finding(f"{feature}: {', '.join(absent)} is not set", tuple(manage("set", name) for name in absent))
 
 
 @check("placeholder", "Everybody knows the values of examples.", needs="store")
@@ -84,7 +84,7 @@ def no_value_is_weak(context: Context) -> Iterator[Finding]:
     yield from _faults(context, placeholder=False)
 
 
-@check("reused", "One leak must not open two doors.", needs="store")
+@check("reused", "One leak would expose two systems.", needs="store")
 def no_value_is_used_twice(context: Context) -> Iterator[Finding]:
     if context.snapshot is None:
         return
@@ -95,10 +95,7 @@ def no_value_is_used_twice(context: Context) -> Iterator[Finding]:
             by_value.setdefault(fingerprint(value), []).append(name)
     for names in by_value.values():
         if len(names) > 1:
-            flag = context.deployment.command_flag
-            yield Finding(
-                f"{' and '.join(names)} have the same value", f"./scripts/manage_secrets.py rotate {names[-1]}{flag}"
-            )
+            yield Finding(f"{' and '.join(names)} have the same value", (manage("rotate", *names[1:]),))
 
 
 @check("shared", "A leak of the staging secrets must not open production.", needs="store")
@@ -123,7 +120,7 @@ def no_value_is_shared_between_environments(context: Context) -> Iterator[Findin
         if same:
             yield Finding(
                 f"{other.environment} has the same {', '.join(same)}",
-                f"./scripts/manage_secrets.py rotate {' '.join(same)} --environment {other.environment}",
+                (manage("rotate", *same, environment=other.environment),),
             )
 
 
@@ -135,17 +132,18 @@ def nothing_is_overdue(context: Context) -> Iterator[Finding]:
     for row in due:
         yield Finding(
             f"{row.name} is {row.age_days} days old; its period is {row.rotation_days}",
-            f"./scripts/manage_secrets.py rotate --due{context.deployment.command_flag}",
+            (manage("rotate", "--due"),),
         )
 
 
-@check("unknown-names", "What no catalogue names is rotated by nobody.", needs="store")
+@check("unknown-names", "Secrets outside the catalogue are never rotated.", needs="store")
 def every_name_is_known(context: Context) -> Iterator[Finding]:
     if context.snapshot is None or context.deployment.settings().backend is SecretsBackend.AZURE:
         return  # an Azure vault may be shared with others
     unknown = sorted(set(context.snapshot.values) - set(context.catalog.names))
     if unknown:
-        yield Finding(f"not in the catalogue: {', '.join(unknown)}", "add them to config/catalog.toml, or remove them")
+        where = context.shown(context.catalog.path)
+        yield Finding(f"not in the catalogue: {', '.join(unknown)}", (f"Add them to {where}, or remove them",))
 
 
 @check("clock", "Grace times and tokens end at the wrong moment on a machine with a wrong clock.", needs="store")
@@ -155,7 +153,8 @@ def clock_is_right(context: Context) -> Iterator[Finding]:
     latest = max((entry.updated_at or "" for entry in context.snapshot.metadata.values()), default="")
     if latest > utc_after(CLOCK_SECONDS):
         yield Finding(
-            f"a secret was changed at {latest}, which is in the future here ({utc_now()})", "timedatectl status"
+            f"a secret was changed at {latest}, which is in the future here ({utc_now()})",
+            (program("timedatectl", "status"),),
         )
 
 
@@ -170,9 +169,7 @@ def few_earlier_values_are_accepted(context: Context) -> Iterator[Finding]:
         metadata = context.snapshot.metadata.get(name)
         valid = [entry for entry in metadata.previous if entry.is_valid(utc_now())] if metadata else []
         if len(valid) > MANY_PREVIOUS:
-            yield Finding(
-                f"{name}: {len(valid)} earlier values are still accepted", f"./scripts/manage_secrets.py history {name}"
-            )
+            yield Finding(f"{name}: {len(valid)} earlier values are still accepted", (manage("history", name),))
 
 
 @check("unknown-age", "A secret whose age nobody knows is never due.", needs="store")
@@ -184,10 +181,7 @@ def every_age_is_known(context: Context) -> Iterator[Finding]:
         if spec.rotation_days is None or not context.snapshot.values.get(spec.name):
             continue
         if age_in_days(metadata.updated_at if metadata else None) is None:
-            flag = context.deployment.command_flag
-            yield Finding(
-                f"nobody knows when {spec.name} last changed", f"./scripts/manage_secrets.py rotate {spec.name}{flag}"
-            )
+            yield Finding(f"nobody knows when {spec.name} last changed", (manage("rotate", spec.name),))
 
 
 def _faults(context: Context, *, placeholder: bool) -> Iterator[Finding]:
@@ -197,8 +191,7 @@ def _faults(context: Context, *, placeholder: bool) -> Iterator[Finding]:
         value = context.snapshot.values.get(spec.name)
         fault = fault_of(spec, value, context.catalog) if value else None
         if fault is not None and (fault == "a placeholder") is placeholder:
-            flag = context.deployment.command_flag
-            yield Finding(f"{spec.name} is {fault}", f"./scripts/manage_secrets.py rotate {spec.name}{flag}")
+            yield Finding(f"{spec.name} is {fault}", (manage("rotate", spec.name),))
 
 
 def _other_environments(deployment: Deployment) -> list[Deployment]:

@@ -9,14 +9,25 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from src.utils.secrets.command import Command, Spelling, make, manage, program, script, set_up, write_docker_files
 from src.utils.secrets.settings import PROJECT_DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # Python's own, and those that never reach a person.
 _NOT_SHOWN = ("AssertionError", "BackError", "TypeError", "ValidationError", "ValueError", "_CheckAndSetError")
 _USAGE = ("UsageError", "WrongUsageError")
+_FACTORIES: dict[str, Callable[..., Command]] = {
+    # Which form of Compose a machine has makes no difference here.
+    "compose": lambda *words: program("docker", "compose", *words),
+    "make": make,
+    "manage": manage,
+    "program": program,
+    "script": script,
+    "set_up": set_up,
+    "write_docker_files": write_docker_files,
+}
 _DIE = re.compile(r"""\bdie (?P<message>"[^"]*"|'[^']*')(?:[\s\\]+(?P<hint>"[^"\n]*"|'[^'\n]*'))?""")
 
 
@@ -80,7 +91,7 @@ def _raised(tree: ast.Module) -> Iterator[tuple[str, Message]]:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         hints = [keyword.value for keyword in node.keywords if keyword.arg == "hint"]
         if name == "report_error":
-            name, hints = "StoreError", node.args[1:2]
+            name, hints = "StoreError", node.args[1:]
         if not (name.endswith("Error") or name in _USAGE) or name in _NOT_SHOWN:
             continue
         text = _template(node.args[0])
@@ -89,12 +100,35 @@ def _raised(tree: ast.Module) -> Iterator[tuple[str, Message]]:
 
 
 def _hint(name: str, hints: list[ast.expr]) -> str:
-    hint = _template(hints[0]) if hints else ""
-    if re.fullmatch(r"\{\w*\}", hint):
-        return "The command that its hint names"
-    if not hint:
+    steps = [step for hint in hints for step in _steps(hint)]
+    if not steps:
         return "The same command with --help" if name in _USAGE else "What the text says"
-    return hint
+    if all(re.fullmatch(r"\{\w*\}", step) for step in steps):
+        return "The command that its hint names"
+    return "\n".join(steps)
+
+
+def _steps(node: ast.expr) -> list[str]:
+    """The steps of a hint: texts, and commands as they are typed in the project's folder."""
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [step for element in node.elts for step in _steps(element)]
+    if isinstance(node, ast.IfExp):
+        return [*_steps(node.body), *_steps(node.orelse)]
+    if isinstance(node, (ast.GeneratorExp, ast.ListComp)):
+        return _steps(node.elt)
+    factory = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+    if isinstance(node, ast.Call) and factory in _FACTORIES:
+        return [_spell(factory, node)]
+    text = _template(node)
+    return [text] if text else []
+
+
+def _spell(factory: str, call: ast.Call) -> str:
+    # Braces would be quoted as the shell's own.
+    words = [re.sub(r"\{(.*?)\}", r"@@\1@@", _template(argument)) for argument in call.args]
+    purpose = "".join(_template(keyword.value) for keyword in call.keywords if keyword.arg == "purpose")
+    typed = Spelling().spell(_FACTORIES[factory](*words))
+    return (f"{purpose}: " if purpose else "") + re.sub("@@(.*?)@@", r"{\1}", typed)
 
 
 def _died(path: str) -> Iterator[Message]:

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from src.ops.store_kinds import all_kinds, kind_of
+from src.utils.secrets.command import spell
 from src.utils.secrets.settings import SecretsBackend
 
 from .messages import all_messages
@@ -112,7 +113,7 @@ def render_errors() -> str:
             "| --- | --- | --- | --- |",
         ]
         for failure in table:
-            hint = failure.hint.replace("\n", "<br>")
+            hint = "<br>".join(map(spell, failure.hints))
             codes = ", ".join(f"`{code}`" for code in failure.codes)
             lines.append(f"| {failure.message} | {hint} | `{failure.error.__name__}` | {codes} |")
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from src.ops.deployment.audit import recorded
 from src.ops.values.grace import GRACE_SECONDS, previous_valid_until
 from src.ops.values.strength import weakness_of
 from src.utils.secrets.changes import Change
+from src.utils.secrets.command import manage
 from src.utils.secrets.errors import InvalidSecretError, SecretNotFoundError, StoreError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def removed_names(deployment: Deployment, store: Backend, snapshot: Snapshot, na
     """
     spec = deployment.find_secret(name)
     if snapshot.values.get(name) is None:
-        raise SecretNotFoundError(f"{name} is not set in {store.describe()}", hint="Nothing has to be removed")
+        raise SecretNotFoundError(f"{name} is not set in {store.describe()}", hint="Nothing to remove")
     if spec.required:
         raise InvalidSecretError(f"{name} is required and cannot be removed", hint="Give it another value instead")
     assert spec.feature is not None
@@ -90,7 +91,7 @@ def remove_secrets(deployment: Deployment, store: Backend, snapshot: Snapshot, n
         store.save({name: Change(None) for name in names}, expected_revision=snapshot.revision)
 
 
-def earlier_value(deployment: Deployment, store: Backend, snapshot: Snapshot, name: str) -> str:
+def earlier_value(store: Backend, snapshot: Snapshot, name: str) -> str:
     """The value that ``name`` had before.
 
     Raises:
@@ -100,6 +101,6 @@ def earlier_value(deployment: Deployment, store: Backend, snapshot: Snapshot, na
     if snapshot.values.get(name) is None or not metadata or not metadata.previous:
         raise SecretNotFoundError(
             f"{store.describe()} keeps no earlier value of {name}",
-            hint=f"See what it keeps: ./scripts/manage_secrets.py history {name}{deployment.command_flag}",
+            hint=manage("history", name, purpose="See what it keeps"),
         )
     return metadata.previous[0].value

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from src.ops.containers.stack import Stack
 from src.ops.deployment.audit import recorded
+from src.ops.deployment.children import run_child
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.journal import Journal
 from src.ops.deployment.stores import open_writable_store
 from src.ops.values.generate import generate_value
 from src.ops.values.grace import previous_valid_until
+from src.utils.secrets.command import make, manage, write_docker_files
 from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreError
 from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
 from src.utils.secrets.snapshot import Snapshot
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.backends.base import Backend
     from src.utils.secrets.catalog import SecretSpec
+    from src.utils.secrets.command import Hint
 
 APP, DATABASE, REDIS = "app", "postgres", "redis"
 COMMAND = "rotate"
 SHORTEST_DATABASE_GRACE_SECONDS = 600
+DOCKER_FILES_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,14 @@ class Rotation:
 
     Attributes:
         steps: The secrets that change.
-        skipped: The names that do not, and why.
+        skipped: The names that do not, and why: with the command that gives one a new value, where there is one.
         snapshot: What the store holds now.
         is_live: Whether the stack is running and is changed with the store.
         grace_seconds: How long earlier values with a grace time are accepted.
     """
 
     steps: tuple[RotationStep, ...]
-    skipped: Mapping[str, str]
+    skipped: Mapping[str, Hint]
     snapshot: Snapshot
     is_live: bool
     grace_seconds: float
@@ -115,14 +118,15 @@ class Rotator:
         """
         snapshot = open_writable_store(self._deployment).load()
         running = self._running()
-        steps, skipped = [], {}
+        steps = []
+        skipped: dict[str, Hint] = {}
         for name in names:
             spec = self._deployment.catalog.find(name)
             assert spec is not None
             if name not in snapshot.values:
-                skipped[name] = "it is not set"
+                skipped[name] = "It is not set"
             elif name not in given and not spec.generated:
-                skipped[name] = f"only its provider can issue it: ./scripts/manage_secrets.py rotate {name}"
+                skipped[name] = manage("rotate", name, purpose="Only its provider can issue it; to type it")
             else:
                 value = given.get(name) or generate_value(spec)
                 steps.append(RotationStep(spec, value, _consequence(spec, is_live=APP in running)))
@@ -203,11 +207,11 @@ class Rotator:
         except SecretsError as second:
             return StoreError(
                 f"The rotation stopped in the middle: {error} Undoing it did not work either: {second}",
-                hint=f"{second.hint}\nFinish it: ./scripts/manage_secrets.py rotate{self._deployment.command_flag}",
+                hint=[*second.hints, manage("rotate", purpose="Finish it")],
             )
         self._journal.clear()
         return StoreError(
-            f"The rotation failed and was undone; the earlier values are in use: {error}", hint=error.hint
+            f"The rotation failed and was undone; the earlier values are in use: {error}", hint=error.hints
         )
 
     def _follow(self, names: Sequence[str], others: Mapping[str, str]) -> None:
@@ -254,14 +258,12 @@ class Rotator:
         command += ["--catalog", deployment.catalog.path]
         if os.path.exists(deployment.settings_file):
             command += ["--env-file", deployment.settings_file]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines()
-            errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-            hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
+        done = run_child(command, seconds=DOCKER_FILES_SECONDS)
+        if done.code:
+            reason = done.reason
             raise StoreError(
-                f"The Docker files were not written: {(errors or lines or ['it does not say why'])[0]}",
-                hint="\n".join(hints) or f"./scripts/generate_docker_secrets.sh{deployment.command_flag}",
+                f"The Docker files were not written: {reason.text}",
+                hint=reason.hints or (write_docker_files(),),
             )
 
     def _running(self) -> set[str]:
@@ -276,8 +278,15 @@ class Rotator:
                 if service in spec.consumers and not {APP, service} <= running:
                     raise ConfigurationError(
                         f"{service} has {spec.name} too and is not running: it would keep the old one",
-                        hint=f"Start the stack first: make up{_make_flag(self._deployment)}\n"
-                        f"Or change the store alone, and {service} yourself: --store-only",
+                        hint=[
+                            make("up", purpose="Start the stack first"),
+                            manage(
+                                "rotate",
+                                *(other.name for other in specs),
+                                "--store-only",
+                                purpose=f"Or change the store alone, and {service} yourself",
+                            ),
+                        ],
                     )
 
     def _refuse_without_earlier_values(self, specs: Sequence[SecretSpec], grace_seconds: float) -> None:
@@ -288,7 +297,7 @@ class Rotator:
             if self._deployment.settings().backend is SecretsBackend.ENV:
                 raise ConfigurationError(
                     f"{spec.name} cannot be rotated on a running stack: a dotenv file keeps no earlier values",
-                    hint="Move to a store that does: ./scripts/manage_secrets.py migrate --to file --apply",
+                    hint=manage("migrate", "--to", "file", "--apply", purpose="Move to a store that does"),
                 )
             if grace_seconds < SHORTEST_DATABASE_GRACE_SECONDS:
                 raise ConfigurationError(
@@ -316,7 +325,3 @@ def _consequence(spec: SecretSpec, *, is_live: bool) -> str:
     if spec.previous_values == "grace":
         return f"the old value is accepted until {previous_valid_until(spec)}"
     return spec.change_note or "the old value stops working"
-
-
-def _make_flag(deployment: Deployment) -> str:
-    return "" if deployment.is_production else f" ENVIRONMENT={deployment.environment}"

@@ -18,6 +18,7 @@ from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.setup.master_key import KEY_FILE_MODE
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.backends.file import FileBackend
+from src.utils.secrets.command import manage, program
 from src.utils.secrets.errors import ConfigurationError, MasterKeyError
 from src.utils.secrets.masterkey import generate_master_key, load_master_key, read_master_key_file
 from src.utils.secrets.settings import MASTER_KEY_FAMILY, SecretsBackend, credentials_directory_key
@@ -67,10 +68,14 @@ def plan_master_key_rotation(deployment: Deployment) -> MasterKeyRotation:
     source = where or credentials_directory_key(settings.environ) or "the environment"
     raise MasterKeyError(
         f"The master key comes from {source}, which cannot be written from here",
-        hint="Make a new key: python3 -c 'import secrets; print(secrets.token_urlsafe(32) + \"=\")'\n"
-        "Put NEW,OLD there (the new key, a comma, the old one) and restart what reads it\n"
-        "Run this command again: it encrypts the file with the new key\n"
-        "Then put NEW there alone",
+        hint=[
+            program(
+                "python3", "-c", 'import secrets; print(secrets.token_urlsafe(32) + "=")', purpose="Make a new key"
+            ),
+            "Put NEW,OLD there (the new key, a comma, the old one) and restart what reads it",
+            manage("rotate-master-key", purpose="Encrypt the file with the new key"),
+            "Then put NEW there alone",
+        ],
     )
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from src.utils.secrets.command import manage, spell
+from src.utils.secrets.command import manage, program, spell
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import PROJECT_DIRECTORY, absent_path
 
@@ -49,8 +49,7 @@ def run_command(command: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        where = absent_path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else "a file"
-        return report_error(f"{error.strerror or type(error).__name__}: {where}", "Check that place with ls -l")
+        return _report_system_error(error)
     except Exception as error:  # noqa: BLE001 - its text may hold a value, so only its kind and place are shown
         return report_error(f"Unexpected {type(error).__name__} at {place(error)}", "Please report this line as a bug")
     return result if isinstance(result, int) else DONE
@@ -70,6 +69,15 @@ def report_error(message: str, *hints: Hint, needs_doctor: bool = True) -> int:
     if needs_doctor and "doctor" not in sys.argv:
         print(f"hint: {spell(manage('doctor', purpose='Run all checks'))}", file=sys.stderr)  # noqa: T201
     return FAILED
+
+
+def _report_system_error(error: OSError) -> int:
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    where = absent_path(path) if path else "a file"
+    look = program("ls", "-ld", os.path.abspath(path), purpose="Check that place")
+    return report_error(
+        f"{error.strerror or type(error).__name__}: {where}", look if os.path.lexists(path) else "Check that place"
+    )
 
 
 def version() -> str:

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.utils.secrets.command import spell
+
 from .prompts import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import Console
+
+    from src.utils.secrets.command import Hint
+
 
 _CONTROL_CHARACTERS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "?")
 
@@ -83,20 +88,22 @@ class Screen:
         """One thing that worked."""
         self._print(text, mark="OK:" if self.is_plain else "✓", mark_colour="green")
 
-    def warn(self, text: str) -> None:
-        """One thing to take care of."""
+    def warn(self, text: str, *hints: Hint) -> None:
+        """One thing to take care of, and below it what to do about it."""
         self._print(text, mark="Note:" if self.is_plain else "!", mark_colour="yellow")
+        for hint in hints:
+            self.command(hint)
 
-    def command(self, command: str) -> None:
+    def command(self, command: Hint) -> None:
         """A command to type, under the line that it belongs to."""
-        self._print(f"    {command}", colour="cyan", wrap=False)
+        self._print(f"    {spell(command)}", colour="cyan", wrap=False)
 
-    def commands(self, heading: str, commands: Iterable[str]) -> None:
+    def commands(self, heading: str, commands: Iterable[Hint]) -> None:
         """Commands to type; never wrapped, so that they can be copied."""
         self._print()
         self._print(heading, bold=True)
         for command in commands:
-            self._print(f"  {command}", colour="cyan", wrap=False)
+            self._print(f"  {spell(command)}", colour="cyan", wrap=False)
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[str], None]]:

@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import click
+
+from src.utils.secrets.errors import several
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from src.utils.secrets.command import Hint
 
 HISTORY_HINT = "A secret's value is never an argument; if one was typed, it may be in the shell's history now"
 
 
 class UsageError(click.UsageError):
-    """Wrong usage in words of this project, which hold nothing that was typed."""
+    """Wrong usage in words of this project, which hold nothing that was typed.
+
+    Args:
+        message: What is wrong.
+        ctx: The command that it was said to.
+        hint: See :class:`SecretsError`.
+    """
+
+    def __init__(self, message: str, ctx: click.Context | None = None, *, hint: Hint | Sequence[Hint] = ()) -> None:
+        super().__init__(message, ctx)
+        self.hints = several(hint)
 
 
-def usage_message(error: click.UsageError) -> tuple[str, str]:
-    """What click found wrong, without what was typed, and a hint that may be empty."""
-    if isinstance(error, (UsageError, click.MissingParameter, click.BadOptionUsage)):
-        return error.format_message(), ""
+def usage_message(error: click.UsageError) -> tuple[str, tuple[Hint, ...]]:
+    """What click found wrong, without what was typed, and what to do about it, if anything."""
+    if isinstance(error, UsageError):
+        return error.format_message(), error.hints
+    if isinstance(error, (click.MissingParameter, click.BadOptionUsage)):
+        return error.format_message(), ()
     if isinstance(error, click.NoSuchOption):
         if error.possibilities:
-            return f"No such option. Did you mean {error.possibilities[0]}?", ""
-        return "No such option", HISTORY_HINT
+            return f"No such option. Did you mean {error.possibilities[0]}?", ()
+        return "No such option", (HISTORY_HINT,)
     if isinstance(error, click.BadParameter):
-        return _bad_value(error), ""
-    return "There are more words than this command takes", HISTORY_HINT
+        return _bad_value(error), ()
+    return "There are more words than this command takes", (HISTORY_HINT,)
 
 
 def argument_message(message: str) -> str:

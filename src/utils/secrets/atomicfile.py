@@ -12,6 +12,7 @@ import os
 import re
 import stat
 
+from .command import program
 from .errors import StoreError
 from .settings import read_descriptor
 
@@ -19,18 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .command import Hint
+
 # Named after the process that writes it, so that what a killed one leaves behind can be told from work under way.
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{16}\.tmp")
-
-_HINTS = {
-    errno.ENOSPC: "Free some space on that disk (df -h {directory}) and run this again",
-    errno.EDQUOT: "Free some of your quota on that disk and run this again",
-    errno.EACCES: "Run this as the owner of {directory}: ls -ld {directory}",
-    errno.EPERM: "Run this as the owner of {directory}: ls -ld {directory}",
-    errno.EROFS: "{directory} is on a read-only file system; mount it writable or choose another place",
-    errno.ENOENT: "Make the folder first: mkdir -p {directory}",
-    errno.ENOTDIR: "A folder is needed there: ls -ld {directory}",
-}
 
 
 class StagedFile:
@@ -129,10 +122,10 @@ def stage_file(
     if os.path.islink(path):
         raise StoreError(
             f"{path} is a symbolic link and is not written through",
-            hint=f"Name the real file instead, or remove the link: ls -l {path}",
+            hint=program("ls", "-l", path, purpose="Name the real file instead, or remove the link"),
         )
     if os.path.lexists(path) and not os.path.isfile(path):
-        raise StoreError(f"{path} is not a regular file", hint=f"Move it away: ls -ld {path}")
+        raise StoreError(f"{path} is not a regular file", hint=program("ls", "-ld", path, purpose="Move it away"))
     staged = StagedFile(path, _temporary_name(path))
     try:
         _write_new_file(staged.temporary, data, mode, owner, sync)
@@ -161,9 +154,21 @@ def replace_file(
 
 def write_error(path: str, error: OSError) -> StoreError:
     """The project's error for a failed write to ``path``, with a hint that fits its cause."""
-    directory = os.path.dirname(os.path.abspath(path))
-    hint = _HINTS.get(error.errno or 0, "Check that place: ls -ld {directory}").format(directory=directory)
+    hint = _cure(error.errno, os.path.dirname(os.path.abspath(path)))
     return StoreError(f"Cannot write {path}: {error.strerror or type(error).__name__}", hint=hint)
+
+
+def _cure(number: int | None, directory: str) -> Hint:
+    cures: dict[int, Hint] = {
+        errno.ENOSPC: program("df", "-h", directory, purpose="Free some space on that disk and run this again"),
+        errno.EDQUOT: "Free some of your quota on that disk and run this again",
+        errno.EACCES: program("ls", "-ld", directory, purpose="Run this as the owner of that folder"),
+        errno.EPERM: program("ls", "-ld", directory, purpose="Run this as the owner of that folder"),
+        errno.EROFS: "It is on a read-only file system: mount that writable, or choose another place",
+        errno.ENOENT: program("mkdir", "-p", directory, purpose="Make the folder first"),
+        errno.ENOTDIR: program("ls", "-ld", directory, purpose="Put a folder there"),
+    }
+    return cures.get(number or 0) or program("ls", "-ld", directory, purpose="Check that place")
 
 
 def remove_stale_temporaries(paths: Iterable[str]) -> None:

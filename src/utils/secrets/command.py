@@ -206,6 +206,14 @@ class Spelling:
         return self.here in (None, folder) or os.path.realpath(self.here or "") == os.path.realpath(folder)
 
 
+def here() -> str:
+    """The folder that the person is in."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed under this person's feet
+        return os.sep
+
+
 _spelling = Spelling()
 
 
@@ -255,4 +263,13 @@ def _find_compose() -> list[str]:
 def _quote(word: str) -> str:
     from shlex import quote
 
-    return quote(word)
+    if word.isprintable():
+        return quote(word)
+    # A hint is one line, and nothing in it steers the terminal.
+    escaped = "".join(
+        letter
+        if letter.isprintable() and letter not in "\\'"
+        else "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))
+        for letter in word
+    )
+    return f"$'{escaped}'"

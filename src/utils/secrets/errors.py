@@ -51,9 +51,10 @@ class SecretsError(Exception):
 
 def several(hint: Hint | Sequence[Hint]) -> tuple[Hint, ...]:
     """One hint, none (an empty text) or several, as a tuple."""
-    if isinstance(hint, (list, tuple)):
-        return tuple(hint)
-    return (hint,) if hint else ()  # type: ignore[return-value]  # a text is a sequence of texts, too
+    # A text is a sequence of texts, too.
+    steps = tuple(hint) if isinstance(hint, (list, tuple)) else (hint,) if hint else ()
+    assert not any(isinstance(step, str) and "\n" in step for step in steps), "a step is one line"
+    return steps
 
 
 class ConfigurationError(SecretsError):

@@ -6,6 +6,7 @@ the name of its exception's class.
 
 from __future__ import annotations
 
+from .command import manage, set_up
 from .errors import (
     ConfigurationError,
     SecretsError,
@@ -14,11 +15,14 @@ from .errors import (
     StoreEmptyError,
     StoreError,
     StoreUnavailableError,
+    several,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .command import Command, Hint
 
 LONGEST_REASON = 200
 
@@ -30,19 +34,22 @@ class Failure:
         codes: The error codes, or names of exception classes, that mean it.
         error: The error to raise.
         message: Its text; ``{where}``, ``{action}`` and ``{reason}`` are filled in.
-        hint: What to do about it.
+        hints: What to do about it: one step, or several in their order.
     """
 
-    __slots__ = ("codes", "error", "hint", "message")
+    __slots__ = ("codes", "error", "hints", "message")
 
-    def __init__(self, codes: str, error: type[SecretsError], message: str, hint: str) -> None:
+    def __init__(self, codes: str, error: type[SecretsError], message: str, hints: Hint | Sequence[Hint]) -> None:
         self.codes = codes.split()
         self.error = error
         self.message = message
-        self.hint = hint
+        self.hints = several(hints)
 
 
-_POLICY_HINT = "See what is needed: ./scripts/manage_secrets.py policy {store}"
+def _see_policy(store: str) -> Command:
+    return manage("policy", store, purpose="See what is needed")
+
+
 _LATER_HINT = "Try again in a minute"
 
 AWS = (
@@ -50,8 +57,11 @@ AWS = (
         "NoCredentialsError PartialCredentialsError CredentialRetrievalError",
         StoreDeniedError,
         "No AWS credentials were found",
-        "Sign in: aws configure, or aws sso login\nOn EC2 or ECS, attach a role to the machine or task\n"
-        + _POLICY_HINT.format(store="aws"),
+        (
+            "Sign in: aws configure, or aws sso login",
+            "On EC2 or ECS, attach a role to the machine or task",
+            _see_policy("aws"),
+        ),
     ),
     Failure(
         "ProfileNotFound",
@@ -77,19 +87,19 @@ AWS = (
         "AccessDeniedException AccessDenied",
         StoreDeniedError,
         "AWS denies {action} on {where}",
-        _POLICY_HINT.format(store="aws"),
+        _see_policy("aws"),
     ),
     Failure(
         "ResourceNotFoundException",
         StoreEmptyError,
         "Secret not found in AWS Secrets Manager: {where}",
-        "Run `make secrets` to make it, or check AWS_REGION and SECRETS_AWS_SECRET_ID",
+        (set_up(purpose="Make it"), "Or check AWS_REGION and SECRETS_AWS_SECRET_ID"),
     ),
     Failure(
         "ScheduledForDeletion",
         StoreDeletedError,
         "The secret is scheduled for deletion in AWS Secrets Manager: {where}",
-        "Run `make secrets`: it offers to restore it\nOr: aws secretsmanager restore-secret --secret-id NAME",
+        (set_up(purpose="Let the set-up restore it"), "Or: aws secretsmanager restore-secret --secret-id NAME"),
     ),
     Failure(
         "ThrottlingException Throttling TooManyRequestsException RequestLimitExceeded",
@@ -101,7 +111,7 @@ AWS = (
         "DecryptionFailure EncryptionFailure",
         StoreDeniedError,
         "AWS cannot use the KMS key of {where}",
-        "Allow kms:Decrypt and kms:GenerateDataKey on the key: ./scripts/manage_secrets.py policy aws --kms-key ARN",
+        manage("policy", "aws", "--kms-key", "ARN", purpose="Allow kms:Decrypt and kms:GenerateDataKey on the key"),
     ),
     Failure(
         "LimitExceededException",
@@ -142,7 +152,7 @@ VAULT = (
         "BadToken",
         StoreDeniedError,
         "Vault authentication failed: {where} does not accept the token: it is wrong, expired or revoked",
-        "Sign in again: vault login\nOr set VAULT_TOKEN_FILE, or VAULT_ROLE_ID and VAULT_SECRET_ID_FILE",
+        ("Sign in again: vault login", "Or set VAULT_TOKEN_FILE, or VAULT_ROLE_ID and VAULT_SECRET_ID_FILE"),
     ),
     Failure(
         "BadAppRole",
@@ -154,13 +164,13 @@ VAULT = (
         "Forbidden Unauthorized",
         StoreDeniedError,
         "Vault denies {action} on {where}",
-        _POLICY_HINT.format(store="vault"),
+        _see_policy("vault"),
     ),
     Failure(
         "NoMount",
         StoreDeniedError,
         "Vault has no secrets engine at {where}, or the token's policies do not mention it",
-        "List the engines: vault secrets list\nThen set VAULT_MOUNT_POINT\n" + _POLICY_HINT.format(store="vault"),
+        ("List the engines: vault secrets list", "Then set VAULT_MOUNT_POINT", _see_policy("vault")),
     ),
     Failure(
         "NotKeyValue",
@@ -172,20 +182,23 @@ VAULT = (
         "InvalidPath",
         StoreEmptyError,
         "Secret not found in HashiCorp Vault: {where}",
-        "Run `make secrets` to make it, or check VAULT_MOUNT_POINT and VAULT_SECRET_PATH",
+        (set_up(purpose="Make it"), "Or check VAULT_MOUNT_POINT and VAULT_SECRET_PATH"),
     ),
     Failure(
         "DeletedVersion",
         StoreDeletedError,
         "The newest version of the secret is deleted in HashiCorp Vault: {where}",
-        "Run `make secrets`: it offers to restore it\nOr: vault kv undelete -versions=N -mount=MOUNT PATH",
+        (set_up(purpose="Let the set-up restore it"), "Or: vault kv undelete -versions=N -mount=MOUNT PATH"),
     ),
     Failure(
         "DestroyedVersion",
         StoreError,
         "The newest version of the secret is destroyed in HashiCorp Vault: {where}",
-        "Put an older version back: vault kv rollback -version=N -mount=MOUNT PATH\n"
-        "Or remove it all and start anew: vault kv metadata delete -mount=MOUNT PATH, then `make secrets`",
+        (
+            "Restore an older version: vault kv rollback -version=N -mount=MOUNT PATH",
+            "Or, if no version can be used, delete them all: vault kv metadata delete -mount=MOUNT PATH",
+            set_up(purpose="Then make new secrets"),
+        ),
     ),
     Failure(
         "Sealed",
@@ -248,8 +261,11 @@ AZURE = (
         "ClientAuthenticationError CredentialUnavailableError",
         StoreDeniedError,
         "Azure authentication failed: no credential was accepted; tried: {reason}",
-        "Sign in: az login\nOn an Azure machine, give it a managed identity; elsewhere set AZURE_CLIENT_ID, "
-        "AZURE_TENANT_ID and AZURE_CLIENT_CERTIFICATE_PATH",
+        (
+            "Sign in: az login",
+            "On an Azure machine, give it a managed identity",
+            "Elsewhere set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_CERTIFICATE_PATH",
+        ),
     ),
     Failure(
         "Unauthorized",
@@ -273,7 +289,7 @@ AZURE = (
         "Forbidden ForbiddenByRbac ForbiddenByPolicy AccessDenied",
         StoreDeniedError,
         "Azure Key Vault denies {action} on {where}",
-        _POLICY_HINT.format(store="azure"),
+        _see_policy("azure"),
     ),
     Failure(
         "SecretDisabled",
@@ -285,14 +301,16 @@ AZURE = (
         "SecretNotFound",
         StoreEmptyError,
         "Secret not found in Azure Key Vault: {where}",
-        "Run `make secrets` to make it, or check AZURE_KEYVAULT_URL",
+        (set_up(purpose="Make it"), "Or check AZURE_KEYVAULT_URL"),
     ),
     Failure(
         "ObjectIsDeletedButRecoverable Conflict",
         StoreDeletedError,
         "Deleted in Azure Key Vault, but not gone, so the name cannot be used: {reason} in {where}",
-        "Run `make secrets`: it offers to recover or to purge\n"
-        "Or: az keyvault secret recover --vault-name VAULT --name NAME",
+        (
+            set_up(purpose="Let the set-up recover or purge it"),
+            "Or: az keyvault secret recover --vault-name VAULT --name NAME",
+        ),
     ),
     Failure(
         "ObjectIsBeingDeleted ObjectIsBeingRecovered",
@@ -350,7 +368,7 @@ def store_error(
     for code in codes:
         failure = by_code.get(code)
         if failure is not None:
-            return failure.error(_fill(failure.message, where, action, reason), hint=failure.hint)
+            return failure.error(_fill(failure.message, where, action, reason), hint=failure.hints)
     return StoreError(f"{where}: {action} failed with {codes[0]}", hint="Please report this as a bug if it comes again")
 
 

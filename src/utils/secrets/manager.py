@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from weakref import ReferenceType
 
     from .backends.base import Backend
+    from .command import Hint
 else:
 
     def overload(function: object) -> object:
@@ -377,10 +378,15 @@ class SecretsManager:
             self._store = open_backend(self._settings)
         return self._store
 
-    def _missing_hint(self, name: str) -> str:
+    def _missing_hint(self, name: str) -> list[Hint]:
+        from .command import set_up
+
         if self._settings.backend is SecretsBackend.ENV:
-            return f"Set {name}, or {name}_FILE to the path of a file that holds it, or run `make secrets`"
-        return "Run `make secrets`: it keeps what is there and asks for what is missing"
+            return [
+                f"Set {name}, or {name}_FILE to the path of a file that holds it",
+                set_up(purpose="Or make a whole set of secrets"),
+            ]
+        return [set_up(purpose="Keep what is there and add what is missing")]
 
 
 def open_backend(settings: Settings) -> Backend:
@@ -395,9 +401,11 @@ def open_backend(settings: Settings) -> Backend:
         module = __import__(f"{__package__}.backends.{name}", fromlist=["open_backend"])
         store: Backend = module.open_backend(settings)
     except ModuleNotFoundError as error:
+        from .command import make
+
         raise ConfigurationError(
             f"{settings.backend.title} needs the Python package {error.name!r}, which is not installed",
-            hint="Install what this store needs: make install",
+            hint=make("install", purpose="Install what this store needs"),
         ) from None
     return store
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from .command import program, set_up
 from .errors import ConfigurationError, MasterKeyError
 from .settings import MASTER_KEY_FAMILY, credentials_directory_key, read_value_file
 
@@ -122,11 +123,15 @@ def load_master_key(environ: Mapping[str, str]) -> MasterKey:
         path = credentials_directory_key(environ)
         if path:
             return read_master_key_file(path, "$CREDENTIALS_DIRECTORY/secrets_master_key")
+        from shlex import quote
+
+        key_file = quote(os.path.expanduser("~/.config/cctv-face-detection/master.key"))
         raise MasterKeyError(
             "SECRETS_MASTER_KEY not set",
-            hint="Name the key file, for example:\n"
-            "export SECRETS_MASTER_KEY_FILE=~/.config/cctv-face-detection/master.key\n"
-            "or run `make secrets` to make a first set of secrets",
+            hint=[
+                f"Name the key file, for example: export SECRETS_MASTER_KEY_FILE={key_file}",
+                set_up(purpose="Or make a first set of secrets"),
+            ],
         )
     name = given[0]
     if name == "SECRETS_MASTER_KEY_FILE":
@@ -147,7 +152,7 @@ def read_master_key_file(path: str, setting: str) -> MasterKey:
     try:
         text = read_value_file(path, setting)
     except ConfigurationError as error:
-        raise MasterKeyError(str(error), hint=error.hint) from None
+        raise MasterKeyError(str(error), hint=error.hints) from None
     _refuse_open_file(path)
     return parse_master_key(text, path)
 
@@ -159,7 +164,7 @@ def _refuse_open_file(path: str) -> None:
     if status.st_mode & 0o077:
         raise MasterKeyError(
             f"The master key file {path} can be read by other users (mode {status.st_mode & 0o777:04o})",
-            hint=f"Close it: chmod 0400 {path}",
+            hint=program("chmod", "0400", os.path.abspath(path), purpose="Close it"),
         )
     user = os.geteuid()
     trusted = {user, 0}
@@ -168,7 +173,9 @@ def _refuse_open_file(path: str) -> None:
     if status.st_uid not in trusted:
         raise MasterKeyError(
             f"The master key file {path} belongs to another user (uid {status.st_uid})",
-            hint=f"Run this as that user, or take the file over: chown {user} {path}",
+            hint=program(
+                "chown", str(user), os.path.abspath(path), purpose="Run this as that user, or take the file over"
+            ),
         )
 
 

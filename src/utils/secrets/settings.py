@@ -163,15 +163,21 @@ def read_value_file(path: str, setting: str) -> str:
         ) from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            from .command import program
+
             raise ConfigurationError(
                 f"{setting} points to {path!r}, which is not a regular file",
-                hint=f"Give the path of a file that holds the value: ls -ld {path}",
+                hint=program(
+                    "ls", "-ld", os.path.abspath(path), purpose="Give the path of a file that holds the value"
+                ),
             )
         data = read_descriptor(descriptor, MAX_VALUE_BYTES + 1)
     except OSError as error:
+        from .command import program
+
         raise ConfigurationError(
             f"{setting} points to {path!r}, which cannot be read: {error.strerror}",
-            hint=f"Check the file: ls -l {path}",
+            hint=program("ls", "-l", os.path.abspath(path), purpose="Check the file"),
         ) from None
     finally:
         os.close(descriptor)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from src.ops.deployment.stores import open_writable_store
 from src.ops.terminal.usage import UsageError
+from src.utils.secrets.command import manage
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -20,9 +21,7 @@ def chosen_values(deployment: Deployment, only: tuple[str, ...]) -> dict[str, st
     if missing:
         from src.utils.secrets.errors import SecretNotFoundError
 
-        raise SecretNotFoundError(
-            f"{', '.join(missing)} is not set", hint=f"./scripts/manage_secrets.py set {missing[0]}"
-        )
+        raise SecretNotFoundError(f"{', '.join(missing)} is not set", hint=[manage("set", name) for name in missing])
     return chosen
 
 

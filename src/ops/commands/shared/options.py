@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from src.ops.deployment.deployment import Deployment, here, is_environment_name
+from src.ops.deployment.deployment import Deployment, is_environment_name
 from src.ops.terminal.report import WrongUsageError, run_command, version
 from src.ops.terminal.usage import usage_message
-from src.utils.secrets.command import Spelling, script, spell_for
+from src.utils.secrets.command import Spelling, here, script, spell_for
 from src.utils.secrets.errors import StoreEmptyError
 from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from src.utils.secrets.command import Hint
 
 
 def run_click(command: click.Command) -> int:
@@ -108,10 +106,9 @@ def _invoke(command: click.Command) -> object:
     try:
         return command.main(prog_name=f"./scripts/{program}", complete_var=completion, standalone_mode=False)
     except click.UsageError as error:
-        message, hint = usage_message(error)
-        hints: list[Hint] = [hint] if hint else []
+        message, hints = usage_message(error)
         if error.ctx:
-            hints.append(script(program, *error.ctx.command_path.split()[1:], "--help"))
+            hints += (script(program, *error.ctx.command_path.split()[1:], "--help"),)
         raise WrongUsageError(message, hint=hints) from None
     except click.Abort:
         raise KeyboardInterrupt from None

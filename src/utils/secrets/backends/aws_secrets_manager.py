@@ -18,10 +18,11 @@ from ..snapshot import Snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from ..changes import Change
+    from ..command import Hint
 
 CURRENT = "AWSCURRENT"
 MAX_SECRET_BYTES = 65536  # https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
@@ -211,13 +212,13 @@ class AwsBackend:
     def _error(self, codes: list[str], action: str, reason: str = "") -> SecretsError:
         where = f"{self.secret_id} in {self.region}"
         error = store_error(AWS, codes, where=where, action=action, reason=reason)
-        return _CodeError(str(error), hint=error.hint, code=codes[0]) if type(error) is StoreError else error
+        return _CodeError(str(error), hint=error.hints, code=codes[0]) if type(error) is StoreError else error
 
 
 class _CodeError(StoreError):
     """A failure that may be an answer to a question; ``code`` says which."""
 
-    def __init__(self, message: str, *, hint: str, code: str) -> None:
+    def __init__(self, message: str, *, hint: Sequence[Hint], code: str) -> None:
         super().__init__(message, hint=hint)
         self.code = code
 

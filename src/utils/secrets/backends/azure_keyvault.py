@@ -205,7 +205,7 @@ class AzureBackend:
 
     def _deleted(self, names: list[str]) -> StoreDeletedError:
         error = store_error(AZURE, ["ObjectIsDeletedButRecoverable"], where=self.url, reason=", ".join(names))
-        return StoreDeletedError(str(error), hint=error.hint, names=names)
+        return StoreDeletedError(str(error), hint=error.hints, names=names)
 
     def _write(self, name: str, value: str | None, before: Snapshot, metadata: SecretMetadata) -> None:
         encoded = encode_name(name)
@@ -326,7 +326,7 @@ class _GuardedValues(dict[str, str]):
         error = self._refused.get(name)
         if error is None:
             raise KeyError(name)
-        raise type(error)(str(error), hint=error.hint)
+        raise type(error)(str(error), hint=error.hints)
 
 
 def open_backend(settings: Settings) -> AzureBackend:
@@ -437,7 +437,7 @@ def _partly_written(where: str, written: list[str], planned: list[str], error: S
     missing = [name for name in planned if name not in written]
     return PartlyWrittenError(
         f"{error}. In {where}, written: {', '.join(written)}; not confirmed: {', '.join(missing)}",
-        hint=f"{error.hint}\nThen run the same command again: it keeps what is written and completes the rest",
+        hint=[*error.hints, "Then run the same command again: it keeps what is written and completes the rest"],
     )
 
 

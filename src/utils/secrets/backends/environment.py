@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 
+from ..command import write_docker_files
 from ..errors import ConfigurationError, DamagedStoreError
 from ..settings import Settings, read_value_file, read_variable
 from ..snapshot import PreviousValue, SecretMetadata, Snapshot
@@ -117,7 +118,7 @@ def parse_previous(text: str, path: str) -> list[PreviousValue]:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise DamagedStoreError(
             f"{path} does not hold a list of earlier values",
-            hint="Write it again: ./scripts/generate_docker_secrets.sh",
+            hint=write_docker_files(purpose="Write it again"),
         ) from None
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import stat
 
+from ..command import program, set_up
 from ..errors import (
     DamagedStoreError,
     DecryptionError,
@@ -22,7 +23,7 @@ from ..errors import (
 )
 from ..masterkey import load_master_key
 from ..settings import Settings, absent_path, read_descriptor
-from ..snapshot import Snapshot, StoredMetadata
+from ..snapshot import Snapshot, StoredMetadata, utc_now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class FileBackend:
     def _missing(self) -> StoreEmptyError:
         return StoreEmptyError(
             missing_text(self.path),
-            hint="Run `make secrets` to make one, or set SECRETS_FILE_PATH to where it is",
+            hint=[set_up(purpose="Make one"), "Or set SECRETS_FILE_PATH to where it is"],
         )
 
     def _locked(self) -> AbstractContextManager[None]:
@@ -243,18 +244,23 @@ class FileBackend:
     def _wrong_key(self, reason: str) -> DecryptionError:
         return DecryptionError(
             f"Failed to decrypt secrets file {self.path}: {reason}",
-            hint="Point SECRETS_MASTER_KEY_FILE to the key that the file was written with; the file is untouched\n"
-            "If that key is lost, run `make secrets` and choose to start over: it keeps the old file",
+            hint=[
+                "Point SECRETS_MASTER_KEY_FILE to the key that the file was written with; the file is untouched",
+                set_up(purpose="If that key is lost, start over; the old file is kept"),
+            ],
         )
 
     def _damaged(self, reason: str) -> DamagedStoreError:
-        from shlex import quote
-
-        path, backup = quote(self.path), quote(f"{self.path}.bak")
+        path = os.path.abspath(self.path)
+        kept = f"{path}.damaged-{utc_now().replace(':', '')}"
         return DamagedStoreError(
             f"Failed to decrypt secrets file {self.path}: the file is damaged: {reason}",
-            hint="Keep it, and put back the file before the last change, if it is there:\n"
-            f"cp -p {path} {path}.damaged-$(date +%s) && install -m 0400 {backup} {path}",
+            hint=[
+                program("cp", "-np", path, kept, purpose="Keep the damaged file"),
+                program("install", "-m", "0400", f"{path}.bak", path, purpose="Then restore the previous version"),
+            ]
+            if os.path.exists(f"{path}.bak")
+            else "Put an earlier copy of it in its place",
         )
 
     def _decode(self, text: bytes, revision: str) -> Snapshot:
@@ -305,12 +311,15 @@ def read_encrypted_file(path: str) -> bytes | None:
     except OSError as error:
         raise StoreError(
             f"The secrets file {path} cannot be read: {error.strerror}",
-            hint=f"Run this as the user who owns it: ls -l {path}",
+            hint=program("ls", "-l", os.path.abspath(path), purpose="Run this as the user who owns it"),
         ) from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise StoreError(f"The secrets file {path} is not a regular file", hint=f"Look at it: ls -ld {path}")
+            raise StoreError(
+                f"The secrets file {path} is not a regular file",
+                hint=program("ls", "-ld", os.path.abspath(path), purpose="Look at it"),
+            )
         data = read_descriptor(descriptor, MAX_FILE_BYTES + 1) if status.st_size <= MAX_FILE_BYTES else None
     except OSError as error:
         raise StoreError(

@@ -69,7 +69,7 @@ class Login:
         raise StoreDeniedError(
             "Vault authentication failed: no token was found; tried VAULT_TOKEN, VAULT_TOKEN_FILE, VAULT_ROLE_ID and "
             "~/.vault-token",
-            hint="Sign in: vault login\nOr set VAULT_TOKEN_FILE, or VAULT_ROLE_ID and VAULT_SECRET_ID_FILE",
+            hint=["Sign in: vault login", "Or set VAULT_TOKEN_FILE, or VAULT_ROLE_ID and VAULT_SECRET_ID_FILE"],
         )
 
     def renew(self, client: Client) -> None:
@@ -256,7 +256,7 @@ class VaultBackend:
         if self._read(version=version)[0] != content:
             raise StoreError(
                 f"What was written to {self.describe()} reads back differently",
-                hint="Put the version before back: vault kv rollback -version=N -mount=MOUNT PATH",
+                hint="Restore the previous version: vault kv rollback -version=N -mount=MOUNT PATH",
             )
         return str(version)
 
@@ -271,8 +271,10 @@ class VaultBackend:
         if self._read()[0] != content:
             raise StoreChangedError(
                 f"{self.describe()} was changed by another writer at the same moment",
-                hint="A key-value engine of version 1 cannot prevent that: look at what is there now, and use "
-                "version 2: vault kv enable-versioning MOUNT",
+                hint=[
+                    "A key-value engine of version 1 cannot prevent that: check what is there now",
+                    "Use version 2: vault kv enable-versioning MOUNT",
+                ],
             )
         return _digest(content)
 
@@ -318,7 +320,7 @@ class VaultBackend:
         try:
             return self._request(action, method, *arguments, **parameters)
         except _TokenEndedError as error:
-            raise StoreDeniedError(str(error), hint=error.hint) from None
+            raise StoreDeniedError(str(error), hint=error.hints) from None
 
     def _request(self, action: str, method: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
         from hvac.exceptions import VaultError
@@ -342,7 +344,7 @@ class VaultBackend:
             return _CheckAndSetError("lost a race")
         if codes[0] == "Forbidden" and not self._token_works():
             refusal = store_error(VAULT, ["BadToken"], where=self._client.url)
-            return _TokenEndedError(str(refusal), hint=refusal.hint)
+            return _TokenEndedError(str(refusal), hint=refusal.hints)
         if codes[0] == "InvalidPath" and _is_destroyed(error.json):
             codes.insert(0, "DestroyedVersion")
         if "sealed" in said:
