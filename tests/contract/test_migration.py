@@ -12,8 +12,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from src.ops.deployment.deployment import Deployment
-from src.ops.deployment.stores import load_if_any, open_writable_store
 from src.ops.lifecycle.migrate import delete_source, migrate, plan_migration
+from src.ops.store_kinds import kind_of, load_if_any, open_store
 from src.ops.store_kinds.references import parse_reference
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreEmptyError, StoreError
@@ -77,7 +77,7 @@ def fill(deployment: Deployment, kind: str) -> dict[str, str]:
         write_read_only(key, Fernet.generate_key())
         with (directory / ".env.production").open("a") as file:
             file.write(f"SECRETS_MASTER_KEY_FILE={key}\n")
-    store = open_writable_store(deployment)
+    store = open_store(deployment)
     store.save({"JWT_SECRET_KEY": Change("the first one, in grace")})
     changes = {name: Change(value, previous_valid_until=utc_after(3600)) for name, value in VALUES.items()}
     store.save(changes)
@@ -85,7 +85,7 @@ def fill(deployment: Deployment, kind: str) -> dict[str, str]:
 
 
 def stored(deployment: Deployment, kind: str) -> Mapping[str, str]:
-    return open_writable_store(deployment, SecretsBackend.from_name(kind)).load().values
+    return open_store(deployment, kind_of(SecretsBackend.from_name(kind))).load().values
 
 
 @pytest.mark.parametrize(("source", "target"), list(itertools.permutations(KINDS, 2)))
@@ -98,7 +98,7 @@ def test_every_value_arrives_unchanged_and_the_target_is_in_use(
     migrate(deployment, migration)
     assert {name: stored(deployment, target).get(name) for name in values} == values
     assert deployment.settings().backend is SecretsBackend.from_name(target)
-    in_use = open_writable_store(deployment).load()
+    in_use = open_store(deployment).load()
     assert {name: in_use.values[name] for name in values} == values
     if "env" not in (source, target):
         assert in_use.versions("JWT_SECRET_KEY", utc_after(0))[1:] == ["the first one, in grace"]
@@ -164,7 +164,7 @@ def test_a_target_that_stops_answering_leaves_everything_as_it_was(deployment: D
     assert deployment.settings().backend is SecretsBackend.VAULT
     assert stored(deployment, "vault") == values
     os.environ["AWS_ENDPOINT_URL"] = aws_server.url
-    assert load_if_any(open_writable_store(deployment, SecretsBackend.AWS)).values == {}
+    assert load_if_any(open_store(deployment, kind_of(SecretsBackend.AWS))).values == {}
 
 
 def test_a_setting_that_is_exported_and_would_win_is_said_first(deployment: Deployment) -> None:
@@ -197,13 +197,13 @@ def test_two_places_of_the_same_kind(deployment: Deployment, tmp_path: Path, one
     first, second = (parse_reference(place, deployment) for place in places)
     migrate(deployment, plan_migration(parse_reference("file", deployment), first))
     migrate(deployment, plan_migration(first, second))
-    assert dict(open_writable_store(deployment).load().values) == values
+    assert dict(open_store(deployment).load().values) == values
     assert dict(second.open().load().values) == values
 
 
 def test_what_a_target_cannot_hold_is_said_before_anything_is_written(deployment: Deployment) -> None:
     fill(deployment, "file")
-    store = open_writable_store(deployment)
+    store = open_store(deployment)
     store.save({"SMTP_PASSWORD": Change("it's \\ and $X"), "WEBHOOK_SECRET": Change("y" * 30_000)})
     with pytest.raises(SecretsError, match="SMTP_PASSWORD cannot be written to a dotenv file"):
         plan_migration(parse_reference("file", deployment), parse_reference("env", deployment))

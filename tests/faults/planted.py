@@ -230,14 +230,14 @@ FAULTS = (
     Fault(
         "a vault may answer anything to a write",
         "src/utils/secrets/backends/hashicorp_vault.py",
-        '        with Intelligible(self._where()):\n            version = answer["data"]["version"]\n',
+        '        with ResponseGuard(self._where()):\n            version = answer["data"]["version"]\n',
         '        version = answer["data"]["version"]\n',
         (f"{_SERVERS}_in_time[vault-save]",),
     ),
     Fault(
         "Azure may answer anything",
         "src/utils/secrets/backends/azure_keyvault.py",
-        "                with Intelligible(self.url, (AzureError, ValueError)):\n"
+        "                with ResponseGuard(self.url, (AzureError, ValueError)):\n"
         "                    return method(*arguments, **parameters)\n",
         "                return method(*arguments, **parameters)\n",
         (f"{_SERVERS}_in_time[azure-load]",),

@@ -7,8 +7,11 @@ import socket
 
 import pytest
 
+from src.utils.secrets.backends.aws_secrets_manager import FAILURES as AWS
+from src.utils.secrets.backends.azure_keyvault import FAILURES as AZURE
+from src.utils.secrets.backends.hashicorp_vault import FAILURES as VAULT
 from src.utils.secrets.errors import SecretsError, StoreDeniedError, StoreError
-from src.utils.secrets.failures import AWS, AZURE, VAULT, Failure, class_names, root_cause, store_error
+from src.utils.secrets.failures import Failure, class_names, root_cause, store_error
 
 TABLES = {"AWS": AWS, "Vault": VAULT, "Azure": AZURE}
 

@@ -296,7 +296,7 @@ def test_a_plan_made_on_an_older_file_is_refused(path: Path) -> None:
     store = backend(path)
     planned_on = store.save({"A": Change("1")}).revision
     store.save({"A": Change("2")})
-    with pytest.raises(StoreChangedError, match="changed by another run"):
+    with pytest.raises(StoreChangedError, match="changed by another writer"):
         store.save({"A": Change("3")}, expected_revision=planned_on)
     with pytest.raises(StoreChangedError):
         store.save({"A": Change("3")}, expected_revision=NO_FILE)
@@ -328,7 +328,7 @@ def test_sixteen_writers_lose_no_change(path: Path) -> None:
 
 
 def test_a_writer_that_waits_too_long_says_for_what(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.utils.secrets.backends.file.LOCK_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("src.utils.secrets.lockedfile.LOCK_TIMEOUT_SECONDS", 0.2)
     code = "import sys; from filelock import FileLock\nwith FileLock(sys.argv[1]): print('held', flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code, f"{path}.lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

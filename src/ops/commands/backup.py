@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.deployment.stores import open_writable_store
+from src.ops.store_kinds import open_store
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.command import manage
 from src.utils.secrets.errors import ConfigurationError
@@ -45,7 +45,7 @@ def backup_command(
         raise ConfigurationError(
             f"{path} exists already", hint=["Give another name: --output PATH", "Or move that file away first"]
         )
-    store = open_writable_store(deployment)
+    store = open_store(deployment)
     store.load()
     lock = read_lock(passphrase_file, key_file, deployment, is_new=True)
     screen = Screen()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.deployment.stores import load_if_any
+from src.ops.store_kinds import load_if_any
 from src.ops.store_kinds.references import parse_reference, reference_forms
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen

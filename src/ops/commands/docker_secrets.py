@@ -22,12 +22,13 @@ from src.ops.deployment.deployment import Deployment
 from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.trusted_folders import require_trusted_folder
+from src.ops.store_kinds import kind_in_use, open_store
 from src.ops.terminal.report import DONE, WrongUsageError, report_error, run_command, version
 from src.ops.terminal.usage import HISTORY_HINT, argument_message
 from src.utils.secrets.command import compose, manage, program, spell, spell_for, write_docker_files
 from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreUnavailableError
 from src.utils.secrets.placeholders import is_example_of
-from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY, SecretsBackend
+from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY
 
 from .shared.options import spelling_of, use_deployment
 
@@ -86,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
     ids = {name: value for name, value in compose_settings.items() if value} | dict(os.environ)
     cloud = _reads_cloud(options.cloud, compose_settings, deployment)
     try:
-        snapshot = deployment.open_store().load()
+        snapshot = open_store(deployment).load()
     except StoreUnavailableError as error:
         if options.check and os.path.isdir(path):
             error.hints += (compose("up", "-d", purpose="To start with the files that are there"),)
@@ -172,9 +173,9 @@ def _create_swarm_secrets(files: list[SecretFile], deployment: Deployment) -> in
 def _reads_cloud(wanted: bool | None, compose_settings: Mapping[str, str | None], deployment: Deployment) -> bool:
     """Whether the app reads its store itself: as the command line says, else as it was recorded."""
     cloud = compose_settings.get("COMPOSE_FILE") == CLOUD_COMPOSE_FILES if wanted is None else wanted
-    if cloud and deployment.settings().backend in (SecretsBackend.FILE, SecretsBackend.ENV):
+    if cloud and not kind_in_use(deployment).is_read_by_app:
         raise WrongUsageError(
-            f"The app's container cannot read {deployment.settings().backend.title} itself",
+            f"The app's container cannot read {kind_in_use(deployment).title} itself",
             hint=write_docker_files("--no-cloud"),
         )
     return cloud
@@ -200,7 +201,7 @@ def _record(deployment: Deployment, directory: str, app_uid: int, app_gid: int, 
         status = os.stat(deployment.project_directory)
         owner = (status.st_uid, status.st_gid)
     write_dotenv(path, lines, heading="# Settings of Docker Compose.\n", private=False, owner=owner)
-    if deployment.settings().backend is SecretsBackend.ENV:
+    if kind_in_use(deployment).is_dotenv:
         _say(f"{deployment.shown(path)} holds your development secrets, and now Compose's settings, too")
 
 

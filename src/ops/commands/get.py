@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.store_kinds import kind_in_use
 from src.utils.secrets import SecretsManager
 
 from .shared.chosen import refuse_screen
@@ -31,7 +32,7 @@ def get_command(name: str, show: bool, deployment: Deployment) -> None:
     """
     refuse_screen("The value", show)
     deployment.require_set_up()
-    deployment.export_sdk_settings()
+    kind_in_use(deployment).export_settings(deployment)
     manager = SecretsManager(settings=deployment.settings())
     if manager.get_secret(name) is None:
         deployment.find_secret(name)

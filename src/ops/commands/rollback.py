@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.deployment.stores import open_writable_store
 from src.ops.lifecycle.edit import (
     earlier_value,
     save_values,
 )
+from src.ops.store_kinds import open_store
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.command import write_docker_files
@@ -35,7 +35,7 @@ def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
     """
     deployment.require_set_up()
     spec = deployment.find_secret(name)
-    store = open_writable_store(deployment)
+    store = open_store(deployment)
     snapshot = store.load()
     value = earlier_value(store, snapshot, name)
     screen = Screen()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.deployment.stores import open_writable_store
 from src.ops.lifecycle.status import read_status
+from src.ops.store_kinds import open_store
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.command import manage, set_up, write_docker_files
@@ -38,7 +38,7 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
     if audit:
         return _show_trail(deployment, as_json=as_json)
     deployment.require_set_up()
-    store = open_writable_store(deployment)
+    store = open_store(deployment)
     rows = read_status(deployment, store.load())
     if as_json:
         secrets = [dataclasses.asdict(row) | {"overdue": row.is_overdue} for row in rows]

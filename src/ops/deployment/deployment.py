@@ -24,10 +24,8 @@ from .dotenv import read_dotenv
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from src.utils.secrets.backends.base import Backend
     from src.utils.secrets.catalog import SecretSpec
 
-SDK_PREFIXES = ("AWS_", "AZURE_", "REQUESTS_CA_BUNDLE")
 _ENVIRONMENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,20}")
 
 
@@ -220,23 +218,6 @@ class Deployment:
     def settings(self, backend: SecretsBackend | None = None) -> Settings:
         """The settings, as the run-time library understands them."""
         return Settings(self.variables(), project_directory=self.project_directory, backend=backend)
-
-    def open_store(self, backend: SecretsBackend | None = None) -> Backend:
-        """The store, opened with this deployment's settings.
-
-        Raises:
-            SecretsError: A setting is missing or wrong.
-        """
-        from src.utils.secrets.manager import open_backend
-
-        self.export_sdk_settings()
-        return open_backend(self.settings(backend))
-
-    def export_sdk_settings(self) -> None:
-        """Give the SDKs, which read the process's environment, what the dotenv file and the person say."""
-        for name, value in self.variables().items():
-            if name.startswith(SDK_PREFIXES) and (name in self.answers or not os.environ.get(name)):
-                os.environ[name] = value
 
     @property
     def is_set_up(self) -> bool:

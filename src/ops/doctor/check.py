@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from src.ops.containers.stack import Stack
-from src.ops.deployment.stores import open_writable_store
 from src.ops.setup.leftovers import explain_empty
+from src.ops.store_kinds import open_store
 from src.ops.terminal.report import place
 from src.utils.secrets.command import manage, program
 from src.utils.secrets.errors import SecretsError, StoreEmptyError
@@ -95,7 +95,7 @@ class Context:
     @cached_property
     def _read(self) -> tuple[Snapshot | None, SecretsError | None]:
         try:
-            return open_writable_store(self.deployment).load(), None
+            return open_store(self.deployment).load(), None
         except SecretsError as error:
             return None, error
 

@@ -7,13 +7,12 @@ import os
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.deployment import Deployment, is_environment_file
-from src.ops.deployment.stores import open_writable_store
 from src.ops.lifecycle.status import age_in_days, read_status
+from src.ops.store_kinds import kind_in_use, open_store
 from src.ops.values.fingerprint import fingerprint
 from src.ops.values.strength import fault_of
 from src.utils.secrets.command import manage, program, set_up
 from src.utils.secrets.errors import SecretsError
-from src.utils.secrets.settings import SecretsBackend
 from src.utils.secrets.snapshot import utc_after, utc_now
 
 from .check import Context, Finding, check
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SHORTEST_SHARED = 12
-LEAST_CREDENTIAL_SECONDS = 7 * 24 * 60 * 60
 CLOCK_SECONDS = 300
 MANY_PREVIOUS = 5
 
@@ -36,22 +34,12 @@ def store_can_be_read(context: Context) -> Iterator[Finding]:
 
 @check("credentials-expiry", "When the credentials end, nothing can be refreshed any more.", needs="store")
 def credentials_last(context: Context) -> Iterator[Finding]:
-    settings = context.deployment.settings()
-    if settings.backend is SecretsBackend.VAULT and context.snapshot is not None:
-        from src.utils.secrets.backends.hashicorp_vault import VaultBackend
-
-        store = open_writable_store(context.deployment)
-        assert isinstance(store, VaultBackend)
-        left = store.seconds_of_token()
-        if left is not None and left < LEAST_CREDENTIAL_SECONDS:
-            yield Finding(
-                f"the Vault token ends in {left / 3600:.1f} hours, and cannot be renewed for long",
-                ("Renew it: vault token renew", "Or sign in with an AppRole (docs/vault.md)"),
-            )
-    if settings.backend is SecretsBackend.AWS and settings.environ.get("AWS_SESSION_TOKEN"):
-        yield Finding(
-            "AWS is used with a session token, which ends by itself", ("Use a role or a profile (docs/aws.md)",)
-        )
+    kind = kind_in_use(context.deployment)
+    if context.snapshot is None:
+        return
+    fault = kind.credential_fault(kind.open(context.deployment), context.deployment)
+    if fault is not None:
+        yield Finding(fault.message, fault.hints)
 
 
 @check("missing", "The application does not start without a required secret.", needs="store")
@@ -109,7 +97,7 @@ def no_value_is_shared_between_environments(context: Context) -> Iterator[Findin
     }
     for other in _other_environments(context.deployment):
         try:
-            theirs = open_writable_store(other).load().values
+            theirs = open_store(other).load().values
         except SecretsError:
             continue  # its own doctor says why
         same = [
@@ -138,8 +126,8 @@ def nothing_is_overdue(context: Context) -> Iterator[Finding]:
 
 @check("unknown-names", "Secrets outside the catalogue are never rotated.", needs="store")
 def every_name_is_known(context: Context) -> Iterator[Finding]:
-    if context.snapshot is None or context.deployment.settings().backend is SecretsBackend.AZURE:
-        return  # an Azure vault may be shared with others
+    if context.snapshot is None or kind_in_use(context.deployment).is_shared:
+        return
     unknown = sorted(set(context.snapshot.values) - set(context.catalog.names))
     if unknown:
         where = context.shown(context.catalog.path)
@@ -174,7 +162,7 @@ def few_earlier_values_are_accepted(context: Context) -> Iterator[Finding]:
 
 @check("unknown-age", "A secret whose age nobody knows is never due.", needs="store")
 def every_age_is_known(context: Context) -> Iterator[Finding]:
-    if context.snapshot is None or context.deployment.settings().backend is SecretsBackend.ENV:
+    if context.snapshot is None or not kind_in_use(context.deployment).keeps_history:
         return
     for spec in context.catalog.secrets:
         metadata = context.snapshot.metadata.get(spec.name)

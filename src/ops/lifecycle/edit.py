@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from src.ops.deployment.audit import recorded
 from src.ops.values.grace import GRACE_SECONDS, previous_valid_until
 from src.ops.values.strength import weakness_of
-from src.utils.secrets.changes import Change
+from src.utils.secrets.changes import Change, require_stored
 from src.utils.secrets.command import manage
-from src.utils.secrets.errors import InvalidSecretError, SecretNotFoundError, StoreError
+from src.utils.secrets.errors import InvalidSecretError, SecretNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,11 +61,7 @@ def save_values(
         changes[name] = Change(value, previous_valid_until=previous_valid_until(spec, grace_seconds) if spec else "")
     with recorded(deployment, command, values, store.describe()):
         stored = store.save(changes, expected_revision=expected_revision, progress=progress)
-        different = [name for name, value in values.items() if stored.values.get(name) != value]
-        if different:
-            raise StoreError(
-                f"{', '.join(different)} reads back differently from {store.describe()}", hint="Run this again"
-            )
+        require_stored(values, stored.values, store.describe())
     return stored
 
 

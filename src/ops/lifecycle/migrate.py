@@ -16,14 +16,14 @@ from src.ops.deployment.audit import recorded
 from src.ops.deployment.dotenv import write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
-from src.ops.deployment.stores import load_if_any
 from src.ops.setup.master_key import KeyChoice, choose_key, write_key_file
+from src.ops.store_kinds import load_if_any
 from src.ops.values.fingerprint import compare
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries
 from src.utils.secrets.backends.file import FileBackend
-from src.utils.secrets.changes import Change
+from src.utils.secrets.changes import Change, require_stored
 from src.utils.secrets.command import program
-from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreError
+from src.utils.secrets.errors import ConfigurationError, StoreEmptyError
 from src.utils.secrets.masterkey import load_master_key
 from src.utils.secrets.settings import SecretsBackend
 
@@ -225,12 +225,12 @@ def _copy(migration: Migration, name: str) -> Change:
 
 
 def _compare(migration: Migration) -> None:
-    """Read both anew: what the source holds now has to be in the target."""
+    """Read both again: what the source holds now has to be in the target."""
     source = migration.source_store.load().values
     target = migration.target_store.load().values
-    different = [name for name, value in source.items() if target.get(name) != value]
-    if different:
-        raise StoreError(
-            f"{', '.join(different)} reads back differently from {migration.target_store.describe()}",
-            hint="The store in use is still the old one. Run the same command again",
-        )
+    require_stored(
+        source,
+        target,
+        migration.target_store.describe(),
+        hint="The store in use is still the old one. Run the same command again",
+    )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.audit import recorded
-from src.ops.deployment.stores import load_if_any
+from src.ops.store_kinds import load_if_any
 from src.ops.values.fingerprint import compare
 from src.ops.values.grace import previous_valid_until
-from src.utils.secrets.changes import Change
-from src.utils.secrets.errors import StoreError
+from src.utils.secrets.changes import Change, require_stored
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -51,9 +50,7 @@ def restore_backup(deployment: Deployment, store: Backend, backup: Backup, *, ke
         return []
     with recorded(deployment, "restore", names, store.describe()):
         stored = store.save(changes, expected_revision=present.revision)
-        different = [name for name in names if stored.values.get(name) != backup.snapshot.values[name]]
-        if different:
-            raise StoreError(f"{', '.join(different)} reads back differently", hint="Run the same command again")
+        require_stored({name: backup.snapshot.values[name] for name in names}, stored.values, store.describe())
     return names
 
 

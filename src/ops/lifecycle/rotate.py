@@ -20,12 +20,12 @@ from src.ops.deployment.audit import recorded
 from src.ops.deployment.children import run_child
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.journal import Journal
-from src.ops.deployment.stores import open_writable_store
+from src.ops.store_kinds import kind_in_use, open_store
 from src.ops.values.generate import generate_value
 from src.ops.values.grace import previous_valid_until
 from src.utils.secrets.command import make, manage, write_docker_files
 from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreError
-from src.utils.secrets.settings import PROJECT_DIRECTORY, SecretsBackend
+from src.utils.secrets.settings import PROJECT_DIRECTORY
 from src.utils.secrets.snapshot import Snapshot
 
 from .edit import save_values
@@ -116,7 +116,7 @@ class Rotator:
             ConfigurationError: A secret cannot be rotated now.
             SecretsError: The store cannot be read.
         """
-        snapshot = open_writable_store(self._deployment).load()
+        snapshot = open_store(self._deployment).load()
         running = self._running()
         steps = []
         skipped: dict[str, Hint] = {}
@@ -146,7 +146,7 @@ class Rotator:
         """
         values = {step.spec.name: step.value for step in rotation.steps}
         before = {name: rotation.snapshot.values[name] for name in values}
-        store = open_writable_store(self._deployment)
+        store = open_store(self._deployment)
         with deferred_interrupts() as check:
             check()
             self._journal.write(names=rotation.names, revision=rotation.snapshot.revision)
@@ -181,7 +181,7 @@ class Rotator:
         """
         journal = self._journal.read() or {}
         names = [str(name) for name in journal.get("names", [])]
-        store = open_writable_store(self._deployment)
+        store = open_store(self._deployment)
         revision = store.load().revision
         was_undoing = "undone_from" in journal
         is_changed = revision == journal["undone_from"] if was_undoing else revision != journal.get("revision")
@@ -221,7 +221,7 @@ class Rotator:
             names: The secrets that changed.
             others: Values that servers may still have besides those that the store remembers.
         """
-        snapshot = open_writable_store(self._deployment).load()
+        snapshot = open_store(self._deployment).load()
         running = self._running()
         is_live = APP in running
         if is_live and REDIS in running and "REDIS_PASSWORD" in names:
@@ -294,7 +294,7 @@ class Rotator:
         for spec in specs:
             if DATABASE not in spec.consumers:
                 continue
-            if self._deployment.settings().backend is SecretsBackend.ENV:
+            if not kind_in_use(self._deployment).keeps_history:
                 raise ConfigurationError(
                     f"{spec.name} cannot be rotated on a running stack: a dotenv file keeps no earlier values",
                     hint=manage("migrate", "--to", "file", "--apply", purpose="Move to a store that does"),
@@ -307,7 +307,7 @@ class Rotator:
 
     def _is_unchanged(self, before: Mapping[str, str]) -> bool:
         try:
-            values = open_writable_store(self._deployment).load().values
+            values = open_store(self._deployment).load().values
         except SecretsError:
             return False
         return all(values.get(name) == value for name, value in before.items())

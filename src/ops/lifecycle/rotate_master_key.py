@@ -16,12 +16,13 @@ from src.ops.deployment.audit import recorded
 from src.ops.deployment.dotenv import write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.setup.master_key import KEY_FILE_MODE
+from src.ops.store_kinds import kind_in_use
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.command import manage, program
 from src.utils.secrets.errors import ConfigurationError, MasterKeyError
 from src.utils.secrets.masterkey import generate_master_key, load_master_key, read_master_key_file
-from src.utils.secrets.settings import MASTER_KEY_FAMILY, SecretsBackend, credentials_directory_key
+from src.utils.secrets.settings import MASTER_KEY_FAMILY, credentials_directory_key
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -52,9 +53,10 @@ def plan_master_key_rotation(deployment: Deployment) -> MasterKeyRotation:
         SecretsError: The file does not open.
     """
     settings = deployment.settings()
-    if settings.backend is not SecretsBackend.FILE:
+    kind = kind_in_use(deployment)
+    if not kind.has_master_key:
         raise ConfigurationError(
-            f"{settings.backend.title} has no master key; only the encrypted file has one",
+            f"{kind.title} has no master key; only the encrypted file has one",
             hint="The server encrypts what it keeps: see its own documentation for rotating its keys",
         )
     key = load_master_key(settings.environ)

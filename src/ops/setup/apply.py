@@ -14,7 +14,7 @@ from src.ops.deployment.undo import make_directories, write_private_file, write_
 from src.ops.store_kinds import open_store
 from src.utils.secrets.atomicfile import remove_stale_temporaries, write_error
 from src.utils.secrets.backends.file import NO_FILE, FileBackend
-from src.utils.secrets.errors import StoreError
+from src.utils.secrets.changes import require_stored
 from src.utils.secrets.settings import SecretsBackend
 from src.utils.secrets.snapshot import utc_now
 
@@ -189,9 +189,9 @@ def _save(path: str, plan: Plan, found: FoundStore, key: KeyChoice, undo: ExitSt
 
 
 def _compare(plan: Plan, stored: Mapping[str, str], where: str) -> None:
-    different = [name for name, value in plan.values().items() if stored.get(name) != value]
-    if different:
-        raise StoreError(
-            f"{', '.join(different)} read back differently from {where}",
-            hint="A variable of that name may be set in this shell: check with `env`, unset it, and run this again",
-        )
+    require_stored(
+        plan.values(),
+        stored,
+        where,
+        hint="A variable of that name may be set in this shell: check with `env`, unset it, and run this again",
+    )

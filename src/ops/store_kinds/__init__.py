@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from src.utils.secrets.errors import StoreEmptyError
 from src.utils.secrets.settings import SecretsBackend
+from src.utils.secrets.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -45,3 +47,11 @@ def open_store(deployment: Deployment, kind: StoreKind[Any] | None = None) -> Ba
     """
     store: Backend = (kind or kind_in_use(deployment)).open(deployment)
     return store
+
+
+def load_if_any(store: Backend) -> Snapshot:
+    """What ``store`` holds; empty when it holds nothing yet."""
+    try:
+        return store.load()
+    except StoreEmptyError:
+        return Snapshot({}, revision=store.empty_revision)

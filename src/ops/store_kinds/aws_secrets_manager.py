@@ -126,7 +126,7 @@ class AwsKind(StoreKind["AwsBackend"]):
         if not deployment.variables().get("AWS_SESSION_TOKEN"):
             return None
         return CredentialFault(
-            "AWS is used with a session token, which ends by itself", "Use a role or a profile (docs/aws.md)"
+            "AWS is used with a session token, which ends by itself", ("Use a role or a profile (docs/aws.md)",)
         )
 
 

@@ -91,11 +91,11 @@ class CredentialFault:
 
     Attributes:
         message: What, in one line.
-        hint: What to do about it.
+        hints: What to do about it, one for each step.
     """
 
     message: str
-    hint: Hint
+    hints: tuple[Hint, ...]
 
 
 class Questions(Protocol):

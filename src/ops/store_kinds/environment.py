@@ -10,7 +10,7 @@ from .base import StoreKind
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
-    from src.ops.deployment.stores import DotenvStore
+    from src.ops.deployment.dotenv_store import DotenvStore
 
 
 class EnvironmentKind(StoreKind["DotenvStore"]):
@@ -26,7 +26,7 @@ class EnvironmentKind(StoreKind["DotenvStore"]):
 
     def open(self, deployment: Deployment) -> DotenvStore:
         """The variables of the process and of the dotenv file; written is the file."""
-        from src.ops.deployment.stores import DotenvStore
+        from src.ops.deployment.dotenv_store import DotenvStore
 
         return DotenvStore(deployment.compose_file, deployment.catalog.names, deployment.environ)
 

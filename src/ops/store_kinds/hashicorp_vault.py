@@ -143,7 +143,7 @@ class VaultKind(StoreKind["VaultBackend"]):
             return None
         return CredentialFault(
             f"the Vault token ends in {left / 3600:.1f} hours, and cannot be renewed for long",
-            "Renew it: vault token renew, or sign in with an AppRole (docs/vault.md)",
+            ("Renew it: vault token renew", "Or sign in with an AppRole (docs/vault.md)"),
         )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import InvalidSecretError
+from .errors import InvalidSecretError, StoreChangedError, StoreError
 from .snapshot import PreviousValue, SecretMetadata, Snapshot, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from .command import Hint
 
 
 class Change:
@@ -89,3 +91,44 @@ def check_value(name: str, value: str) -> None:
         value.encode()
     except UnicodeEncodeError:
         raise InvalidSecretError(f"{name} is not valid Unicode text", hint="Store it base64-encoded instead") from None
+
+
+def require_unchanged(where: str, expected: str | None, present: str) -> None:
+    """Refuse to write over what somebody else has changed since the changes were planned.
+
+    Args:
+        where: The store, for the error.
+        expected: Revision that the changes were planned on; ``None``: any.
+        present: Revision that the store has now.
+
+    Raises:
+        StoreChangedError: It is another one.
+    """
+    if expected not in (None, present):
+        raise StoreChangedError(
+            f"{where} was changed by another writer meanwhile",
+            hint="Nothing was written. Run the same command again",
+        )
+
+
+def require_stored(
+    wanted: Mapping[str, str | None],
+    stored: Mapping[str, str],
+    where: str,
+    *,
+    hint: Hint | Sequence[Hint] = "Run the same command again",
+) -> None:
+    """Refuse to call a write done that does not read back the same.
+
+    Args:
+        wanted: What was to be stored, by name; ``None`` for what was to be removed.
+        stored: What the store holds now.
+        where: The store, for the error.
+        hint: What to do about it.
+
+    Raises:
+        StoreError: Something is different.
+    """
+    different = [name for name, value in wanted.items() if stored.get(name) != value]
+    if different:
+        raise StoreError(f"{', '.join(different)} read back differently from {where}", hint=hint)

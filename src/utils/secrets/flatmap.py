@@ -102,10 +102,11 @@ def save_flat_map(
     progress: Callable[[str], None] | None,
 ) -> Snapshot:
     """Merge ``changes`` into what ``store`` holds, again whenever another writer was faster. See ``Backend.save``."""
+    from .changes import require_unchanged
+
     for attempt in range(WRITE_ATTEMPTS):
         content, revision = store.read_if_any()
-        if expected_revision not in (None, revision):
-            break
+        require_unchanged(store.describe(), expected_revision, revision)
         snapshot = read_flat_map(content, revision, store.describe())
         changed = change_flat_map(content, snapshot, changes)
         if changed == content:

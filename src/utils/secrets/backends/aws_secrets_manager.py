@@ -10,8 +10,17 @@ from __future__ import annotations
 
 import json
 
-from ..errors import ConfigurationError, SecretsError, StoreEmptyError, StoreError, StoreUnavailableError
-from ..failures import AWS, Intelligible, class_names, root_cause, store_error
+from ..command import manage, set_up
+from ..errors import (
+    ConfigurationError,
+    SecretsError,
+    StoreDeletedError,
+    StoreDeniedError,
+    StoreEmptyError,
+    StoreError,
+    StoreUnavailableError,
+)
+from ..failures import LATER_HINT, Failure, ResponseGuard, class_names, root_cause, see_policy, store_error
 from ..flatmap import read_flat_map, save_flat_map
 from ..settings import SecretsBackend, Settings
 from ..snapshot import Snapshot
@@ -32,6 +41,102 @@ REQUEST_ATTEMPTS = 3
 LOST_RACE_CODES = ("InvalidParameterException", "InvalidRequestException")
 ABSENT = "absent"
 NO_VALUE = "no value"
+
+
+FAILURES = (
+    Failure(
+        "NoCredentialsError PartialCredentialsError CredentialRetrievalError",
+        StoreDeniedError,
+        "No AWS credentials were found",
+        (
+            "Sign in: aws configure, or aws sso login",
+            "On EC2 or ECS, attach a role to the machine or task",
+            see_policy("aws"),
+        ),
+    ),
+    Failure(
+        "ProfileNotFound",
+        ConfigurationError,
+        "The AWS profile that AWS_PROFILE names does not exist",
+        "List the profiles: aws configure list-profiles",
+    ),
+    Failure(
+        "ExpiredTokenException ExpiredToken RequestExpired TokenRetrievalError SSOTokenLoadError"
+        " UnauthorizedSSOTokenError",
+        StoreDeniedError,
+        "The AWS credentials have expired",
+        "Sign in again: aws sso login, or renew AWS_SESSION_TOKEN",
+    ),
+    Failure(
+        "UnrecognizedClientException InvalidClientTokenId InvalidSignatureException SignatureDoesNotMatch"
+        " IncompleteSignature MissingAuthenticationToken AuthFailure",
+        StoreDeniedError,
+        "AWS does not know these credentials",
+        "Check who you are: aws sts get-caller-identity",
+    ),
+    Failure(
+        "AccessDeniedException AccessDenied",
+        StoreDeniedError,
+        "AWS denies {action} on {where}",
+        see_policy("aws"),
+    ),
+    Failure(
+        "ResourceNotFoundException",
+        StoreEmptyError,
+        "Secret not found in AWS Secrets Manager: {where}",
+        (set_up(purpose="Make it"), "Or check AWS_REGION and SECRETS_AWS_SECRET_ID"),
+    ),
+    Failure(
+        "ScheduledForDeletion",
+        StoreDeletedError,
+        "The secret is scheduled for deletion in AWS Secrets Manager: {where}",
+        (set_up(purpose="Let the set-up restore it"), "Or: aws secretsmanager restore-secret --secret-id NAME"),
+    ),
+    Failure(
+        "ThrottlingException Throttling TooManyRequestsException RequestLimitExceeded",
+        StoreUnavailableError,
+        "AWS Secrets Manager is throttling requests",
+        LATER_HINT,
+    ),
+    Failure(
+        "DecryptionFailure EncryptionFailure",
+        StoreDeniedError,
+        "AWS cannot use the KMS key of {where}",
+        manage("policy", "aws", "--kms-key", "ARN", purpose="Allow kms:Decrypt and kms:GenerateDataKey on the key"),
+    ),
+    Failure(
+        "LimitExceededException",
+        StoreError,
+        "An AWS Secrets Manager quota is used up: {action} on {where}",
+        "https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html",
+    ),
+    Failure(
+        "InternalServiceError InternalServiceErrorException InternalFailure ServiceUnavailable"
+        " ServiceUnavailableException",
+        StoreUnavailableError,
+        "AWS Secrets Manager has a fault of its own",
+        LATER_HINT,
+    ),
+    Failure(
+        "NoRegionError InvalidRegionError",
+        ConfigurationError,
+        "AWS_REGION not set, or not the name of a region",
+        "Set the region that the secret is in, for example: export AWS_REGION=eu-central-1",
+    ),
+    Failure(
+        "SSLError",
+        StoreUnavailableError,
+        "The TLS certificate of AWS Secrets Manager is not accepted: {reason}",
+        "Behind a proxy with its own CA, set AWS_CA_BUNDLE to its certificate",
+    ),
+    Failure(
+        "EndpointConnectionError ConnectTimeoutError ReadTimeoutError ConnectionClosedError ProxyConnectionError"
+        " HTTPClientError",
+        StoreUnavailableError,
+        "AWS Secrets Manager cannot be reached: {where}: {reason}",
+        "Check the network, AWS_REGION, and AWS_ENDPOINT_URL if it is set",
+    ),
+)
 
 
 class AwsBackend:
@@ -96,7 +201,7 @@ class AwsBackend:
         except (ValueError, TypeError, RecursionError):
             content = None
         read_flat_map(content, "", self.describe())
-        with Intelligible(self.describe()):
+        with ResponseGuard(self.describe()):
             return content, answer["VersionId"]
 
     def read_if_any(self) -> tuple[dict[str, Any], str]:
@@ -201,7 +306,7 @@ class AwsBackend:
         where = f"{self.secret_id} in {self.region}"
         action = f"{'sts' if method.__name__ == 'get_caller_identity' else 'secretsmanager'}:{_camel(method.__name__)}"
         try:
-            with Intelligible(where, (BotoCoreError, ClientError), (ResponseParserError,)):
+            with ResponseGuard(where, (BotoCoreError, ClientError), (ResponseParserError,)):
                 return method(**parameters)
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "an unknown error")
@@ -211,7 +316,7 @@ class AwsBackend:
 
     def _error(self, codes: list[str], action: str, reason: str = "") -> SecretsError:
         where = f"{self.secret_id} in {self.region}"
-        error = store_error(AWS, codes, where=where, action=action, reason=reason)
+        error = store_error(FAILURES, codes, where=where, action=action, reason=reason)
         return _CodeError(str(error), hint=error.hints, code=codes[0]) if type(error) is StoreError else error
 
 
@@ -254,7 +359,7 @@ def open_backend(settings: Settings) -> AwsBackend:
 
         return AwsBackend(make_client, secret_id, region)
     except (BotoCoreError, ValueError) as error:
-        raise store_error(AWS, class_names(error), where=secret_id, action="connecting") from None
+        raise store_error(FAILURES, class_names(error), where=secret_id, action="connecting") from None
 
 
 def _make_loader(data_path: str | None) -> Any:

@@ -12,18 +12,19 @@ import hashlib
 import re
 from time import sleep
 
+from ..command import set_up
 from ..errors import (
     ConfigurationError,
     InvalidSecretError,
     PartlyWrittenError,
     SecretsError,
-    StoreChangedError,
     StoreDeletedError,
     StoreDeniedError,
     StoreEmptyError,
     StoreError,
+    StoreUnavailableError,
 )
-from ..failures import AZURE, Intelligible, class_names, root_cause, store_error
+from ..failures import LATER_HINT, Failure, ResponseGuard, class_names, root_cause, see_policy, store_error
 from ..settings import Settings
 from ..snapshot import PreviousValue, SecretMetadata, Snapshot
 
@@ -52,6 +53,96 @@ TOO_MANY_REQUESTS = 429
 SERVER_ERROR = 500
 
 
+FAILURES = (
+    Failure(
+        "ClientAuthenticationError CredentialUnavailableError",
+        StoreDeniedError,
+        "Azure authentication failed: no credential was accepted; tried: {reason}",
+        (
+            "Sign in: az login",
+            "On an Azure machine, give it a managed identity",
+            "Elsewhere set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_CERTIFICATE_PATH",
+        ),
+    ),
+    Failure(
+        "Unauthorized",
+        StoreDeniedError,
+        "Azure Key Vault does not accept the credential: {where}",
+        "Check that the vault belongs to the tenant that you are signed in to: az account show",
+    ),
+    Failure(
+        "ValueError",
+        ConfigurationError,
+        "The server at {where} is no key vault of that name: it asks for credentials of another service",
+        "Check AZURE_KEYVAULT_URL. For an emulator or a private name: AZURE_KEYVAULT_VERIFY_CHALLENGE=false",
+    ),
+    Failure(
+        "ForbiddenByFirewall",
+        StoreDeniedError,
+        "The firewall of the key vault refuses this address: {where}",
+        "Allow it: az keyvault network-rule add --name VAULT --ip-address ADDRESS",
+    ),
+    Failure(
+        "Forbidden ForbiddenByRbac ForbiddenByPolicy AccessDenied",
+        StoreDeniedError,
+        "Azure Key Vault denies {action} on {where}",
+        see_policy("azure"),
+    ),
+    Failure(
+        "SecretDisabled",
+        StoreDeniedError,
+        "{action} is disabled in Azure Key Vault: {where}",
+        "Enable it: az keyvault secret set-attributes --enabled true --vault-name VAULT --name NAME",
+    ),
+    Failure(
+        "SecretNotFound",
+        StoreEmptyError,
+        "Secret not found in Azure Key Vault: {where}",
+        (set_up(purpose="Make it"), "Or check AZURE_KEYVAULT_URL"),
+    ),
+    Failure(
+        "ObjectIsDeletedButRecoverable Conflict",
+        StoreDeletedError,
+        "Deleted in Azure Key Vault, but not gone, so the name cannot be used: {reason} in {where}",
+        (
+            set_up(purpose="Let the set-up recover or purge it"),
+            "Or: az keyvault secret recover --vault-name VAULT --name NAME",
+        ),
+    ),
+    Failure(
+        "ObjectIsBeingDeleted ObjectIsBeingRecovered",
+        StoreUnavailableError,
+        "Azure Key Vault has not finished deleting or recovering: {reason} in {where}",
+        LATER_HINT,
+    ),
+    Failure(
+        "Throttled TooManyRequests",
+        StoreUnavailableError,
+        "Azure Key Vault is throttling requests: {where}{reason}",
+        LATER_HINT,
+    ),
+    Failure(
+        "SSLError",
+        StoreUnavailableError,
+        "The TLS certificate of the key vault is not accepted: {where}: {reason}",
+        "Behind a proxy with its own CA, set REQUESTS_CA_BUNDLE to its certificate",
+    ),
+    Failure(
+        "ServerError",
+        StoreUnavailableError,
+        "Azure Key Vault has a fault of its own: {where}",
+        LATER_HINT,
+    ),
+    Failure(
+        "ServiceRequestError ServiceRequestTimeoutError ServiceResponseError ServiceResponseTimeoutError"
+        " IncompleteReadError",
+        StoreUnavailableError,
+        "The key vault cannot be reached: {where}: {reason}",
+        "Check AZURE_KEYVAULT_URL and the network",
+    ),
+)
+
+
 class AzureBackend:
     """Secrets in an Azure key vault.
 
@@ -70,10 +161,10 @@ class AzureBackend:
         """Read every secret of the vault that is enabled, but for the keys of certificates."""
         # The first request gets the challenge that the parallel ones then answer without asking.
         listed = self._call("listing secrets", lambda: list(self._client.list_properties_of_secrets()))
-        with Intelligible(self.url):
+        with ResponseGuard(self.url):
             found = [properties for properties in listed if not properties.managed]
             if not found:
-                raise store_error(AZURE, ["SecretNotFound"], where=self.url)
+                raise store_error(FAILURES, ["SecretNotFound"], where=self.url)
             return self._fetch(found)
 
     def save(
@@ -84,17 +175,13 @@ class AzureBackend:
         progress: Callable[[str], None] | None = None,
     ) -> Snapshot:
         """Write ``changes`` one by one, each read back."""
-        from ..changes import apply_changes
+        from ..changes import apply_changes, require_unchanged
 
         try:
             before = self.load()
         except StoreEmptyError:
             before = Snapshot({}, revision=self.empty_revision)
-        if expected_revision not in (None, before.revision):
-            raise StoreChangedError(
-                f"{self.describe()} was changed by another writer meanwhile",
-                hint="Nothing was written. Run the same command again",
-            )
+        require_unchanged(self.describe(), expected_revision, before.revision)
         values, metadata = apply_changes(before, changes)
         readable = dict(before.values)
         different = [name for name in changes if values.get(name) != readable.get(name)]
@@ -104,7 +191,7 @@ class AzureBackend:
         written: list[str] = []
         for name in different:
             try:
-                with Intelligible(self.url):
+                with ResponseGuard(self.url):
                     self._write(name, values.get(name), before, metadata.get(name, SecretMetadata()))
             except SecretsError as error:
                 if not written:
@@ -145,7 +232,7 @@ class AzureBackend:
             old = dict(zip(earlier, pool.map(lambda wanted: self._get(*wanted), earlier), strict=True))
         refused = {
             decode_name(p.name or ""): store_error(
-                AZURE, ["SecretDisabled"], where=self.url, action=decode_name(p.name or "")
+                FAILURES, ["SecretDisabled"], where=self.url, action=decode_name(p.name or "")
             )
             for p in listed
             if p.enabled is False
@@ -198,13 +285,13 @@ class AzureBackend:
             listed = self._call("listing deleted secrets", lambda: list(self._client.list_deleted_secrets()))
         except StoreDeniedError:
             return  # who may not list them is told by the write itself
-        with Intelligible(self.url):
+        with ResponseGuard(self.url):
             deleted = sorted(wanted & {decode_name(secret.name or "") for secret in listed})
         if deleted:
             raise self._deleted(deleted)
 
     def _deleted(self, names: list[str]) -> StoreDeletedError:
-        error = store_error(AZURE, ["ObjectIsDeletedButRecoverable"], where=self.url, reason=", ".join(names))
+        error = store_error(FAILURES, ["ObjectIsDeletedButRecoverable"], where=self.url, reason=", ".join(names))
         return StoreDeletedError(str(error), hint=error.hints, names=names)
 
     def _write(self, name: str, value: str | None, before: Snapshot, metadata: SecretMetadata) -> None:
@@ -242,7 +329,7 @@ class AzureBackend:
 
         for attempt in range(1, THROTTLED_ATTEMPTS + 1):
             try:
-                with Intelligible(self.url, (AzureError, ValueError)):
+                with ResponseGuard(self.url, (AzureError, ValueError)):
                     return method(*arguments, **parameters)
             except ClientAuthenticationError as error:
                 raise self._authentication_error(error) from None
@@ -259,7 +346,7 @@ class AzureBackend:
             except (AzureError, ValueError) as error:
                 tls = ["SSLError"] if "certificate" in root_cause(error).lower() else []
                 codes = [*tls, *class_names(error)]
-                raise store_error(AZURE, codes, where=self.url, action=action, reason=root_cause(error)) from None
+                raise store_error(FAILURES, codes, where=self.url, action=action, reason=root_cause(error)) from None
         raise AssertionError("the last attempt raises")
 
     def _refusal(self, error: Any, action: str, pause: float) -> SecretsError:
@@ -267,7 +354,7 @@ class AzureBackend:
         codes = [code for code in (_inner_code(details), getattr(details, "code", None)) if code]
         status = error.status_code or 0
         if status == TOO_MANY_REQUESTS:
-            return store_error(AZURE, ["Throttled"], where=self.url, reason=f"; it asks to wait {pause:g} s")
+            return store_error(FAILURES, ["Throttled"], where=self.url, reason=f"; it asks to wait {pause:g} s")
         if status >= SERVER_ERROR:
             codes.append("ServerError")
         codes.append(
@@ -277,14 +364,14 @@ class AzureBackend:
         )
         name = action.rsplit(maxsplit=1)[-1]
         target = name if codes[0] == "SecretDisabled" else action
-        return store_error(AZURE, codes, where=self.url, action=target, reason=name)
+        return store_error(FAILURES, codes, where=self.url, action=target, reason=name)
 
     def _authentication_error(self, error: Any) -> SecretsError:
         if getattr(error, "status_code", None) == 401 and getattr(error, "response", None) is not None:  # noqa: PLR2004
             said = re.search(r"AADSTS\d+", str(error))
             if said is None:
-                return store_error(AZURE, ["Unauthorized"], where=self.url)
-        return store_error(AZURE, ["ClientAuthenticationError"], where=self.url, reason=_tried(str(error)))
+                return store_error(FAILURES, ["Unauthorized"], where=self.url)
+        return store_error(FAILURES, ["ClientAuthenticationError"], where=self.url, reason=_tried(str(error)))
 
 
 class _StoredValue(PreviousValue):

@@ -16,7 +16,6 @@ from ..command import program, set_up
 from ..errors import (
     DamagedStoreError,
     DecryptionError,
-    StoreChangedError,
     StoreEmptyError,
     StoreError,
     UnsupportedVersionError,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 16 * 1024 * 1024
 FILE_MODE = 0o400
-LOCK_TIMEOUT_SECONDS = 30
 _TOKEN_START = b"gAAAA"  # base64 of Fernet's version byte 0x80 and the high bytes of its time
 NO_FILE = "no file"
 
@@ -92,15 +90,11 @@ class FileBackend:
         progress: Callable[[str], None] | None = None,
     ) -> Snapshot:
         """Replace the file by one with ``changes`` in it, under a lock, after reading the new bytes back."""
-        from ..changes import apply_changes
+        from ..changes import apply_changes, require_unchanged
 
         with self._locked():
             token = read_encrypted_file(self.path)
-            if expected_revision not in (None, _revision(token)):
-                raise StoreChangedError(
-                    f"{self.path} was changed by another run meanwhile",
-                    hint="Nothing was written. Run the same command again",
-                )
+            require_unchanged(self.path, expected_revision, _revision(token))
             current = self._open(token) if token is not None else Snapshot({}, revision=NO_FILE)
             values, metadata = apply_changes(current, changes)
             content = _encode(values, metadata)
@@ -173,19 +167,13 @@ class FileBackend:
         return contextmanager(self._lock)()
 
     def _lock(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
         from ..atomicfile import remove_stale_temporaries, write_error
+        from ..lockedfile import locked
 
         try:
-            with FileLock(f"{self.path}.lock", timeout=LOCK_TIMEOUT_SECONDS, mode=0o600):
+            with locked(self.path):
                 remove_stale_temporaries((self.path, f"{self.path}.sum"))
                 yield
-        except Timeout:
-            raise StoreError(
-                f"Another program has been writing {self.path} for {LOCK_TIMEOUT_SECONDS} s",
-                hint="Wait for it to end, then run this again",
-            ) from None
         except OSError as error:
             raise write_error(self.path, error) from None
 

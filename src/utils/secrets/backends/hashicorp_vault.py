@@ -14,15 +14,18 @@ import os
 from contextlib import suppress
 from time import monotonic
 
+from ..command import set_up
 from ..errors import (
     ConfigurationError,
     SecretsError,
     StoreChangedError,
+    StoreDeletedError,
     StoreDeniedError,
     StoreEmptyError,
     StoreError,
+    StoreUnavailableError,
 )
-from ..failures import VAULT, Intelligible, class_names, root_cause, store_error
+from ..failures import LATER_HINT, Failure, ResponseGuard, class_names, root_cause, see_policy, store_error
 from ..flatmap import read_flat_map, save_flat_map
 from ..settings import SecretsBackend, Settings, absent_path, read_value_file, read_variable
 from ..snapshot import Snapshot
@@ -41,6 +44,116 @@ TIMEOUT_SECONDS = (5, 10)  # to connect, to answer
 REQUEST_RETRIES = 2
 NO_SECRET = "0"
 """The check-and-set number that means: only if nothing is there."""
+
+
+FAILURES = (
+    Failure(
+        "BadToken",
+        StoreDeniedError,
+        "Vault authentication failed: {where} does not accept the token: it is wrong, expired or revoked",
+        ("Sign in again: vault login", "Or set VAULT_TOKEN_FILE, or VAULT_ROLE_ID and VAULT_SECRET_ID_FILE"),
+    ),
+    Failure(
+        "BadAppRole",
+        StoreDeniedError,
+        "Vault authentication failed: {where} does not accept this AppRole: {reason}",
+        "Make a new secret id: vault write -f auth/approle/role/ROLE/secret-id",
+    ),
+    Failure(
+        "Forbidden Unauthorized",
+        StoreDeniedError,
+        "Vault denies {action} on {where}",
+        see_policy("vault"),
+    ),
+    Failure(
+        "NoMount",
+        StoreDeniedError,
+        "Vault has no secrets engine at {where}, or the token's policies do not mention it",
+        ("List the engines: vault secrets list", "Then set VAULT_MOUNT_POINT", see_policy("vault")),
+    ),
+    Failure(
+        "NotKeyValue",
+        ConfigurationError,
+        "The secrets engine at {where} is not a key-value one: {reason}",
+        "Set VAULT_MOUNT_POINT to one of type kv: vault secrets list",
+    ),
+    Failure(
+        "InvalidPath",
+        StoreEmptyError,
+        "Secret not found in HashiCorp Vault: {where}",
+        (set_up(purpose="Make it"), "Or check VAULT_MOUNT_POINT and VAULT_SECRET_PATH"),
+    ),
+    Failure(
+        "DeletedVersion",
+        StoreDeletedError,
+        "The newest version of the secret is deleted in HashiCorp Vault: {where}",
+        (set_up(purpose="Let the set-up restore it"), "Or: vault kv undelete -versions=N -mount=MOUNT PATH"),
+    ),
+    Failure(
+        "DestroyedVersion",
+        StoreError,
+        "The newest version of the secret is destroyed in HashiCorp Vault: {where}",
+        (
+            "Restore an older version: vault kv rollback -version=N -mount=MOUNT PATH",
+            "Or, if no version can be used, delete them all: vault kv metadata delete -mount=MOUNT PATH",
+            set_up(purpose="Then make new secrets"),
+        ),
+    ),
+    Failure(
+        "Sealed",
+        StoreUnavailableError,
+        "Vault is sealed: {where}",
+        "Unseal it: vault operator unseal",
+    ),
+    Failure(
+        "VaultNotInitialized",
+        StoreUnavailableError,
+        "Vault is not initialised: {where}",
+        "Initialise it: vault operator init",
+    ),
+    Failure(
+        "Redirect",
+        StoreUnavailableError,
+        "Vault at {where} sends its clients elsewhere, to {reason}: it is a standby node",
+        "Set VAULT_ADDR to the active node: a token is not sent to another address",
+    ),
+    Failure(
+        "RateLimitExceeded",
+        StoreUnavailableError,
+        "Vault is limiting the rate of requests: {where}",
+        LATER_HINT,
+    ),
+    Failure(
+        "InternalServerError BadGateway VaultDown PreconditionFailed",
+        StoreUnavailableError,
+        "Vault at {where} has a fault of its own",
+        "Look at its log, and at: vault status",
+    ),
+    Failure(
+        "SSLError",
+        StoreUnavailableError,
+        "The TLS certificate of Vault at {where} is not accepted: {reason}",
+        "Set VAULT_CACERT to the file with the certificate of the CA that signed it",
+    ),
+    Failure(
+        "InvalidHeader",
+        ConfigurationError,
+        "The Vault token has characters that no token has",
+        "Check VAULT_TOKEN, or the file that VAULT_TOKEN_FILE names: one line, nothing else",
+    ),
+    Failure(
+        "InvalidURL MissingSchema InvalidSchema",
+        ConfigurationError,
+        "VAULT_ADDR is not a usable address: {where}",
+        "Give scheme, host and port: export VAULT_ADDR=https://vault.example.com:8200",
+    ),
+    Failure(
+        "ConnectionError ConnectTimeout ReadTimeout Timeout ChunkedEncodingError ProxyError RetryError",
+        StoreUnavailableError,
+        "Vault cannot be reached at {where}: {reason}",
+        "Check VAULT_ADDR, and that the server runs: vault status",
+    ),
+)
 
 
 class Login:
@@ -80,7 +193,7 @@ class Login:
         if not self._lifetime_known:
             self._lifetime_known = True
             try:
-                with Intelligible(client.url, (VaultError, RequestException)):
+                with ResponseGuard(client.url, (VaultError, RequestException)):
                     found = client.auth.token.lookup_self()["data"]
                     ttl, renewable = found.get("ttl", 0), bool(found.get("renewable"))
             except VaultError:
@@ -115,7 +228,7 @@ class Login:
             if type(error).__name__ not in ("InvalidRequest", "Forbidden"):
                 raise
             reason = ", ".join(map(str, error.errors or [])) or "refused"
-            raise store_error(VAULT, ["BadAppRole"], where=client.url, action="login", reason=reason) from None
+            raise store_error(FAILURES, ["BadAppRole"], where=client.url, action="login", reason=reason) from None
         self._lifetime_known = True
         self._plan_renewal(issued["lease_duration"], renewable=issued["renewable"])
         return str(issued["client_token"])
@@ -165,10 +278,10 @@ class VaultBackend:
         version = self._version()
         path = f"{self._mount_point}/{'data/' if version == 2 else ''}{self._path}"  # noqa: PLR2004
         answer = self._call("read of its own capabilities", self._client.sys.get_capabilities, paths=[path])
-        with Intelligible(self._where()):
+        with ResponseGuard(self._where()):
             allowed = set(answer.get("data", answer).get(path, []))
         if not allowed & {"root", "update"} or not allowed & {"root", "create"}:
-            raise store_error(VAULT, ["Forbidden"], where=self._where(), action="writing")
+            raise store_error(FAILURES, ["Forbidden"], where=self._where(), action="writing")
         return f"{self._client.url}, {self._mount_point}/{self._path} (key-value engine version {version})"
 
     def restore(self, names: Iterable[str]) -> None:  # noqa: ARG002
@@ -179,7 +292,7 @@ class VaultBackend:
             path=self._path,
             mount_point=self._mount_point,
         )
-        with Intelligible(self._where()):
+        with ResponseGuard(self._where()):
             newest = metadata["data"]["current_version"]
         self._call(
             "undeleting",
@@ -195,7 +308,7 @@ class VaultBackend:
         https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self
         """
         answer = self._call("looking the token up", self._client.auth.token.lookup_self)
-        with Intelligible(self._client.url):
+        with ResponseGuard(self._client.url):
             data = answer["data"]
             ends = bool(data.get("expire_time")) and not self._login.is_repeatable
             return float(data.get("ttl") or 0) if ends else None
@@ -212,7 +325,7 @@ class VaultBackend:
             answer = self._call(
                 "reading", self._client.secrets.kv.v1.read_secret, path=self._path, mount_point=self._mount_point
             )
-            with Intelligible(self._where()):
+            with ResponseGuard(self._where()):
                 return answer["data"], _digest(answer["data"])
         answer = self._call(
             "reading",
@@ -222,11 +335,11 @@ class VaultBackend:
             mount_point=self._mount_point,
             raise_on_deleted_version=False,
         )
-        with Intelligible(self._where()):
+        with ResponseGuard(self._where()):
             content, metadata = answer["data"]["data"], answer["data"]["metadata"]
             number, is_destroyed = str(int(metadata["version"])), bool(metadata.get("destroyed"))
         if content is None:
-            raise store_error(VAULT, ["DestroyedVersion" if is_destroyed else "DeletedVersion"], where=self._where())
+            raise store_error(FAILURES, ["DestroyedVersion" if is_destroyed else "DeletedVersion"], where=self._where())
         return content, number
 
     def read_if_any(self) -> tuple[dict[str, Any], str]:
@@ -251,7 +364,7 @@ class VaultBackend:
             )
         except _CheckAndSetError:
             return None
-        with Intelligible(self._where()):
+        with ResponseGuard(self._where()):
             version = answer["data"]["version"]
         if self._read(version=version)[0] != content:
             raise StoreError(
@@ -289,14 +402,14 @@ class VaultBackend:
             except StoreDeniedError as error:
                 if str(error).startswith("Vault authentication failed"):
                     raise
-                raise store_error(VAULT, ["NoMount"], where=where) from None
+                raise store_error(FAILURES, ["NoMount"], where=where) from None
             if answer is None:
-                raise store_error(VAULT, ["NoMount"], where=where)
-            with Intelligible(where):
+                raise store_error(FAILURES, ["NoMount"], where=where)
+            with ResponseGuard(where):
                 kind = answer["data"].get("type")
                 version = int((answer["data"].get("options") or {}).get("version", 1))
             if kind not in ("kv", "generic"):
-                raise store_error(VAULT, ["NotKeyValue"], where=where, reason=f"its type is {kind}")
+                raise store_error(FAILURES, ["NotKeyValue"], where=where, reason=f"its type is {kind}")
             self._engine_version = version
         return self._engine_version
 
@@ -307,7 +420,7 @@ class VaultBackend:
 
         if not self._client.token:
             return
-        with suppress(RequestException, SecretsError), Intelligible(self._client.url, (VaultError, RequestException)):
+        with suppress(RequestException, SecretsError), ResponseGuard(self._client.url, (VaultError, RequestException)):
             self._login.renew(self._client)
 
     def _call(self, action: str, method: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
@@ -327,7 +440,7 @@ class VaultBackend:
         from requests.exceptions import RequestException
 
         try:
-            with Intelligible(self._client.url, (VaultError, RequestException)):
+            with ResponseGuard(self._client.url, (VaultError, RequestException)):
                 if not self._client.token:
                     self._client.token = self._login.token(self._client)
                 return method(*arguments, **parameters)
@@ -335,7 +448,9 @@ class VaultBackend:
             raise self._refusal(error, action) from None
         except RequestException as error:
             where = self._client.url
-            raise store_error(VAULT, class_names(error), where=where, action=action, reason=root_cause(error)) from None
+            raise store_error(
+                FAILURES, class_names(error), where=where, action=action, reason=root_cause(error)
+            ) from None
 
     def _refusal(self, error: Any, action: str) -> SecretsError:
         codes = class_names(error)
@@ -343,14 +458,14 @@ class VaultBackend:
         if codes[0] == "InvalidRequest" and "check-and-set" in said:
             return _CheckAndSetError("lost a race")
         if codes[0] == "Forbidden" and not self._token_works():
-            refusal = store_error(VAULT, ["BadToken"], where=self._client.url)
+            refusal = store_error(FAILURES, ["BadToken"], where=self._client.url)
             return _TokenEndedError(str(refusal), hint=refusal.hints)
         if codes[0] == "InvalidPath" and _is_destroyed(error.json):
             codes.insert(0, "DestroyedVersion")
         if "sealed" in said:
             codes.insert(0, "Sealed")
         where = self._client.url if "sealed" in said else self._where()
-        return store_error(VAULT, codes, where=where, action=action, reason=said)
+        return store_error(FAILURES, codes, where=where, action=action, reason=said)
 
     def _token_works(self) -> bool:
         """Whether the server knows the token: it says the same of a wrong one and of one that may not do something."""
@@ -434,7 +549,7 @@ def _refuse_redirect(response: Any, *_: object, **__: object) -> None:
 
         asked, named = urlsplit(response.url), urlsplit(response.headers["Location"])
         where, elsewhere = f"{asked.scheme}://{asked.netloc}", f"{named.scheme}://{named.netloc}"
-        raise store_error(VAULT, ["Redirect"], where=where, reason=elsewhere)
+        raise store_error(FAILURES, ["Redirect"], where=where, reason=elsewhere)
 
 
 def _is_destroyed(answer: Any) -> bool:

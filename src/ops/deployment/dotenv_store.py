@@ -1,4 +1,4 @@
-"""Opening a store to write to it. The environment store is written where its values stand: in its dotenv file."""
+"""The environment store as the tools see it: read like the application does, written to its dotenv file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.backends.environment import EnvironmentBackend
-from src.utils.secrets.changes import check_value
+from src.utils.secrets.changes import check_value, require_stored, require_unchanged
 from src.utils.secrets.command import program, set_up
-from src.utils.secrets.errors import ConfigurationError, StoreChangedError, StoreEmptyError, StoreError
-from src.utils.secrets.manager import open_backend
-from src.utils.secrets.settings import SecretsBackend, merge_dotenv
+from src.utils.secrets.errors import ConfigurationError, StoreEmptyError
+from src.utils.secrets.lockedfile import locked
+from src.utils.secrets.settings import merge_dotenv
 from src.utils.secrets.snapshot import Snapshot
 
 from .dotenv import quote, read_dotenv, write_dotenv
@@ -18,12 +18,7 @@ from .dotenv import quote, read_dotenv, write_dotenv
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from src.utils.secrets.backends.base import Backend
     from src.utils.secrets.changes import Change
-
-    from .deployment import Deployment
-
-LOCK_TIMEOUT_SECONDS = 30
 
 
 class DotenvStore:
@@ -61,30 +56,17 @@ class DotenvStore:
         progress: Callable[[str], None] | None = None,
     ) -> Snapshot:
         """Write ``changes`` to the file, which keeps no earlier values: what a change replaces is gone."""
-        from filelock import FileLock, Timeout
-
         for name, change in changes.items():
             self._check(name, change)
+        wanted = {name: change.value for name, change in changes.items()}
+        with locked(self.path):
+            require_unchanged(self.path, expected_revision, self._revision())
+            write_dotenv(self.path, wanted)
         try:
-            with FileLock(f"{self.path}.lock", timeout=LOCK_TIMEOUT_SECONDS, mode=0o600):
-                if expected_revision not in (None, self._revision()):
-                    raise StoreChangedError(
-                        f"{self.path} was changed by another run meanwhile",
-                        hint="Nothing was written. Run the same command again",
-                    )
-                write_dotenv(self.path, {name: change.value for name, change in changes.items()})
-        except Timeout:
-            raise StoreError(
-                f"Another program has been writing {self.path} for {LOCK_TIMEOUT_SECONDS} s",
-                hint="Wait for it to end, then run this again",
-            ) from None
-        stored = load_if_any(self)
-        different = [name for name, change in changes.items() if stored.values.get(name) != change.value]
-        if different:
-            raise StoreError(
-                f"{', '.join(different)} read back differently from {self.path}",
-                hint=program("less", self.path, purpose="Look at it"),
-            )
+            stored = self.load()
+        except StoreEmptyError:
+            stored = Snapshot({}, revision=self.empty_revision)
+        require_stored(wanted, stored.values, self.path, hint=program("less", self.path, purpose="Look at it"))
         for name in changes:
             if progress:
                 progress(name)
@@ -116,24 +98,3 @@ class DotenvStore:
                 return hashlib.sha256(file.read()).hexdigest()
         except FileNotFoundError:
             return self.empty_revision
-
-
-def open_writable_store(deployment: Deployment, backend: SecretsBackend | None = None) -> Backend:
-    """The store of ``deployment``, or its store of another kind, to read and to write.
-
-    Raises:
-        SecretsError: A setting is missing or wrong.
-    """
-    deployment.export_sdk_settings()
-    settings = deployment.settings(backend)
-    if settings.backend is SecretsBackend.ENV:
-        return DotenvStore(deployment.compose_file, deployment.catalog.names, deployment.environ)
-    return open_backend(settings)
-
-
-def load_if_any(store: Backend) -> Snapshot:
-    """What ``store`` holds; empty when it holds nothing yet."""
-    try:
-        return store.load()
-    except StoreEmptyError:
-        return Snapshot({}, revision=store.empty_revision)
