@@ -401,7 +401,7 @@ def test_two_second_runs_at_once_lose_nothing(project: Project) -> None:
     after_first = project.state()
     second.answer("Write this now")
     assert second.finish() == 1
-    assert "was changed by another run meanwhile" in " ".join(second.text.split())
+    assert "was changed by another writer meanwhile" in " ".join(second.text.split())
     assert project.state() == after_first
 
 
