@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from src.ops.containers.secret_files import Target, container_owner, find_differences, prune, render_files, write_files
+from src.ops.containers.secret_files import (
+    ContainerOwner,
+    SecretsFolder,
+    container_owner,
+    find_differences,
+    prune,
+    render_files,
+    write_files,
+)
 from src.utils.secrets.backends.environment import EnvironmentBackend
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.errors import SecretNotFoundError, StoreError
@@ -22,11 +30,11 @@ VALUES = {name: f"value of {name} $'\"#" for name in CATALOG.required_names}
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Target:
-    return Target(str(tmp_path / "secrets"), os.geteuid(), os.getegid())
+def target(tmp_path: Path) -> SecretsFolder:
+    return SecretsFolder(str(tmp_path / "secrets"), os.geteuid(), os.getegid())
 
 
-def write(snapshot: Snapshot, target: Target) -> list[str]:
+def write(snapshot: Snapshot, target: SecretsFolder) -> list[str]:
     with ExitStack() as undo:
         written = write_files(render_files(CATALOG, snapshot), target, undo)
         for file in written:
@@ -35,7 +43,7 @@ def write(snapshot: Snapshot, target: Target) -> list[str]:
     return [Path(file.path).name for file in written]
 
 
-def test_each_file_holds_the_bare_value_for_its_owner_only(target: Target) -> None:
+def test_each_file_holds_the_bare_value_for_its_owner_only(target: SecretsFolder) -> None:
     write(Snapshot(VALUES), target)
     folder = Path(target.directory)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -45,7 +53,7 @@ def test_each_file_holds_the_bare_value_for_its_owner_only(target: Target) -> No
         assert stat.S_IMODE(file.stat().st_mode) == 0o400
 
 
-def test_earlier_values_that_still_count_go_into_a_file_beside_it(target: Target) -> None:
+def test_earlier_values_that_still_count_go_into_a_file_beside_it(target: SecretsFolder) -> None:
     previous = [
         PreviousValue("valid", utc_now(), utc_after(60)),
         PreviousValue("kept", utc_now(), None),
@@ -63,19 +71,19 @@ def test_earlier_values_that_still_count_go_into_a_file_beside_it(target: Target
     assert read == [VALUES["JWT_SECRET_KEY"], "valid", "kept"]
 
 
-def test_missing_required_secrets_are_all_named_and_nothing_is_written(target: Target) -> None:
+def test_missing_required_secrets_are_all_named_and_nothing_is_written(target: SecretsFolder) -> None:
     with pytest.raises(SecretNotFoundError, match="SECRET_KEY, JWT_SECRET_KEY"):
         write(Snapshot({}), target)
     assert not Path(target.directory).exists()
 
 
-def test_writing_again_writes_only_what_differs(target: Target) -> None:
+def test_writing_again_writes_only_what_differs(target: SecretsFolder) -> None:
     write(Snapshot(VALUES), target)
     assert write(Snapshot(VALUES), target) == []
     assert write(Snapshot(VALUES | {"REDIS_PASSWORD": "new"}), target) == ["redis_password.txt"]
 
 
-def test_every_kind_of_difference_is_found(target: Target) -> None:
+def test_every_kind_of_difference_is_found(target: SecretsFolder) -> None:
     files = render_files(CATALOG, Snapshot(VALUES))
     assert find_differences(files, target) == [f"{target.directory}: the folder is missing"]
     write(Snapshot(VALUES), target)
@@ -98,9 +106,9 @@ def test_every_kind_of_difference_is_found(target: Target) -> None:
     ]
 
 
-def test_a_wrong_owner_is_found_and_mended(target: Target) -> None:
+def test_a_wrong_owner_is_found_and_mended(target: SecretsFolder) -> None:
     need_root()
-    other = Target(target.directory, 10001, 10002)
+    other = SecretsFolder(target.directory, 10001, 10002)
     write(Snapshot(VALUES), target)
     files = render_files(CATALOG, Snapshot(VALUES))
     assert f"owner {target.uid}:{target.gid} instead of 10001:10002" in find_differences(files, other)[0]
@@ -109,7 +117,7 @@ def test_a_wrong_owner_is_found_and_mended(target: Target) -> None:
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (10001, 10002, 0o400)
 
 
-def test_a_failure_in_the_middle_brings_every_file_back(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_in_the_middle_brings_every_file_back(target: SecretsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     write(Snapshot(VALUES), target)
     before = {path: path.read_bytes() for path in Path(target.directory).iterdir()}
     rename, count = os.rename, 0
@@ -128,7 +136,7 @@ def test_a_failure_in_the_middle_brings_every_file_back(target: Target, monkeypa
     assert find_differences(render_files(CATALOG, Snapshot(VALUES)), target) == []
 
 
-def test_a_link_in_place_of_a_file_is_not_written_through(target: Target, tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_file_is_not_written_through(target: SecretsFolder, tmp_path: Path) -> None:
     Path(target.directory).mkdir()
     (tmp_path / "victim").write_text("precious")
     (Path(target.directory) / "db_password.txt").symlink_to(tmp_path / "victim")
@@ -138,7 +146,7 @@ def test_a_link_in_place_of_a_file_is_not_written_through(target: Target, tmp_pa
     assert os.listdir(target.directory) == ["db_password.txt"]
 
 
-def test_pruning_removes_what_was_written_here_and_names_what_it_leaves(target: Target) -> None:
+def test_pruning_removes_what_was_written_here_and_names_what_it_leaves(target: SecretsFolder) -> None:
     write(Snapshot(VALUES), target)
     folder = Path(target.directory)
     for name, mode in (("old.txt", 0o400), ("notes.txt", 0o644), ("old_previous.json", 0o400), ("README.md", 0o400)):
@@ -153,17 +161,17 @@ def test_pruning_removes_what_was_written_here_and_names_what_it_leaves(target: 
 def test_the_engine_decides_who_owns_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "getegid", lambda: 0)
-    assert container_owner({}, "rootful") == (10001, 10001, 10001, 10001)
-    assert container_owner({"APP_UID": "5", "APP_GID": "6"}, "rootful") == (5, 6, 5, 6)
-    assert container_owner({}, "userns:100000:200000") == (10001, 10001, 110001, 210001)
-    assert container_owner({}, "rootless") == (0, 0, 0, 0)
+    assert container_owner({}, "rootful") == ContainerOwner(10001, 10001, 10001, 10001)
+    assert container_owner({"APP_UID": "5", "APP_GID": "6"}, "rootful") == ContainerOwner(5, 6, 5, 6)
+    assert container_owner({}, "userns:100000:200000") == ContainerOwner(10001, 10001, 110001, 210001)
+    assert container_owner({}, "rootless") == ContainerOwner(0, 0, 0, 0)
     for text in ("0", "-1", "x", str(2**31)):
         with pytest.raises(StoreError, match="APP_UID"):
             container_owner({"APP_UID": text}, "rootful")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getegid", lambda: 1001)
-    assert container_owner({"APP_UID": "5"}, "rootful") == (1000, 1001, 1000, 1001)
-    assert container_owner({}, "rootless") == (0, 0, 1000, 1001)
+    assert container_owner({"APP_UID": "5"}, "rootful") == ContainerOwner(1000, 1001, 1000, 1001)
+    assert container_owner({}, "rootless") == ContainerOwner(0, 0, 1000, 1001)
     with pytest.raises(StoreError, match="userns-remap"):
         container_owner({}, "userns:100000:100000")
 

@@ -42,7 +42,7 @@ def diff_command(
       ./scripts/manage_secrets.py diff --to vault
       ./scripts/manage_secrets.py diff --to environment:staging
     """
-    from src.ops.values.fingerprint import compare, fingerprint
+    from src.ops.values.fingerprint import Difference, compare, fingerprint
 
     deployment.require_set_up()
     left = parse_reference(source or deployment.settings().backend.value, deployment, key_file=from_key_file).open()
@@ -60,4 +60,4 @@ def diff_command(
         ]
         screen.table(("Secret", "Left", "Right", "State"), rows, last="left")
         screen.say("", "Equal fingerprints mean equal values; they are valid for this run only.")
-    return FAILED if any(state != "same" for state in states.values()) else 0
+    return FAILED if any(state is not Difference.SAME for state in states.values()) else 0

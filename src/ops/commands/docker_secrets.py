@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from src.ops.containers.secret_files import (
     SecretFile,
-    Target,
+    SecretsFolder,
     container_owner,
     find_differences,
     prune,
@@ -35,6 +35,7 @@ from .shared.options import spelling_of, use_deployment
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from src.ops.containers.secret_files import ContainerOwner
     from src.utils.secrets.command import Hint
     from src.utils.secrets.snapshot import Snapshot
 
@@ -98,24 +99,24 @@ def _run(options: argparse.Namespace) -> int:
         raise explain_empty(deployment, error) from None
     _warn_of_examples(deployment, snapshot)
     files = render_files(deployment.catalog, snapshot, only_services=cloud)
-    app_uid, app_gid, uid, gid = container_owner(ids, _read_engine(options.engine_descriptor))
-    target = Target(path, uid, gid)
+    owner = container_owner(ids, _read_engine(options.engine_descriptor))
+    folder = SecretsFolder(path, owner.file_uid, owner.file_gid)
     if options.check:
-        return _check(files, target, deployment)
+        return _check(files, folder, deployment)
     if options.swarm:
         return _create_swarm_secrets(files, deployment)
     require_trusted_folder(path, {os.geteuid(), os.stat(deployment.project_directory).st_uid})
     with deferred_interrupts() as check_interrupt, ExitStack() as undo:
-        written = write_files(files, target, undo)
+        written = write_files(files, folder, undo)
         check_interrupt()
-        _record(deployment, directory, app_uid, app_gid, cloud=cloud)
+        _record(deployment, directory, owner, cloud=cloud)
         undo.pop_all()
         for file in written:
             file.finish()
         removed, kept = prune(files, path) if options.prune else ([], [])
         shown = deployment.shown(path)
         _say(f"{shown}: {len(files)} files, {len(written)} written, {len(files) - len(written)} unchanged")
-        _say(f"{deployment.shown(deployment.compose_file)}: APP_UID={app_uid} APP_GID={app_gid}")
+        _say(f"{deployment.shown(deployment.compose_file)}: APP_UID={owner.app_uid} APP_GID={owner.app_gid}")
         for name in removed:
             _say(f"{shown}/{name}: removed")
         for name in kept:
@@ -142,13 +143,13 @@ def _read_engine(descriptor: int | None) -> str:
     return engine
 
 
-def _check(files: list[SecretFile], target: Target, deployment: Deployment) -> int:
-    differences = find_differences(files, target)
+def _check(files: list[SecretFile], folder: SecretsFolder, deployment: Deployment) -> int:
+    differences = find_differences(files, folder)
     if not differences:
-        _say(f"{deployment.shown(target.directory)}: {len(files)} files, all in step with the store")
+        _say(f"{deployment.shown(folder.directory)}: {len(files)} files, all in step with the store")
         return DONE
-    shown = deployment.shown(target.directory)
-    if not os.path.isdir(target.directory):
+    shown = deployment.shown(folder.directory)
+    if not os.path.isdir(folder.directory):
         return report_error(
             f"{shown} is missing: the secrets have not been written as files for Compose yet", write_docker_files()
         )
@@ -181,10 +182,10 @@ def _reads_cloud(wanted: bool | None, compose_settings: Mapping[str, str | None]
     return cloud
 
 
-def _record(deployment: Deployment, directory: str, app_uid: int, app_gid: int, *, cloud: bool) -> None:
+def _record(deployment: Deployment, directory: str, owner: ContainerOwner, *, cloud: bool) -> None:
     """Tell Compose, in the file that it reads by itself, who runs the app and where the files are."""
     path = deployment.compose_file
-    lines: dict[str, str | None] = {"APP_UID": str(app_uid), "APP_GID": str(app_gid)}
+    lines: dict[str, str | None] = {"APP_UID": str(owner.app_uid), "APP_GID": str(owner.app_gid)}
     if directory != "secrets" or "SECRETS_DIR" in read_dotenv(path):
         absolute = os.path.isabs(os.path.expanduser(directory))
         lines["SECRETS_DIR"] = os.path.expanduser(directory) if absolute else f"./{os.path.normpath(directory)}"
@@ -196,11 +197,11 @@ def _record(deployment: Deployment, directory: str, app_uid: int, app_gid: int, 
         lines["COMPOSE_FILE"] = None
     if not deployment.is_production:
         lines["COMPOSE_PROJECT_NAME"] = deployment.compose_project_name
-    owner = None
+    file_owner = None
     if os.geteuid() == 0:
         status = os.stat(deployment.project_directory)
-        owner = (status.st_uid, status.st_gid)
-    write_dotenv(path, lines, heading="# Settings of Docker Compose.\n", private=False, owner=owner)
+        file_owner = (status.st_uid, status.st_gid)
+    write_dotenv(path, lines, heading="# Settings of Docker Compose.\n", private=False, owner=file_owner)
     if kind_in_use(deployment).is_dotenv:
         _say(f"{deployment.shown(path)} holds your development secrets, and now Compose's settings, too")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.lifecycle.status import read_status
+from src.ops.lifecycle.status import SecretState, read_status
 from src.ops.store_kinds import open_store
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
@@ -55,16 +55,16 @@ def _show_status(screen: Screen, deployment: Deployment, place: str, rows: list[
             row.name,
             row.state,
             _age(row),
-            row.fault or ("-" if row.state != "set" else "strong"),
+            row.fault or ("-" if row.state is not SecretState.SET else "strong"),
             row.docker,
             _grace(row),
         )
         for row in rows
     ]
     screen.table(("Secret", "State", "Age", "Strength", "Docker file", "In grace"), cells)
-    missing = [row.name for row in rows if row.state == "missing"]
+    missing = [row.name for row in rows if row.state is SecretState.MISSING]
     due = [row.name for row in rows if row.is_overdue]
-    stale = [row.name for row in rows if row.docker in ("stale", "missing")]
+    stale = [row.name for row in rows if row.is_file_outdated]
     screen.say("")
     if missing:
         screen.warn(f"Missing: {', '.join(missing)}. Next:", set_up())
@@ -105,7 +105,7 @@ def _show_trail(deployment: Deployment, *, as_json: bool) -> int:
 
 
 def _age(row: SecretStatus) -> str:
-    if row.state != "set":
+    if row.state is not SecretState.SET:
         return "-"
     if row.age_days is None:
         return "unknown"

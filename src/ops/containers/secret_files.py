@@ -10,6 +10,7 @@ import json
 import os
 import stat
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.atomicfile import (
@@ -37,6 +38,33 @@ DEFAULT_APP_ID = 10001
 LARGEST_COMPARED_FILE = 2 * 1024 * 1024
 
 
+class FileState(StrEnum):
+    """How a file compares with what it has to hold."""
+
+    UP_TO_DATE = "up to date"
+    STALE = "stale"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    NOT_NEEDED = "-"
+
+
+@dataclass(frozen=True)
+class ContainerOwner:
+    """Who runs the app's container, and who owns its files outside of it.
+
+    Attributes:
+        app_uid: User id inside, ``APP_UID`` for Compose.
+        app_gid: Group id inside, ``APP_GID`` for Compose.
+        file_uid: User id of the files on this machine.
+        file_gid: Group id of the files on this machine.
+    """
+
+    app_uid: int
+    app_gid: int
+    file_uid: int
+    file_gid: int
+
+
 @dataclass(frozen=True)
 class SecretFile:
     """What one file has to be.
@@ -51,8 +79,8 @@ class SecretFile:
 
 
 @dataclass(frozen=True)
-class Target:
-    """A folder of Docker secrets.
+class SecretsFolder:
+    """A folder of Docker secrets, and who owns the files in it.
 
     Attributes:
         directory: The folder.
@@ -93,28 +121,28 @@ def render_files(catalog: Catalog, snapshot: Snapshot, *, only_services: bool = 
     return files
 
 
-def find_differences(files: list[SecretFile], target: Target) -> list[str]:
+def find_differences(files: list[SecretFile], folder: SecretsFolder) -> list[str]:
     """What is not as it has to be in the folder, one line for each, naming files and never values."""
-    if not os.path.isdir(target.directory):
-        return [f"{target.directory}: the folder is missing"]
+    if not os.path.isdir(folder.directory):
+        return [f"{folder.directory}: the folder is missing"]
     differences = []
     for file in files:
-        fault = _fault(file, target)
+        fault = _fault(file, folder)
         if fault:
             differences.append(f"{file.name}: {fault}")
-    differences += [f"{name}: nothing needs it; --prune removes it" for name in find_extra(files, target.directory)]
+    differences += [f"{name}: nothing needs it; --prune removes it" for name in find_extra(files, folder.directory)]
     return differences
 
 
-def content_state(file: SecretFile, directory: str) -> str:
-    """How a file compares with what it has to hold: ``in step``, ``stale``, ``missing`` or ``unreadable``."""
+def content_state(file: SecretFile, directory: str) -> FileState:
+    """How a file compares with what it has to hold."""
     path = os.path.join(directory, file.name)
     if not os.path.lexists(path):
-        return "missing"
+        return FileState.MISSING
     try:
-        return "in step" if _read(path) == file.content else "stale"
+        return FileState.UP_TO_DATE if _read(path) == file.content else FileState.STALE
     except StoreError:
-        return "unreadable"
+        return FileState.UNREADABLE
 
 
 def find_extra(files: list[SecretFile], directory: str) -> list[str]:
@@ -127,14 +155,14 @@ def find_extra(files: list[SecretFile], directory: str) -> list[str]:
     )
 
 
-def write_files(files: list[SecretFile], target: Target, undo: ExitStack) -> list[StagedFile]:
+def write_files(files: list[SecretFile], folder: SecretsFolder, undo: ExitStack) -> list[StagedFile]:
     """Write what differs.
 
     Every new file is complete on the disk before the first one takes its place.
 
     Args:
         files: What has to be there.
-        target: The folder.
+        folder: Where.
         undo: Gets what brings the folder back to what it was, should this or a later step fail.
 
     Returns:
@@ -143,18 +171,18 @@ def write_files(files: list[SecretFile], target: Target, undo: ExitStack) -> lis
     Raises:
         StoreError: A file could not be written.
     """
-    for directory in reversed(make_private_directory(target.directory)):
+    for directory in reversed(make_private_directory(folder.directory)):
         undo.callback(os.rmdir, directory)
-    remove_stale_temporaries(os.path.join(target.directory, file.name) for file in files)
-    changed = [file for file in files if _fault(file, target)]
+    remove_stale_temporaries(os.path.join(folder.directory, file.name) for file in files)
+    changed = [file for file in files if _fault(file, folder)]
     staged = []
     for file in changed:
-        path = os.path.join(target.directory, file.name)
-        staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=(target.uid, target.gid)))
+        path = os.path.join(folder.directory, file.name)
+        staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=(folder.uid, folder.gid)))
         undo.callback(staged[-1].rollback)
     for new in staged:
         new.commit()
-    sync_directory(target.directory)
+    sync_directory(folder.directory)
     return staged
 
 
@@ -194,8 +222,8 @@ def _render_previous(spec: SecretSpec, snapshot: Snapshot) -> bytes:
     return json.dumps(entries, ensure_ascii=False).encode()
 
 
-def _fault(file: SecretFile, target: Target) -> str | None:
-    path = os.path.join(target.directory, file.name)
+def _fault(file: SecretFile, folder: SecretsFolder) -> str | None:
+    path = os.path.join(folder.directory, file.name)
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -204,8 +232,8 @@ def _fault(file: SecretFile, target: Target) -> str | None:
         return "not a regular file"
     if stat.S_IMODE(status.st_mode) != FILE_MODE:
         return f"mode {stat.S_IMODE(status.st_mode):04o} instead of {FILE_MODE:04o}"
-    if (status.st_uid, status.st_gid) != (target.uid, target.gid):
-        return f"owner {status.st_uid}:{status.st_gid} instead of {target.uid}:{target.gid}"
+    if (status.st_uid, status.st_gid) != (folder.uid, folder.gid):
+        return f"owner {status.st_uid}:{status.st_gid} instead of {folder.uid}:{folder.gid}"
     content = _read(path)
     return None if content == file.content else "not the value in the store"
 
@@ -224,34 +252,31 @@ def _read(path: str) -> bytes:
         ) from None
 
 
-def container_owner(environ: Mapping[str, str], engine: str) -> tuple[int, int, int, int]:
+def container_owner(environ: Mapping[str, str], engine: str) -> ContainerOwner:
     """Who runs the app's container, and who owns its files outside of it.
 
     Args:
         environ: ``APP_UID`` and ``APP_GID`` choose the user when root runs this.
         engine: ``rootful``, ``rootless``, or ``userns:UID:GID`` with the first ids of the subordinate range.
 
-    Returns:
-        ``APP_UID`` and ``APP_GID`` for Compose, then user and group id of the files on this machine.
-
     Raises:
         StoreError: An id is not a number, or this user cannot give files away as the engine needs it.
     """
     if engine == "rootless":
-        return 0, 0, os.geteuid(), os.getegid()
+        return ContainerOwner(0, 0, os.geteuid(), os.getegid())
     if os.geteuid() == 0:
         uid, gid = _id(environ, "APP_UID", DEFAULT_APP_ID), _id(environ, "APP_GID", DEFAULT_APP_ID)
     else:
         uid, gid = os.geteuid(), os.getegid()
     if not engine.startswith("userns:"):
-        return uid, gid, uid, gid
+        return ContainerOwner(uid, gid, uid, gid)
     if os.geteuid() != 0:
         raise StoreError(
             "This Docker engine maps container users to others (userns-remap); only root can write files for them",
             hint=write_docker_files(purpose="Run this as root, with sudo"),
         )
     first_uid, first_gid = (int(number) for number in engine.split(":")[1:])
-    return uid, gid, first_uid + uid, first_gid + gid
+    return ContainerOwner(uid, gid, first_uid + uid, first_gid + gid)
 
 
 def _id(environ: Mapping[str, str], name: str, default: int) -> int:

@@ -7,7 +7,7 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from src.ops.containers.secret_files import content_state, render_files
+from src.ops.containers.secret_files import FileState, content_state, render_files
 from src.ops.containers.stack import COMPOSE_FILE
 from src.utils.secrets.command import compose, make, manage, write_docker_files
 from src.utils.secrets.errors import SecretsError
@@ -37,7 +37,7 @@ def docker_files_are_in_step(context: Context) -> Iterator[Finding]:
         file.name: content_state(file, folder) for file in files if os.path.lexists(os.path.join(folder, file.name))
     }
     for name, state in states.items():
-        if state != "in step":
+        if state is not FileState.UP_TO_DATE:
             yield Finding(f"{context.shown(os.path.join(folder, name))} is {state}", (write_docker_files(),))
 
 

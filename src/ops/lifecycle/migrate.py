@@ -18,7 +18,7 @@ from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
 from src.ops.setup.master_key import KeyChoice, choose_key, write_key_file
 from src.ops.store_kinds import load_if_any
-from src.ops.values.fingerprint import compare
+from src.ops.values.fingerprint import Transfer, plan_transfer
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change, require_stored
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from src.utils.secrets.snapshot import Snapshot
 
 
+WRITTEN = (Transfer.NEW, Transfer.DIFFERS)
+
+
 class SamePlaceError(ConfigurationError):
     """Source and target are one store."""
 
@@ -51,7 +54,7 @@ class Migration:
         target_store: The target, opened.
         source_snapshot: What the source holds.
         target_snapshot: What the target holds; empty when nothing is there.
-        states: For each name: ``new``, ``same``, ``differs``, or ``only there``.
+        states: What copying means for each name.
         key: For an encrypted file: its key.
     """
 
@@ -61,18 +64,18 @@ class Migration:
     target_store: Backend
     source_snapshot: Snapshot
     target_snapshot: Snapshot
-    states: dict[str, str]
+    states: dict[str, Transfer]
     key: KeyChoice | None = None
 
     @property
     def written(self) -> list[str]:
         """The names whose value has to be written."""
-        return [name for name, state in self.states.items() if state in ("new", "differs")]
+        return [name for name, state in self.states.items() if state in WRITTEN]
 
     @property
     def differing(self) -> list[str]:
         """The names that have another value in the target."""
-        return [name for name, state in self.states.items() if state == "differs"]
+        return [name for name, state in self.states.items() if state is Transfer.DIFFERS]
 
 
 def plan_migration(source: StoreReference, target: StoreReference) -> Migration:
@@ -96,9 +99,7 @@ def plan_migration(source: StoreReference, target: StoreReference) -> Migration:
     target_snapshot = load_if_any(target_store)
     for name, value in source_snapshot.values.items():
         target.kind.check_storable(name, value)
-    said = {"only left": "new", "only right": "only there"}
-    found = compare(source_snapshot.values, target_snapshot.values)
-    states = {name: said.get(state, state) for name, state in found.items()}
+    states = plan_transfer(source_snapshot.values, target_snapshot.values)
     return Migration(source, target, source_store, target_store, source_snapshot, target_snapshot, states, key)
 
 
@@ -207,7 +208,7 @@ def _file_path(target: StoreReference) -> str:
 
 
 def _must_copy(migration: Migration, name: str) -> bool:
-    if migration.states[name] in ("new", "differs"):
+    if migration.states[name] in WRITTEN:
         return True
     mine, theirs = migration.source_snapshot.metadata.get(name), migration.target_snapshot.metadata.get(name)
     kept = [(entry.value, entry.valid_until) for entry in mine.previous] if mine else []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from src.ops.deployment.audit import recorded
 from src.ops.store_kinds import load_if_any
-from src.ops.values.fingerprint import compare
+from src.ops.values.fingerprint import Transfer, plan_transfer
 from src.ops.values.grace import previous_valid_until
 from src.utils.secrets.changes import Change, require_stored
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from .backup import Backup
 
 
-def plan_restore(backup: Backup, present: Snapshot) -> dict[str, str]:
-    """For each name in the backup: ``new``, ``same`` or ``differs``."""
-    states = compare(backup.snapshot.values, present.values)
-    return {name: "new" if state == "only left" else state for name, state in states.items() if state != "only right"}
+def plan_restore(backup: Backup, present: Snapshot) -> dict[str, Transfer]:
+    """What restoring means for each name in the backup."""
+    states = plan_transfer(backup.snapshot.values, present.values)
+    return {name: state for name, state in states.items() if state is not Transfer.ONLY_THERE}
 
 
 def restore_backup(deployment: Deployment, store: Backend, backup: Backup, *, keep_present: bool) -> list[str]:
@@ -43,9 +43,9 @@ def restore_backup(deployment: Deployment, store: Backend, backup: Backup, *, ke
     """
     present = load_if_any(store)
     states = plan_restore(backup, present)
-    wanted = ("new",) if keep_present else ("new", "differs")
+    wanted = (Transfer.NEW,) if keep_present else (Transfer.NEW, Transfer.DIFFERS)
     names = [name for name, state in states.items() if state in wanted]
-    changes = {name: _change(deployment, backup, name, is_new=states[name] == "new") for name in names}
+    changes = {name: _change(deployment, backup, name, is_new=states[name] is Transfer.NEW) for name in names}
     if not changes:
         return []
     with recorded(deployment, "restore", names, store.describe()):

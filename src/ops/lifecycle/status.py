@@ -1,13 +1,14 @@
-"""How every secret is: set, how old, how strong, and whether its Docker file is in step."""
+"""How every secret is: set, how old, how strong, and whether its Docker file is up to date."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from src.ops.containers.secret_files import SecretFile, content_state
+from src.ops.containers.secret_files import FileState, SecretFile, content_state
 from src.ops.values.strength import fault_of
 from src.utils.secrets.snapshot import utc_now
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 SECONDS_OF_A_DAY = 24 * 60 * 60
 
 
+class SecretState(StrEnum):
+    """Whether a secret has a value."""
+
+    SET = "set"
+    MISSING = "missing"
+    NOT_USED = "not used"
+
+
 @dataclass(frozen=True)
 class SecretStatus:
     """One row.
@@ -26,23 +35,23 @@ class SecretStatus:
     Attributes:
         name: The secret.
         group: Its group in the catalogue.
-        state: ``set``, ``missing`` (required) or ``not used`` (optional).
+        state: Whether it has a value.
         updated_at: When it last changed, as far as the store knows.
         age_days: Whole days since then.
         rotation_days: After how many it is due; ``None``: never.
         fault: What is wrong with the value, ``None`` when nothing is.
-        docker: Its Docker file: ``in step``, ``stale``, ``missing``, ``unreadable``, or ``-`` when there are none.
+        docker: The state of its Docker file.
         in_grace: How many earlier values are still accepted.
     """
 
     name: str
     group: str
-    state: str
+    state: SecretState
     updated_at: str | None
     age_days: int | None
     rotation_days: int | None
     fault: str | None
-    docker: str
+    docker: FileState
     in_grace: int
 
     @property
@@ -51,11 +60,14 @@ class SecretStatus:
         return self.age_days is not None and self.rotation_days is not None and self.age_days >= self.rotation_days
 
     @property
+    def is_file_outdated(self) -> bool:
+        """Whether its Docker file has to be written again."""
+        return self.docker in (FileState.STALE, FileState.MISSING)
+
+    @property
     def needs_attention(self) -> bool:
         """Whether somebody has to do something."""
-        return (
-            self.state == "missing" or self.is_overdue or self.fault is not None or self.docker in ("stale", "missing")
-        )
+        return self.state is SecretState.MISSING or self.is_overdue or self.fault is not None or self.is_file_outdated
 
 
 def read_status(deployment: Deployment, snapshot: Snapshot) -> list[SecretStatus]:
@@ -83,7 +95,7 @@ def _status_of(spec: SecretSpec, catalog: Catalog, snapshot: Snapshot, directory
     value = snapshot.values.get(spec.name)
     metadata = snapshot.metadata.get(spec.name)
     updated_at = metadata.updated_at if metadata and value else None
-    state = "set" if value else "missing" if spec.required else "not used"
+    state = SecretState.SET if value else SecretState.MISSING if spec.required else SecretState.NOT_USED
     file = SecretFile(spec.docker_file, (value or "").encode())
     return SecretStatus(
         name=spec.name,
@@ -93,6 +105,6 @@ def _status_of(spec: SecretSpec, catalog: Catalog, snapshot: Snapshot, directory
         age_days=age_in_days(updated_at),
         rotation_days=spec.rotation_days,
         fault=fault_of(spec, value, catalog) if value else None,
-        docker=content_state(file, directory) if directory and (value or not spec.required) else "-",
+        docker=content_state(file, directory) if directory and (value or not spec.required) else FileState.NOT_NEEDED,
         in_grace=max(0, len(snapshot.versions(spec.name, utc_now())) - 1),
     )
