@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from src.ops.deployment.deployment import Deployment
 from src.ops.lifecycle.migrate import delete_source, migrate, plan_migration
 from src.ops.store_kinds import kind_of, load_if_any, open_store
-from src.ops.store_kinds.references import parse_reference
+from src.ops.store_kinds.named_stores import parse_store_name
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreEmptyError, StoreError
 from src.utils.secrets.settings import SecretsBackend
@@ -93,7 +93,7 @@ def test_every_value_arrives_unchanged_and_the_target_is_in_use(
     deployment: Deployment, source: str, target: str
 ) -> None:
     values = fill(deployment, source)
-    migration = plan_migration(parse_reference(source, deployment), parse_reference(target, deployment))
+    migration = plan_migration(parse_store_name(source, deployment), parse_store_name(target, deployment))
     assert set(migration.written) == set(values)
     migrate(deployment, migration)
     assert {name: stored(deployment, target).get(name) for name in values} == values
@@ -102,7 +102,7 @@ def test_every_value_arrives_unchanged_and_the_target_is_in_use(
     assert {name: in_use.values[name] for name in values} == values
     if "env" not in (source, target):
         assert in_use.versions("JWT_SECRET_KEY", utc_after(0))[1:] == ["the first one, in grace"]
-        again = plan_migration(parse_reference(source, deployment), parse_reference(target, deployment))
+        again = plan_migration(parse_store_name(source, deployment), parse_store_name(target, deployment))
         assert again.written == []
 
 
@@ -110,7 +110,7 @@ def test_every_value_arrives_unchanged_and_the_target_is_in_use(
 def test_the_source_can_be_emptied_afterwards(deployment: Deployment, source: str) -> None:
     values = fill(deployment, source)
     target = "vault" if source != "vault" else "aws"
-    migration = plan_migration(parse_reference(source, deployment), parse_reference(target, deployment))
+    migration = plan_migration(parse_store_name(source, deployment), parse_store_name(target, deployment))
     migrate(deployment, migration)
     delete_source(deployment, migration)
     try:
@@ -136,7 +136,7 @@ def test_a_target_that_fails_halfway_leaves_the_source_in_use_and_the_same_comma
 
     keyvault_server.answer = failing  # type: ignore[method-assign, assignment]
     try:
-        migration = plan_migration(parse_reference("file", deployment), parse_reference("azure", deployment))
+        migration = plan_migration(parse_store_name("file", deployment), parse_store_name("azure", deployment))
         with pytest.raises(SecretsError):
             migrate(deployment, migration)
     finally:
@@ -145,7 +145,7 @@ def test_a_target_that_fails_halfway_leaves_the_source_in_use_and_the_same_comma
     assert dict(stored(deployment, "file")) == values
     written = len(keyvault_server.secrets)
     assert 0 < written < len(values)
-    migration = plan_migration(parse_reference("file", deployment), parse_reference("azure", deployment))
+    migration = plan_migration(parse_store_name("file", deployment), parse_store_name("azure", deployment))
     assert 0 < len(migration.written) < len(values)
     migrate(deployment, migration)
     assert dict(stored(deployment, "azure")) == values
@@ -157,7 +157,7 @@ def test_a_target_that_stops_answering_leaves_everything_as_it_was(deployment: D
         environ = dict(deployment.environ) | {"AWS_ENDPOINT_URL": faulty.url}
         os.environ["AWS_ENDPOINT_URL"] = faulty.url
         there = replace(deployment, environ=environ)
-        migration = plan_migration(parse_reference("vault", there), parse_reference("aws", there))
+        migration = plan_migration(parse_store_name("vault", there), parse_store_name("aws", there))
         faulty.fault = lambda *_: (500, {"Content-Type": "application/x-amz-json-1.1"}, b"{}")
         with pytest.raises(StoreError):
             migrate(there, migration)
@@ -175,7 +175,7 @@ def test_a_setting_that_is_exported_and_would_win_is_said_first(deployment: Depl
     ):
         here = replace(deployment, environ=dict(deployment.environ) | environ)
         with pytest.raises(ConfigurationError, match=f"{variable} is set in this shell"):
-            plan_migration(parse_reference("file", here), parse_reference(target, here))
+            plan_migration(parse_store_name("file", here), parse_store_name(target, here))
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_two_places_of_the_same_kind(deployment: Deployment, tmp_path: Path, one
     environ.pop("VAULT_MOUNT_POINT")
     deployment = replace(deployment, environ=environ)
     places = [text.format(name=tmp_path.name, home=tmp_path) for text in (one, other)]
-    first, second = (parse_reference(place, deployment) for place in places)
-    migrate(deployment, plan_migration(parse_reference("file", deployment), first))
+    first, second = (parse_store_name(place, deployment) for place in places)
+    migrate(deployment, plan_migration(parse_store_name("file", deployment), first))
     migrate(deployment, plan_migration(first, second))
     assert dict(open_store(deployment).load().values) == values
     assert dict(second.open().load().values) == values
@@ -206,8 +206,8 @@ def test_what_a_target_cannot_hold_is_said_before_anything_is_written(deployment
     store = open_store(deployment)
     store.save({"SMTP_PASSWORD": Change("it's \\ and $X"), "WEBHOOK_SECRET": Change("y" * 30_000)})
     with pytest.raises(SecretsError, match="SMTP_PASSWORD cannot be written to a dotenv file"):
-        plan_migration(parse_reference("file", deployment), parse_reference("env", deployment))
-    migration = plan_migration(parse_reference("file", deployment), parse_reference("azure", deployment))
+        plan_migration(parse_store_name("file", deployment), parse_store_name("env", deployment))
+    migration = plan_migration(parse_store_name("file", deployment), parse_store_name("azure", deployment))
     with pytest.raises(SecretsError, match="WEBHOOK_SECRET is 30000 bytes long"):
         migrate(deployment, migration)
     assert deployment.settings().backend is SecretsBackend.FILE

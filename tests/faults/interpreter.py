@@ -162,13 +162,13 @@ class Interpreter:
         }
         assert self._server.stdin is not None
         self._server.stdin.write(json.dumps(request) + "\n")
-        child = int(self._said())
+        child = int(self._configured())
         if strace:
             _trace(child, strace)
-        returncode = int(self._said())
+        returncode = int(self._configured())
         return Done(returncode, files[1].read_text(errors="replace"), files[2].read_text(errors="replace"))
 
-    def _said(self) -> str:
+    def _configured(self) -> str:
         assert self._server.stdout is not None
         line = self._server.stdout.readline()
         assert line, "the interpreter that forks has ended"

@@ -28,7 +28,7 @@ from src.ops.doctor.files import nothing_is_half_done
 from src.ops.lifecycle import backup
 from src.ops.lifecycle.rotate import Rotator
 from src.ops.lifecycle.status import age_in_days
-from src.ops.store_kinds.references import parse_reference
+from src.ops.store_kinds.named_stores import parse_store_name
 from src.ops.values.importer import parse_import
 from src.utils.secrets import SecretsManager
 from src.utils.secrets.backends.file import FileBackend
@@ -375,7 +375,7 @@ def test_what_a_server_says_is_in_it(content: Any) -> None:
 @full_or_short
 @given(mutated([b"file:config/x.enc", b"aws:eu-central-1/x", b"vault:secret/cctv", b"azure:https://x.vault.azure.net"]))
 def test_a_store_s_name(deployment: Deployment, data: bytes) -> None:
-    only_own_errors(lambda: parse_reference(data.decode(errors="replace"), deployment))
+    only_own_errors(lambda: parse_store_name(data.decode(errors="replace"), deployment))
 
 
 @full_or_short

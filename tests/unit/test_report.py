@@ -10,7 +10,7 @@ import click
 import pytest
 
 from src.ops.commands.shared.options import run_click
-from src.ops.terminal.report import run_command
+from src.ops.terminal.report import run_to_exit_code
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.errors import SecretsError
 from tests.conftest import PROJECT
@@ -45,12 +45,12 @@ def raising(error: BaseException) -> object:
 def test_every_end_has_its_code_and_its_lines(
     error: BaseException, code: int, lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command(raising(error)) == code  # type: ignore[arg-type]
+    assert run_to_exit_code(raising(error)) == code  # type: ignore[arg-type]
     assert capsys.readouterr().err.splitlines() == lines
 
 
 def test_an_unexpected_error_shows_its_kind_and_place_and_not_its_text(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(raising(RuntimeError("canary-4711"))) == 1  # type: ignore[arg-type]
+    assert run_to_exit_code(raising(RuntimeError("canary-4711"))) == 1  # type: ignore[arg-type]
     shown = capsys.readouterr().err
     assert "Unexpected RuntimeError at test_report.py:" in shown
     assert "canary" not in shown
@@ -58,8 +58,8 @@ def test_an_unexpected_error_shows_its_kind_and_place_and_not_its_text(capsys: p
 
 
 def test_a_commands_own_exit_code_is_kept() -> None:
-    assert run_command(lambda: 5) == 5
-    assert run_command(lambda: None) == 0
+    assert run_to_exit_code(lambda: 5) == 5
+    assert run_to_exit_code(lambda: None) == 0
 
 
 @click.command()
@@ -91,8 +91,8 @@ def test_wrong_usage_is_two_and_says_how_to_get_help(
 
 
 def test_a_reader_that_goes_away_causes_no_traceback() -> None:
-    code = "from src.ops.terminal.report import run_command\nimport sys\n"
-    code += "sys.exit(run_command(lambda: [print('x' * 1000, flush=True) for _ in range(1000)] and 0))"
+    code = "from src.ops.terminal.report import run_to_exit_code\nimport sys\n"
+    code += "sys.exit(run_to_exit_code(lambda: [print('x' * 1000, flush=True) for _ in range(1000)] and 0))"
     done = subprocess.run(
         ["/bin/sh", "-c", f'"{sys.executable}" -c "$0" | head -1', code],
         capture_output=True,

@@ -12,7 +12,7 @@ import pytest
 from src.ops.deployment.deployment import Deployment
 from src.ops.store_kinds import all_kinds, kind_of
 from src.ops.store_kinds.base import Role, StoreKind
-from src.ops.store_kinds.references import parse_reference
+from src.ops.store_kinds.named_stores import parse_store_name
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import SecretsBackend
 from tests.conftest import PROJECT
@@ -61,7 +61,7 @@ def test_a_reference_names_the_settings_that_say_where(kind: StoreKind[Any]) -> 
     place = form.partition(":")[2].replace("PATH", "/some/path" if kind.has_master_key else "PATH")
     answers = kind.parse_place(place)
     assert set(answers) <= set(kind.place_settings)
-    reference = parse_reference(f"{kind.short_name}:{place}", deployment_of())
+    reference = parse_store_name(f"{kind.short_name}:{place}", deployment_of())
     assert reference.kind is kind
     assert {name: reference.deployment.variables()[name] for name in answers} == answers
 
@@ -69,10 +69,10 @@ def test_a_reference_names_the_settings_that_say_where(kind: StoreKind[Any]) -> 
 @pytest.mark.parametrize("text", ["aws:", "aws:only-a-region", "vault:/x", "vault:secret/", "env:x", "nosuch:a/b"])
 def test_a_reference_of_another_form_is_refused_and_not_repeated(text: str) -> None:
     if text == "aws:":
-        assert parse_reference(text, deployment_of()).kind.short_name == "aws"
+        assert parse_store_name(text, deployment_of()).kind.short_name == "aws"
         return
     with pytest.raises(ConfigurationError) as caught:
-        parse_reference(text, deployment_of())
+        parse_store_name(text, deployment_of())
     assert text not in f"{caught.value} {caught.value.hint}"
     assert "Use " in caught.value.hint
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from src.ops.store_kinds import load_if_any
-from src.ops.store_kinds.references import parse_reference, reference_forms
+from src.ops.store_kinds.named_stores import parse_store_name, reference_forms
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
 
@@ -45,8 +45,8 @@ def diff_command(
     from src.ops.values.fingerprint import Difference, compare, fingerprint
 
     deployment.require_set_up()
-    left = parse_reference(source or deployment.settings().backend.value, deployment, key_file=from_key_file).open()
-    right = parse_reference(target, deployment, key_file=to_key_file).open()
+    left = parse_store_name(source or deployment.settings().backend.value, deployment, key_file=from_key_file).open()
+    right = parse_store_name(target, deployment, key_file=to_key_file).open()
     mine, theirs = load_if_any(left).values, load_if_any(right).values
     states = compare(mine, theirs)
     if as_json:

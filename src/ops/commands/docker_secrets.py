@@ -23,7 +23,7 @@ from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.trusted_folders import require_trusted_folder
 from src.ops.store_kinds import kind_in_use, open_store
-from src.ops.terminal.report import DONE, WrongUsageError, report_error, run_command, version
+from src.ops.terminal.report import DONE, WrongUsageError, report_error, run_to_exit_code, version
 from src.ops.terminal.usage import HISTORY_HINT, argument_message
 from src.utils.secrets.command import compose, manage, program, spell, spell_for, write_docker_files
 from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreUnavailableError
@@ -53,7 +53,7 @@ CLOUD_COMPOSE_FILES = "docker-compose.yml:docker-compose.cloud.yml"
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
     spell_for(spelling_of(arguments))
-    return run_command(lambda: _run(_parse(arguments)))
+    return run_to_exit_code(lambda: _run(_parse(arguments)))
 
 
 class _Parser(argparse.ArgumentParser):

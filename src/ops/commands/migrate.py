@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.store_kinds.references import names_environment, parse_reference, reference_forms
+from src.ops.store_kinds.named_stores import names_environment, parse_store_name, reference_forms
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.report import DeclinedError
 from src.ops.terminal.screen import Screen
@@ -63,8 +63,8 @@ def migrate_command(
     deployment.require_set_up()
     if any(text and names_environment(text) for text in (source, target)):
         raise UsageError("Another environment's secrets are its own; use diff to compare, backup to copy")
-    origin = parse_reference(source or deployment.settings().backend.value, deployment, key_file=from_key_file)
-    goal = parse_reference(target, deployment, key_file=to_key_file)
+    origin = parse_store_name(source or deployment.settings().backend.value, deployment, key_file=from_key_file)
+    goal = parse_store_name(target, deployment, key_file=to_key_file)
     screen = Screen()
     try:
         migration = plan_migration(origin, goal)

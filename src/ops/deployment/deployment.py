@@ -203,13 +203,13 @@ class Deployment:
 
     def variables(self) -> dict[str, str]:
         """The environment, completed with this deployment's dotenv files and with defaults."""
-        return self._defaults() | self._said()
+        return self._defaults() | self._configured()
 
-    def is_said(self, name: str) -> bool:
+    def is_configured(self, name: str) -> bool:
         """Whether a setting was made by anybody, rather than being a default."""
-        return bool(self._said().get(name))
+        return bool(self._configured().get(name))
 
-    def _said(self) -> dict[str, str]:
+    def _configured(self) -> dict[str, str]:
         merged = merge_dotenv(self.environ, read_dotenv(self.settings_file))
         if self._backend_name(merged) in (SecretsBackend.ENV.value, *SecretsBackend.ENV.aliases):
             merged = merge_dotenv(merged, read_dotenv(self.compose_file))

@@ -9,7 +9,7 @@ from src.ops.store_kinds import all_kinds, kind_of
 from src.utils.secrets.command import spell
 from src.utils.secrets.settings import SecretsBackend
 
-from .messages import all_messages
+from .error_list import all_messages
 
 if TYPE_CHECKING:
     from src.ops.store_kinds.base import StoreKind

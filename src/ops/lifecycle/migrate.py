@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from src.ops.deployment.deployment import Deployment
-    from src.ops.store_kinds.references import StoreReference
+    from src.ops.store_kinds.named_stores import NamedStore
     from src.utils.secrets.backends.base import Backend
     from src.utils.secrets.snapshot import Snapshot
 
@@ -58,8 +58,8 @@ class Migration:
         key: For an encrypted file: its key.
     """
 
-    source: StoreReference
-    target: StoreReference
+    source: NamedStore
+    target: NamedStore
     source_store: Backend
     target_store: Backend
     source_snapshot: Snapshot
@@ -78,7 +78,7 @@ class Migration:
         return [name for name, state in self.states.items() if state is Transfer.DIFFERS]
 
 
-def plan_migration(source: StoreReference, target: StoreReference) -> Migration:
+def plan_migration(source: NamedStore, target: NamedStore) -> Migration:
     """Look at both stores; nothing is written.
 
     Raises:
@@ -147,7 +147,7 @@ def delete_source(deployment: Deployment, migration: Migration) -> None:
         migration.source.kind.empty(migration.source_store, names, migration.source_snapshot.revision)
 
 
-def switch(deployment: Deployment, target: StoreReference) -> None:
+def switch(deployment: Deployment, target: NamedStore) -> None:
     """Make ``target`` the store in use.
 
     Raises:
@@ -171,7 +171,7 @@ def switch(deployment: Deployment, target: StoreReference) -> None:
     write_dotenv(path, lines, heading=settings_heading(deployment))
 
 
-def _refuse_outranked(target: StoreReference) -> None:
+def _refuse_outranked(target: NamedStore) -> None:
     """What the environment sets outranks the settings file, so it would still name the old store afterwards."""
     environ = target.deployment.environ
     wanted = dict(target.deployment.answers)
@@ -186,7 +186,7 @@ def _refuse_outranked(target: StoreReference) -> None:
             )
 
 
-def _with_key(target: StoreReference) -> tuple[StoreReference, KeyChoice | None]:
+def _with_key(target: NamedStore) -> tuple[NamedStore, KeyChoice | None]:
     """A new encrypted file needs a key: the one that is configured, else a new one in the usual place."""
     if not target.kind.has_master_key:
         return target, None
@@ -197,13 +197,13 @@ def _with_key(target: StoreReference) -> tuple[StoreReference, KeyChoice | None]
     return replace(target, deployment=replace(target.deployment, answers=answers)), key
 
 
-def _open_target(target: StoreReference, key: KeyChoice | None) -> Backend:
+def _open_target(target: NamedStore, key: KeyChoice | None) -> Backend:
     if key is None:
         return target.open()
     return FileBackend(_file_path(target), key.key)
 
 
-def _file_path(target: StoreReference) -> str:
+def _file_path(target: NamedStore) -> str:
     return target.deployment.settings(target.kind.backend).file_path
 
 

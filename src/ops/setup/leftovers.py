@@ -50,7 +50,7 @@ def find_gone(deployment: Deployment, kind: StoreKind[Any], given: Collection[st
     """
     if all(spec.name in given for spec in deployment.catalog.secrets if spec.generated):
         return None
-    in_use = kind_in_use(deployment) if deployment.is_said("SECRETS_BACKEND") else kind
+    in_use = kind_in_use(deployment) if deployment.is_configured("SECRETS_BACKEND") else kind
     if in_use is not kind and not _is_empty(deployment, in_use):
         return None
     if not was_set_up(deployment, in_use):

@@ -81,7 +81,7 @@ class AwsKind(StoreKind["AwsBackend"]):
         """The profile first, where there are several: it brings a region."""
         # Any of these: how to sign in, or that it was asked before.
         said = ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "SECRETS_AWS_SECRET_ID")
-        if questions.asks_all or not any(questions.deployment.is_said(name) for name in said):
+        if questions.asks_all or not any(questions.deployment.is_configured(name) for name in said):
             profiles = _profiles(questions.deployment)
             if len(profiles) > 1:
                 chosen = questions.select(

@@ -280,12 +280,12 @@ class StoreKind(Generic[StoreT]):
 
     def ask(self, questions: Questions) -> None:
         """Ask what is missing to reach the store."""
-        is_said = questions.deployment.is_said
+        is_configured = questions.deployment.is_configured
         for setting in self.settings:
             if setting.question and not setting.is_secret:
                 questions.ask(setting)
             elif setting.question and (
-                questions.asks_all or not (is_said(setting.name) or is_said(f"{setting.name}_FILE"))
+                questions.asks_all or not (is_configured(setting.name) or is_configured(f"{setting.name}_FILE"))
             ):
                 questions.ask_credential(setting)
 

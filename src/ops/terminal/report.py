@@ -26,7 +26,7 @@ class DeclinedError(SecretsError):
     """The person said no."""
 
 
-def run_command(command: Callable[[], object]) -> int:
+def run_to_exit_code(command: Callable[[], object]) -> int:
     """Run a command and turn whatever it ends with into an exit code, without ever showing a traceback.
 
     Args:

@@ -74,7 +74,7 @@ class Connector:
 
     def ask(self, setting: Setting, *, default: str = "") -> None:
         """Ask for a setting that is not made yet."""
-        if self._deployment.is_said(setting.name) and not self.asks_all:
+        if self._deployment.is_configured(setting.name) and not self.asks_all:
             return
         proposal = self._deployment.variables().get(setting.name) or default or setting.default
         answer = self._interview.ask_text(setting.question, default=proposal, check=setting.check, why=setting.why)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-from _weakref import ref
-from _weakrefset import WeakSet  # what weakref offers, without its import time
 from time import monotonic
+from weakref import WeakSet, ref
 
 from .errors import (
     ConfigurationError,
@@ -395,10 +394,11 @@ def open_backend(settings: Settings) -> Backend:
     Raises:
         ConfigurationError: A setting that it needs is missing or wrong, or its package is not installed.
     """
+    from importlib import import_module
+
     name = settings.backend.value
     try:
-        # Unlike importlib, which is slow to import, this is there already.
-        module = __import__(f"{__package__}.backends.{name}", fromlist=["open_backend"])
+        module = import_module(f"{__package__}.backends.{name}")
         store: Backend = module.open_backend(settings)
     except ModuleNotFoundError as error:
         from .command import make

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from src.ops.deployment.deployment import Deployment, is_environment_name
-from src.ops.terminal.report import WrongUsageError, run_command, version
+from src.ops.terminal.report import WrongUsageError, run_to_exit_code, version
 from src.ops.terminal.usage import usage_message
 from src.utils.secrets.command import Spelling, here, script, spell_for
 from src.utils.secrets.errors import StoreEmptyError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def run_click(command: click.Command) -> int:
     """Parse the command line and run the command; returns the exit code."""
     spell_for(spelling_of(sys.argv[1:]))
-    return run_command(lambda: _invoke(command))
+    return run_to_exit_code(lambda: _invoke(command))
 
 
 def spelling_of(arguments: Sequence[str]) -> Spelling:

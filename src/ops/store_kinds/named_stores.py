@@ -21,7 +21,7 @@ OTHER_ENVIRONMENT = "environment"
 
 
 @dataclass(frozen=True)
-class StoreReference:
+class NamedStore:
     """A store that somebody named.
 
     Attributes:
@@ -54,7 +54,7 @@ def names_environment(text: str) -> bool:
     return name == OTHER_ENVIRONMENT and bool(place)
 
 
-def parse_reference(text: str, deployment: Deployment, *, key_file: str | None = None) -> StoreReference:
+def parse_store_name(text: str, deployment: Deployment, *, key_file: str | None = None) -> NamedStore:
     """Understand ``text``.
 
     Args:
@@ -74,7 +74,7 @@ def parse_reference(text: str, deployment: Deployment, *, key_file: str | None =
             environ=deployment.environ,
         )
         other.require_set_up()
-        return StoreReference(text, kind_in_use(other), other)
+        return NamedStore(text, kind_in_use(other), other)
     kind = _find_kind(name)
     answers = dict(deployment.answers) | (kind.parse_place(place) if place else {})
     if key_file is not None:
@@ -87,7 +87,7 @@ def parse_reference(text: str, deployment: Deployment, *, key_file: str | None =
         }
     if place and kind.has_master_key:
         answers["SECRETS_MASTER_KEY_ID"] = ""
-    return StoreReference(text, kind, replace(deployment, answers=answers))
+    return NamedStore(text, kind, replace(deployment, answers=answers))
 
 
 def _find_kind(name: str) -> StoreKind[Any]:
