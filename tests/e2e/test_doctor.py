@@ -16,8 +16,10 @@ import pytest
 from cryptography.fernet import Fernet
 
 from src.ops.doctor import CHECKS
+from src.utils.secrets.command import manage as manage_secrets
+from src.utils.secrets.command import set_up
 from tests.conftest import PROJECT, Project, need_root
-from tests.support.commands import manage
+from tests.support.commands import manage, typed
 from tests.support.files import write_read_only
 
 Plant = Callable[[Project], None]
@@ -375,7 +377,8 @@ def test_a_planted_fault_is_found_and_nothing_is_before(check: str, healthy: Pro
     assert {finding["check"] for finding in findings} == {check}, findings
     assert findings[0]["command"]
     assert "could not run" not in str(findings[0]["finding"])
-    assert not any(DESTROYS.search(str(finding["command"])) for finding in findings)
+    commands = [str(command) for finding in findings for command in finding["commands"]]  # type: ignore[attr-defined]
+    assert not any(map(DESTROYS.search, commands)), commands
 
 
 def test_a_healthy_deployment_has_no_findings(healthy: Project) -> None:
@@ -423,7 +426,9 @@ def test_plain_text_is_named_by_its_lines_and_no_file_is_to_be_destroyed(name: s
     assert f"{name} holds secrets in plain text" in str(finding["finding"])
     numbers = ", ".join(map(str, lines))
     assert f"Remove line{'s' if len(lines) > 1 else ''} {numbers} of it, and rotate" in str(finding["finding"])
-    assert str(finding["command"]).startswith("./scripts/manage_secrets.py rotate ")
+    assert finding["commands"] == [finding["command"]]
+    names = re.findall(r"[A-Z]+_[A-Z]+", text.replace("SECRETS_BACKEND", ""))
+    assert finding["command"] == typed(healthy, manage_secrets("rotate", *names))
 
 
 def test_files_without_a_value_are_left_alone(healthy: Project) -> None:
@@ -444,7 +449,7 @@ def test_a_line_in_composes_file_leaves_the_rest_of_it_alone(healthy: Project) -
     number = (healthy.directory / ".env").read_text().splitlines().index("DATABASE_PASSWORD=x") + 1
     (finding,) = doctor(healthy, "--only", "plaintext")
     assert f"Remove line {number} of it" in str(finding["finding"])
-    assert finding["command"] == "./scripts/manage_secrets.py rotate DATABASE_PASSWORD"
+    assert finding["command"] == typed(healthy, manage_secrets("rotate", "DATABASE_PASSWORD"))
 
 
 @pytest.mark.parametrize(
@@ -493,7 +498,7 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(
 
 
 def test_without_a_set_up_it_says_where_to_begin(project: Project) -> None:
-    assert [finding["command"] for finding in doctor(project, "--only", "settings")] == ["make secrets"]
+    assert [finding["command"] for finding in doctor(project, "--only", "settings")] == [typed(project, set_up())]
 
 
 def test_offline_it_touches_neither_the_store_nor_docker(healthy: Project, tmp_path: Path) -> None:

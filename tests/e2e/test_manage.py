@@ -135,7 +135,9 @@ def test_set_explains_what_it_cannot_take(project: Project) -> None:
     assert "is empty" in error_of(manage(project, "set", "WEBHOOK_SECRET", code=1))
     assert "weak" in error_of(manage(project, "set", "ADMIN_PASSWORD", code=1, standard_input="password1234"))
     assert "cannot be generated" in error_of(manage(project, "set", "TWILIO_SID", "--generate", code=2), 2)
-    assert "together with others" in error_of(manage(project, "set", "TWILIO_SID", code=2, standard_input="AC1"), 2)
+    assert "set together with TWILIO_TOKEN" in error_of(
+        manage(project, "set", "TWILIO_SID", code=2, standard_input="AC1"), 2
+    )
     assert project.state() == before
 
 

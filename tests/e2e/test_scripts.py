@@ -14,8 +14,9 @@ from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
 from src.utils.secrets.catalog import load_catalog
+from src.utils.secrets.command import set_up
 from tests.conftest import PROJECT, Project, need_root
-from tests.support.commands import DIFFICULT, error_of
+from tests.support.commands import DIFFICULT, error_of, typed
 
 CATALOG = load_catalog()
 
@@ -232,7 +233,7 @@ def test_get_prints_the_bare_value(project: Project) -> None:
 
 
 def test_get_of_what_is_not_there_is_an_error_with_the_next_command(project: Project) -> None:
-    assert "hint: make secrets" in error_of(project.run("manage_secrets.py", "get", "SECRET_KEY"))
+    assert f"hint: {typed(project, set_up())}\n" in error_of(project.run("manage_secrets.py", "get", "SECRET_KEY"))
     project.set_up()
     assert "SMTP_PASSWORD is not in" in error_of(project.run("manage_secrets.py", "get", "SMTP_PASSWORD"))
 
@@ -339,7 +340,7 @@ def test_the_environment_store_gives_docker_secrets_too_and_says_what_env_holds_
 
 
 def test_missing_secrets_stop_it_before_anything_is_written(project: Project) -> None:
-    assert "hint: make secrets" in error_of(project.run("generate_docker_secrets.sh"))
+    assert f"hint: {typed(project, set_up())}\n" in error_of(project.run("generate_docker_secrets.sh"))
     (project.directory / ".env").write_text("SECRET_KEY=x\n")
     before = project.state()
     done = project.run("generate_docker_secrets.sh")
@@ -455,10 +456,13 @@ def test_without_its_packages_a_script_says_how_to_install_them(tmp_path: Path) 
         shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     for script in ("setup_secrets.py", "manage_secrets.py", "generate_docker_secrets.sh"):
-        done = subprocess.run([tmp_path / "scripts" / script], capture_output=True, text=True, check=False, env=environ)
-        assert done.returncode == 1
-        assert done.stderr.startswith("error: ")
-        assert "hint: make install" in done.stderr
+        for folder, command in ((tmp_path, "make install"), (tmp_path / "src", f"make -C {tmp_path} install")):
+            done = subprocess.run(
+                [tmp_path / "scripts" / script], capture_output=True, text=True, check=False, env=environ, cwd=folder
+            )
+            assert done.returncode == 1
+            assert done.stderr.startswith("error: ")
+            assert f"hint: {command}\n" in done.stderr
 
 
 def test_a_store_on_this_machine_cannot_be_read_by_the_app_s_container_itself(project: Project) -> None:

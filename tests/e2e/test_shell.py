@@ -114,10 +114,10 @@ def test_a_failing_command_ends_with_the_doctors_line_for_the_same_deployment(
     done = project.run(script, *arguments, "--environment", "staging")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    command = last.removeprefix("hint: For a look at everything: ")
+    command = last.removeprefix("hint: Run all checks: ")
     assert command != last
     words = shlex.split(command)
-    assert words[:2] == ["./scripts/manage_secrets.py", "doctor"]
+    assert words[:2] == [MANAGE, "doctor"]
     assert words[2:] == ["--environment", "staging", "--project-directory", str(project.directory)]
     looked = subprocess.run([*words, "--json"], cwd=PROJECT, env=project.environ(), capture_output=True, check=False)
     assert looked.returncode in (0, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
+from src.utils.secrets.command import Command, Spelling
 from tests.conftest import Project
 
 DIFFICULT = {
@@ -22,6 +23,12 @@ def manage(project: Project, *arguments: str, code: int = 0, **options: str) -> 
     assert done.returncode == code, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     return done
+
+
+def typed(project: Project, command: Command, environment: str = "production") -> str:
+    """``command`` as a person types it in the folder of ``project``."""
+    folder = str(project.directory)
+    return Spelling(environment=environment, project_directory=folder, here=folder).spell(command)
 
 
 def error_of(done: subprocess.CompletedProcess[str], code: int = 1) -> str:

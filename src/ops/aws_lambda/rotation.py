@@ -21,6 +21,7 @@ from src.ops.values.generate import generate_value
 from src.ops.values.grace import previous_valid_until
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.changes import Change
+from src.utils.secrets.command import manage, spell
 from src.utils.secrets.flatmap import METADATA_KEY, change_flat_map, read_flat_map
 
 if TYPE_CHECKING:
@@ -191,7 +192,8 @@ def _rotated(catalog: Catalog, names: list[str]) -> list[SecretSpec]:
     if unknown:
         raise RotationError(
             f"{NAMES_VARIABLE}: {', '.join(unknown)} cannot be rotated without the stack; possible are "
-            f"{', '.join(spec.name for spec in possible)}. ./scripts/manage_secrets.py rotate changes the others"
+            f"{', '.join(spec.name for spec in possible)}. "
+            f"{spell(manage('rotate', purpose='Rotate the others'))}"
         )
     return [spec for spec in possible if spec.name in names]
 

@@ -144,12 +144,18 @@ def _template(node: ast.expr) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(_template(part) for part in node.values)
     if isinstance(node, ast.FormattedValue):
-        return "{" + _name(node.value) + "}"
+        return _template(node.value) if _is_spelled(node.value) else "{" + _name(node.value) + "}"
+    if isinstance(node, ast.Call) and _is_spelled(node):
+        return " ".join(_steps(node.args[0]))
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _template(node.left) + _template(node.right)
     if isinstance(node, ast.IfExp):
         return " / ".join(filter(None, (_template(node.body), _template(node.orelse))))
     return "{" + _name(node) + "}"
+
+
+def _is_spelled(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "spell"
 
 
 def _name(node: ast.expr) -> str:
