@@ -107,7 +107,7 @@ lint: install-dev ## Check style, types, shell scripts, and for secrets
 	else echo 'shellcheck is not installed: the shell scripts were not checked (apt install shellcheck)'; fi
 	@./scripts/scan_secrets.sh
 
-lint-fix: install-dev ## Mend what ruff can mend
+lint-fix: install-dev ## Fix what ruff can fix
 	@$(VENV)/bin/ruff format --quiet .
 	@$(VENV)/bin/ruff check --quiet --fix .
 
@@ -118,7 +118,7 @@ docs: $(VENV)/docs/.installed ## Build the docs site in build/docs, with strict 
 	@said=$$(NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict 2>&1) || { echo "$$said" >&2; exit 1; }
 	@echo 'build/docs/index.html'
 
-pictures: install-dev ## Take the pictures of the terminal anew
+pictures: install-dev ## Regenerate the terminal screenshots
 	@$(PYTHON) -m tests.pictures
 
 lock: install-dev ## Lock the dependencies (LOCK_FLAGS=--upgrade: newer)

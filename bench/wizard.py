@@ -17,7 +17,7 @@ FIVE_LINES = """\
 import questionary
 
 stores = ["Encrypted File", "AWS Secrets Manager", "HashiCorp Vault", "Azure Key Vault", "Environment variables"]
-store = questionary.select("Where shall the secrets be kept?", choices=stores).ask()
+store = questionary.select("Where do you want to store the secrets?", choices=stores).ask()
 print(store)
 """
 

@@ -39,7 +39,10 @@ def _split_pairs(_context: click.Context, _option: click.Parameter, pairs: tuple
 
 @click.command(context_settings={"max_content_width": 100})
 @click.option(
-    "--backend", type=click.Choice(BACKENDS, case_sensitive=False), help="The store; asked for when left out."
+    "--backend",
+    type=click.Choice(BACKENDS, case_sensitive=False),
+    metavar="|".join(min((backend.value, *backend.aliases), key=len) for backend in SecretsBackend),
+    help="The store; asked for when left out.",
 )
 @click.option("--non-interactive", is_flag=True, help="Ask nothing; implies --yes.")
 @click.option("--dry-run", is_flag=True, help="Show what would be written, and stop.")

@@ -64,7 +64,7 @@ class Accounts(Protocol):
     """Where accounts are kept."""
 
     async def prepare(self) -> None:
-        """Make the administrator's account, or bring it in step with ``ADMIN_USERNAME`` and ``ADMIN_PASSWORD``."""
+        """Make the administrator's account, or update it to ``ADMIN_USERNAME`` and ``ADMIN_PASSWORD``."""
 
     async def check(self) -> None:
         """Raise :class:`DatabaseError` when accounts cannot be read now."""

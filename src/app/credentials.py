@@ -1,4 +1,4 @@
-"""Brings the servers behind the application in step with their passwords: ``python -m src.app.credentials WHAT``.
+"""Gives the servers behind the application their present passwords: ``python -m src.app.credentials WHAT``.
 
 Run inside the application's container, where they can be reached. Standard input is JSON: ``{"passwords": [...]}``, the
 wanted one first, then those that the server may still have. Standard output is one word: what was done. Every action

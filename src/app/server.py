@@ -147,7 +147,7 @@ class Shell:
         return JSONResponse({"status": "accepted"}, status_code=202)
 
     async def reload(self) -> None:
-        """Read the secrets again, and bring the administrator's account in step. What SIGHUP does."""
+        """Read the secrets again, and update the administrator's account. What SIGHUP does."""
         try:
             self.manager.refresh()
         except SecretsError as error:

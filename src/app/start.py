@@ -41,7 +41,7 @@ def start(project_directory: str) -> int:
         for hint in error.hints:
             print(f"hint: {spell(hint)}", file=sys.stderr)  # noqa: T201
         return 1
-    # uvicorn stops at SIGTERM and SIGINT, and then raises the signal again for whoever handled it before.
+    # uvicorn stops at SIGTERM and SIGINT, and then raises the signal again for the handler that was there before.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     try:

@@ -26,7 +26,7 @@ from tests.support.app import running_app
 from tests.support.terminal import CTRL_C, ENTER, Terminal
 
 CATALOG = load_catalog()
-MENU = "Where shall the secrets be kept"
+MENU = "Where do you want to store the secrets"
 CONFIRM = "Write this now"
 VALUES = [
     "Name of the first administrator",
@@ -252,7 +252,7 @@ def test_a_second_run_asks_nothing_about_the_store_and_rotates_one_secret(projec
     terminal.answer(MENU)
     terminal.wait_for("8 secrets are there")
     terminal.answer("What do you want to do", "4" + ENTER)
-    terminal.answer("Generate which one anew", "1" + ENTER)
+    terminal.answer("Which secret do you want to regenerate", "1" + ENTER)
     terminal.answer("What do you want to do", "1" + ENTER)
     terminal.answer(CONFIRM)
     assert terminal.finish() == 0
@@ -268,7 +268,7 @@ def test_moving_from_the_encrypted_file_takes_the_secrets_over(project: Project,
     terminal.answer(MENU, "2" + ENTER)
     terminal.answer("AWS region", "\x15" + REGION + ENTER)
     terminal.answer("Name of the secret")
-    terminal.wait_for("Until now the secrets are in the encrypted file")
+    terminal.wait_for("Your secrets are currently in the encrypted file")
     terminal.answer("Take 8 of them over")
     terminal.answer("Do you send SMS")
     terminal.answer("Do you send e-mail")

@@ -80,7 +80,7 @@ def test_the_doctor_finds_it(lost: Project) -> None:
 def test_enter_through_the_wizard_changes_nothing(lost: Project) -> None:
     before = lost.state()
     terminal = wizard(lost)
-    terminal.answer("Where shall the secrets be kept")
+    terminal.answer("Where do you want to store the secrets")
     terminal.answer("What next")
     assert terminal.finish() == 1
     assert "secrets were set up here before" in " ".join(terminal.text.split())
@@ -92,7 +92,7 @@ def test_starting_over_keeps_what_is_left_where_nothing_overwrites_it(lost: Proj
     left = {path.read_bytes() for path in (lost.directory / "secrets").glob("*.txt")}
     left.add((lost.directory / "config/secrets.enc.bak").read_bytes())
     terminal = wizard(lost)
-    terminal.answer("Where shall the secrets be kept")
+    terminal.answer("Where do you want to store the secrets")
     terminal.answer("What next", DOWN + ENTER)
     terminal.answer("Type 'start over'", "start over" + ENTER)
     for question in ("Name of the first", "Password of the first", "send SMS", "send e-mail", "master key go"):

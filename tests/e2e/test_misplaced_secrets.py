@@ -68,7 +68,7 @@ def test_names_that_are_left_out_are_shown_and_other_lines_by_their_number(proje
     text = f"SMTP_PASSWORD=abc\nPOSTGRES_USER=cctv\n\n{CANARY}\nEMPTY=\n{CANARY}==\n"
     done = project.set_up("--import", "-", standard_input=text)
     said = " ".join(done.stdout.split())
-    assert "Not in the catalogue, left out: POSTGRES_USER" in said
+    assert "Not in the catalogue, not imported: POSTGRES_USER" in said
     assert "Left out, since they name nothing: lines 4, 6" in said
     assert CANARY not in said
 

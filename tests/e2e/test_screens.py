@@ -55,7 +55,7 @@ WRONG_ANSWERS: list[Step] = [
     ("Path of the key file", "master.key" + ENTER),
     ("may not lie in", CLEAR + "~/keys/master.key" + ENTER),
     (WRITE, "2" + ENTER),
-    ("Change which answer", "2" + ENTER),
+    ("Which answer do you want to change", "2" + ENTER),
     (NAME, CLEAR + "admin" + ENTER),
     (WRITE, ENTER),
 ]
@@ -66,7 +66,7 @@ LOCAL_PATHS: dict[str, list[Step]] = {
         (KEY_PLACE, "4" + ENTER),
         ("Have you stored it", "y"),
         ("The last 6 characters", "wrong" + ENTER),
-        ("Not its last 6", CLEAR + KEY + ENTER),
+        ("These are not the last 6 characters", CLEAR + KEY + ENTER),
         (WRITE, ENTER),
     ],
     "environment": [(STORE, "5" + ENTER), *VALUES, (WRITE, ENTER)],
@@ -80,7 +80,7 @@ SECOND_RUN: list[Step] = [
     (r"\(SMTP_PASSWORD\)", "mail-secret" + ENTER),
     ("once more", "mail-secret" + ENTER),
     (CHANGES, "4" + ENTER),
-    ("Generate which one anew", "2" + ENTER),
+    ("Which secret do you want to regenerate", "2" + ENTER),
     (CHANGES, ENTER),
     (WRITE, ENTER),
 ]

@@ -76,7 +76,7 @@ def test_values_come_from_files_and_standard_input(project: Project) -> None:
     values = project.values()
     assert (values["TWILIO_SID"], values["TWILIO_TOKEN"]) == ("AC123", "two\n")
     assert values["SMTP_PASSWORD"] == "from stdin"
-    assert "Not in the catalogue, left out: HOME" in done.stdout
+    assert "Not in the catalogue, not imported: HOME" in done.stdout
 
 
 def test_an_import_never_replaces_unless_told(project: Project) -> None:
@@ -106,7 +106,7 @@ def test_names_that_the_catalogue_does_not_know_stay_in_the_file(project: Projec
     project.secrets_file.write_bytes(key.encrypt(json.dumps(content).encode()))
     done = project.set_up("--import", "-", standard_input="SMTP_PASSWORD=x\n")
     assert project.values()["OTHER"] == "kept"
-    assert "Not in the catalogue, kept as they are: OTHER" in done.stdout
+    assert "Not in the catalogue, unchanged: OTHER" in done.stdout
 
 
 def test_a_dry_run_writes_nothing(project: Project) -> None:

@@ -92,7 +92,7 @@ def test_only_postgres_and_redis_get_files(stack: Checkout) -> None:
     sources = {mount["Source"] for mount in app["Mounts"]}
     assert not [source for source in sources if "/secrets/" in source]
     done = stack.run("scripts/generate_docker_secrets.sh", "--check")
-    assert "2 files, all in step with the store" in done.stdout
+    assert "2 files, all up to date" in done.stdout
 
 
 def test_the_app_logs_people_in_with_what_vault_holds(stack: Checkout, vault: Vault) -> None:

@@ -219,9 +219,9 @@ def test_a_second_run_adds_changes_and_rotates(project: Project) -> None:
     terminal.answer(r"\(SMTP_PASSWORD\)", "mail-secret" + ENTER)
     terminal.answer("once more", "mail-secret" + ENTER)
     terminal.answer("What do you want to do", "4" + ENTER)  # rotate
-    terminal.answer("Generate which one anew", "2" + ENTER)  # JWT_SECRET_KEY
+    terminal.answer("Which secret do you want to regenerate", "2" + ENTER)  # JWT_SECRET_KEY
     terminal.answer("What do you want to do", "3" + ENTER)  # change
-    terminal.answer("Change which one", "5" + ENTER)  # DATABASE_PASSWORD
+    terminal.answer("Which secret do you want to change", "5" + ENTER)  # DATABASE_PASSWORD
     terminal.answer(r"\(DATABASE_PASSWORD\)", "given by the provider" + ENTER)
     terminal.answer("once more", "given by the provider" + ENTER)
     terminal.answer("What do you want to do")
@@ -394,7 +394,7 @@ def test_two_second_runs_at_once_lose_nothing(project: Project) -> None:
     for terminal, number in ((first, "1"), (second, "2")):
         terminal.answer(FIRST_RUN[0])
         terminal.answer("What do you want to do", "4" + ENTER)
-        terminal.answer("Generate which one anew", number + ENTER)
+        terminal.answer("Which secret do you want to regenerate", number + ENTER)
         terminal.answer("What do you want to do")
     first.answer("Write this now")
     assert first.finish() == 0

@@ -62,9 +62,9 @@ def test_one_answer_can_be_changed_at_the_review_and_the_others_stay(project: Pr
     for text in FIRST_RUN[3:6]:
         terminal.answer(text)
     terminal.answer(FIRST_RUN[6], "2" + ENTER)
-    terminal.wait_for("Change which answer")
+    terminal.wait_for("Which answer do you want to change")
     assert STRONG not in terminal.text
-    terminal.answer("Change which answer", "5" + ENTER)  # SMS
+    terminal.answer("Which answer do you want to change", "5" + ENTER)  # SMS
     terminal.answer(FIRST_RUN[3], "y")
     for name in ("TWILIO_SID", "TWILIO_TOKEN"):
         terminal.answer(rf"\({name}\)", name + ENTER)
@@ -81,7 +81,7 @@ def test_another_store_can_be_chosen_at_the_review(project: Project) -> None:
     for text in FIRST_RUN[:6]:
         terminal.answer(text)
     terminal.answer(FIRST_RUN[6], "2" + ENTER)
-    terminal.answer("Change which answer", "1" + ENTER)
+    terminal.answer("Which answer do you want to change", "1" + ENTER)
     terminal.answer(FIRST_RUN[0], "5" + ENTER)
     terminal.wait_for("plain text, readable by you only")
     terminal.answer(FIRST_RUN[6])
@@ -95,7 +95,7 @@ def test_esc_where_an_answer_is_chosen_to_be_changed_leads_back_to_the_review(pr
     for text in FIRST_RUN[:6]:
         terminal.answer(text)
     terminal.answer(FIRST_RUN[6], "2" + ENTER)
-    terminal.answer("Change which answer", ESC)
+    terminal.answer("Which answer do you want to change", ESC)
     terminal.wait_for("Review: nothing is written yet")
     terminal.answer(FIRST_RUN[6], "1" + ENTER)
     assert terminal.finish() == 0, terminal.text

@@ -9,12 +9,12 @@ from tests.conftest import Project
 from .terminal import ENTER, Terminal
 
 FIRST_RUN = [
-    "Where shall the secrets be kept",
+    "Where do you want to store the secrets",
     "Name of the first administrator",
     "Password of the first administrator",
     "Do you send SMS",
     "Do you send e-mail",
-    "Where shall the master key go",
+    "Where do you want to save the master key",
     "Write this now",
 ]
 
@@ -35,6 +35,6 @@ def store_shown_key(terminal: Terminal) -> str:
     assert match
     terminal.answer("Have you stored it", "y")
     terminal.answer("The last 6 characters", "wrong" + ENTER)
-    terminal.wait_for("Not its last 6")
+    terminal.wait_for("These are not the last 6 characters")
     terminal.process.send("\x15" + match[1][-6:] + ENTER)
     return match[1]

@@ -146,7 +146,7 @@ def _read_engine(descriptor: int | None) -> str:
 def _check(files: list[SecretFile], folder: SecretsFolder, deployment: Deployment) -> int:
     differences = find_differences(files, folder)
     if not differences:
-        _say(f"{deployment.shown(folder.directory)}: {len(files)} files, all in step with the store")
+        _say(f"{deployment.shown(folder.directory)}: {len(files)} files, all up to date")
         return DONE
     shown = deployment.shown(folder.directory)
     if not os.path.isdir(folder.directory):
@@ -216,7 +216,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="store_true", help="show the version")
     parser.add_argument("--output", metavar="DIR", help="the folder (default: secrets); a tmpfs, for example")
-    parser.add_argument("--environment", metavar="NAME", default=PRODUCTION, help="one deployment beside another")
+    parser.add_argument(
+        "--environment", metavar="NAME", default=PRODUCTION, help="environment to work on (default: production)"
+    )
     parser.add_argument("--env-file", metavar="FILE", help="the settings file, in place of .env.production")
     parser.add_argument("--project-directory", metavar="DIR", default=PROJECT_DIRECTORY, help="the project's folder")
     parser.add_argument("--catalog", metavar="FILE", help="the catalogue, in place of config/catalog.toml")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("doctor")
-@click.option("--fix", is_flag=True, help="Mend what can be mended safely.")
+@click.option("--fix", is_flag=True, help="Fix what can be fixed safely.")
 @click.option("--offline", is_flag=True, help="Only what needs neither the store nor the running stack.")
 @click.option("--only", multiple=True, metavar="ID", help="Only this check; may be given again.")
 @click.option("--list", "is_list", is_flag=True, help="List the checks.")
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def doctor_command(
     fix: bool, offline: bool, only: tuple[str, ...], is_list: bool, as_json: bool, deployment: Deployment
 ) -> int:
-    """Find what is wrong, and say what mends it. Exit code 1 when something was found.
+    """Diagnose problems, and say how to fix them. Exit code 1 when something was found.
 
     \b
     Examples:
@@ -53,13 +53,13 @@ def doctor_command(
     screen.is_silent = as_json
     with screen.working("Running the checks"):
         findings = examine(deployment, offline=offline, only=only)
-    mended = [finding for finding in findings if fix and _fix(finding)]
-    left = [finding for finding in findings if finding not in mended]
+    fixed = [finding for finding in findings if fix and _fix(finding)]
+    left = [finding for finding in findings if finding not in fixed]
     if as_json:
-        click.echo(json.dumps([_row(finding) | {"mended": finding in mended} for finding in findings], indent=2))
+        click.echo(json.dumps([_row(finding, is_fixed=finding in fixed) for finding in findings], indent=2))
         return FAILED if left else 0
-    for finding in mended:
-        screen.done(f"mended: {finding.message}")
+    for finding in fixed:
+        screen.done(f"fixed: {finding.message}")
     for finding in left:
         assert finding.check is not None
         screen.warn(f"{finding.check.id}: {finding.message}")
@@ -83,7 +83,8 @@ def _fix(finding: Finding) -> bool:
     return True
 
 
-def _row(finding: Finding) -> dict[str, object]:
+def _row(finding: Finding, *, is_fixed: bool) -> dict[str, object]:
     commands = [spell(hint) for hint in finding.hints]
     check = finding.check.id if finding.check else ""
-    return {"check": check, "finding": finding.message, "command": commands[0], "commands": commands}
+    row = {"check": check, "finding": finding.message, "command": commands[0], "commands": commands}
+    return row | {"fixed": is_fixed, "mended": is_fixed}  # the second is the earlier name of the first

@@ -48,4 +48,4 @@ def export_command(form: str, only: tuple[str, ...], output: str | None, show: b
         sys.stdout.write(text)
         return
     replace_file(output, text.encode(), mode=0o600)
-    Screen().warn(f"{output} holds the secrets in plain text; remove it when it has done its work.")
+    Screen().warn(f"{output} holds the secrets in plain text; remove it when you no longer need it.")

@@ -94,7 +94,7 @@ def migrate_command(
         empty_source(deployment, migration)
         screen.done(f"{migration.source_store.describe()} has been emptied.")
     else:
-        screen.say(f"{migration.source_store.describe()} is as it was.")
+        screen.say(f"{migration.source_store.describe()} is unchanged.")
     screen.commands("Next:", [write_docker_files("--check")])
 
 
@@ -115,4 +115,4 @@ def _ask_for_the_word(migration: Migration) -> None:
 
         given = ask_text(f"To empty {migration.source_store.describe()} afterwards, type '{_WORD}':").strip()
     if given != _WORD:
-        raise DeclinedError("The word was not given; nothing was changed", hint=f"Type: {_WORD}")
+        raise DeclinedError("The word was not typed; nothing was changed", hint=f"Type: {_WORD}")

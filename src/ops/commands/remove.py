@@ -36,6 +36,6 @@ def remove_command(name: str, yes: bool, deployment: Deployment) -> None:
     store = open_store(deployment)
     snapshot = store.load()
     names = removed_names(deployment, store, snapshot, name)
-    confirm_or_stop(f"Remove {' and '.join(names)}, with all earlier values, for good?", yes=yes)
+    confirm_or_stop(f"Remove {' and '.join(names)}, with all previous values, permanently?", yes=yes)
     remove_secrets(deployment, store, snapshot, names)
     Screen().done(f"{' and '.join(names)} removed from {store.describe()}.")

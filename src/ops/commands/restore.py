@@ -35,7 +35,7 @@ def restore_command(
     yes: bool,
     deployment: Deployment,
 ) -> None:
-    """Bring a backup's secrets into the store in use.
+    """Restore a backup's secrets into the store in use.
 
     On a new machine run `make secrets` first: it makes the store that they go to.
 

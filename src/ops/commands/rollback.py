@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @yes_option
 @deployment_options
 def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
-    """Bring back the value that a secret had before. Running it again undoes that.
+    """Restore the previous value of a secret. Running it again undoes that.
 
     \b
     Examples:
@@ -41,7 +41,7 @@ def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
     screen = Screen()
     if spec.change_note:
         screen.warn(f"{name}: {spec.change_note}")
-    confirm_or_stop(f"Bring the previous value of {name} back?", yes=yes)
+    confirm_or_stop(f"Restore the previous value of {name}?", yes=yes)
     save_values(deployment, store, {name: value}, command="rollback", expected_revision=snapshot.revision)
     screen.done(f"{name} in {store.describe()} has its previous value again.")
     screen.commands("Next:", [write_docker_files()])

@@ -95,12 +95,12 @@ def rotate_command(
             return
         confirm_or_stop("Finish it now?", yes=yes)
         finished = rotator.finish()
-        screen.done("Everything is in step with the store again.")
+        screen.done("Everything matches the store again.")
         screen.say("Rotated by that run: " + ", ".join(finished) if finished else "Nothing had been changed yet.")
         if not (names or due or everything):
             return
     if [bool(names), due, everything].count(True) != 1:
-        raise UsageError("Say which: names, --due or --all")
+        raise UsageError("Give secret names, --due or --all")
     wanted = [deployment.find_secret(name) for name in names] or _choose(deployment, due=due)
     wanted = [spec for spec in wanted if spec.name not in finished]
     if not wanted:
@@ -143,7 +143,7 @@ def _read_given(
             continue
         from src.ops.terminal.prompts import ask_secret
 
-        value = ask_secret(f"{spec.description} ({spec.name}), the new one; Enter leaves it as it is:")
+        value = ask_secret(f"{spec.description} ({spec.name}), the new one; Enter leaves it unchanged:")
         if value:
             given[spec.name] = value
     for spec in specs:
@@ -157,7 +157,7 @@ def _show_plan(screen: Screen, rotation: Rotation) -> None:
     rows = [(step.spec.name, ", ".join(step.spec.consumers), step.consequence) for step in rotation.steps]
     screen.table(("Secret", "Used by", "What happens"), rows, last="left")
     for name, reason in rotation.skipped.items():
-        screen.warn(f"Left as it is: {name}", reason)
+        screen.warn(f"Unchanged: {name}", reason)
     if rotation.is_live and rotation.steps:
         screen.say("", "The app restarts once; requests fail for that moment only.")
 
@@ -172,6 +172,6 @@ def _show_result(screen: Screen, rotation: Rotation) -> None:
             command = manage("get", step.spec.name, "--show")
             screen.commands(f"{step.spec.description}, to see it on a terminal:", [command])
     for name in rotation.skipped:
-        screen.warn(f"Still as it was: {name}")
+        screen.warn(f"Unchanged: {name}")
     if not rotation.is_live:
         screen.commands("Next:", [write_docker_files()])

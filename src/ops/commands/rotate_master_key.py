@@ -46,7 +46,7 @@ def rotate_master_key_command(forget: bool, yes: bool, deployment: Deployment) -
             screen.done("No old key is kept.")
             return
         screen.say(*(f"Old key: {deployment.shown(path)}" for path in kept))
-        confirm_or_stop("Remove them for good, and the .bak file that only they open?", yes=yes, default=False)
+        confirm_or_stop("Remove them permanently, and the .bak file that only they open?", yes=yes, default=False)
         for path in forget_old_keys(deployment, rotation):
             screen.done(f"Removed {deployment.shown(path)}")
         return

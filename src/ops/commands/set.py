@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def set_command(name: str, path: str | None, generate: bool, deployment: Deployment) -> None:
     """Give one secret a new value. It is typed unseen, read from a file, piped in, or generated.
 
-    A secret in use by a running stack is better changed with rotate, which brings everything else in step.
+    A secret in use by a running stack is better changed with rotate, which also updates everything that uses it.
 
     \b
     Examples:
@@ -79,7 +79,7 @@ def _type_twice(spec: SecretSpec) -> str:
     from src.ops.terminal.prompts import ask_secret_twice
 
     question = f"{spec.description} ({spec.name}):"
-    return ask_secret_twice(question, check=lambda text: None if text else "A value is needed.")
+    return ask_secret_twice(question, check=lambda text: None if text else "This cannot be empty.")
 
 
 def _complete_feature(spec: SecretSpec, deployment: Deployment, present: dict[str, str]) -> dict[str, str]:

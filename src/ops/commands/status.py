@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @json_option
 @deployment_options
 def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deployment) -> int:
-    """Show how each secret is. Set or missing, age, strength, whether its Docker file is in step; never a value.
+    """Show the status of each secret. Set or missing, age, strength, Docker file up to date; never a value.
 
     \b
     Examples:
@@ -100,7 +100,9 @@ def _show_trail(deployment: Deployment, *, as_json: bool) -> int:
     for fault in trail.faults:
         screen.warn(fault)
     if not trail.faults:
-        screen.done("Each line follows the one before it. (Whoever may write the file could have written all of it.)")
+        screen.done(
+            "Each line follows the previous one. (Anyone who can write the file could have rewritten all of it.)"
+        )
     return FAILED if trail.faults else 0
 
 

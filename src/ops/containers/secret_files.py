@@ -163,7 +163,7 @@ def write_files(files: list[SecretFile], folder: SecretsFolder, undo: ExitStack)
     Args:
         files: What has to be there.
         folder: Where.
-        undo: Gets what brings the folder back to what it was, should this or a later step fail.
+        undo: Gets what restores the folder, should this or a later step fail.
 
     Returns:
         The files written, each to be finished when every other step has worked, too.

@@ -1,7 +1,7 @@
 """The audit trail: one JSON line for each change, never a value.
 
-Each line holds the SHA-256 of the line before it. That shows accidental damage and edits in the middle; whoever can
-write the file can also write all of it anew, or cut its end off. Send it to another machine where that matters.
+Each line holds the SHA-256 of the line before it. That shows accidental damage and edits in the middle; anyone who
+can write the file can also rewrite all of it, or cut its end off. Send it to another machine where that matters.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def recorded(deployment: Deployment, command: str, names: Iterable[str], store: 
         deployment: Whose trail.
         command: What was run.
         names: Which secrets.
-        store: Where they are, for people.
+        store: Where they are, human-readable.
     """
     result = "done"
     try:

@@ -86,7 +86,7 @@ def parse_dotenv(text: str, source: str) -> dict[str, str | None]:
 def parse_lines(text: str, source: str) -> list[tuple[int, str, str | None]]:
     """The assignments in the text of a dotenv file: number of the line, name, and value.
 
-    A line without ``=`` has no value, and what looks like its name is whatever stands there.
+    A line without ``=`` has no value, and what looks like its name is the text itself.
 
     Args:
         text: The file's text.

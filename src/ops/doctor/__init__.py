@@ -1,4 +1,4 @@
-"""Looks for what is wrong, or will go wrong, and says what mends it. See :mod:`.check` for how a check is written."""
+"""Finds what is wrong, or will go wrong, and says how to fix it. See :mod:`.check` for how a check is written."""
 
 from __future__ import annotations
 

@@ -75,7 +75,9 @@ def dotenv_is_private(context: Context) -> Iterator[Finding]:
         yield from _open_to_others(context, path, 0o600)
 
 
-@check("secrets-file-mode", "Whoever reads the file needs only the key; whoever writes it can lock you out.")
+@check(
+    "secrets-file-mode", "Anyone who can read the file needs only the key; anyone who can write it can lock you out."
+)
 def secrets_file_is_private(context: Context) -> Iterator[Finding]:
     for suffix in ("", ".bak"):
         path = _secrets_file(context) + suffix
@@ -108,7 +110,7 @@ def secrets_file_is_what_was_written(context: Context) -> Iterator[Finding]:
         )
 
 
-@check("master-key-mode", "Whoever reads the master key can read every secret.")
+@check("master-key-mode", "Anyone who can read the master key can read every secret.")
 def master_key_is_private(context: Context) -> Iterator[Finding]:
     path = _key_file(context)
     if path and os.path.isfile(path):
@@ -124,7 +126,7 @@ def master_key_folder_is_private(context: Context) -> Iterator[Finding]:
         yield Finding(f"{context.shown(folder)} can be written by others", (command,), _chmod(folder, 0o700))
 
 
-@check("master-key-apart", "Whoever copies a folder with both the key and the file has every secret.")
+@check("master-key-apart", "Anyone who copies a folder with both the key and the file has every secret.")
 def master_key_is_apart(context: Context) -> Iterator[Finding]:
     path = _key_file(context)
     if not path or not os.path.lexists(path):
@@ -219,7 +221,7 @@ def docker_folder_is_private(context: Context) -> Iterator[Finding]:
         yield from _open_to_others(context, folder, 0o700)
 
 
-@check("docker-files-extra", "A file that nothing needs is a secret that nobody looks after.")
+@check("docker-files-extra", "A file that nothing needs is a secret that nobody rotates.")
 def docker_files_are_all_needed(context: Context) -> Iterator[Finding]:
     from src.ops.containers.secret_files import SecretFile
 

@@ -50,7 +50,7 @@ def no_docker_file_holds_an_example(context: Context) -> Iterator[Finding]:
             yield Finding(f"{context.shown(path)} holds a published example", (manage("rotate", spec.name),))
 
 
-@check("compose-environment", "Whoever may run `docker inspect` can read what stands in environment.", needs="stack")
+@check("compose-environment", "Anyone who may run `docker inspect` can read the environment.", needs="stack")
 def no_secret_is_in_environment(context: Context) -> Iterator[Finding]:
     for service, content in _services(context).items():
         for name, value in _environment(content).items():

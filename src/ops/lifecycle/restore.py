@@ -27,7 +27,7 @@ def plan_restore(backup: Backup, present: Snapshot) -> dict[str, Transfer]:
 def restore_backup(deployment: Deployment, store: Backend, backup: Backup, *, keep_present: bool) -> list[str]:
     """Store the backup's values, and read them back.
 
-    A present value that another one replaces becomes its previous value: ``rollback`` brings it back.
+    A present value that another one replaces becomes its previous value: ``rollback`` restores it.
 
     Args:
         deployment: Whose secrets.

@@ -2,7 +2,7 @@
 
 The store is changed first, in one write; everything else then follows from what it holds, in steps that can be
 repeated. So the journal needs no more than the names: after a crash, the next run goes through the steps again. When a
-step fails, the store gets the earlier values back and the same steps bring everything back in step with them.
+step fails, the store gets the earlier values back and the same steps make everything match them again.
 
 At no moment is anybody locked out: Redis accepts both passwords until the application has the new one; the application
 knows both database passwords while the database gets the new one.
@@ -51,7 +51,7 @@ class RotationStep:
     Attributes:
         spec: The secret.
         value: Its new value.
-        consequence: What happens besides, for people.
+        consequence: What else happens, human-readable.
     """
 
     spec: SecretSpec
@@ -171,7 +171,7 @@ class Rotator:
             self._journal.clear()
 
     def finish(self) -> list[str]:
-        """Finish a rotation that was interrupted: bring everything in step with what the store holds.
+        """Finish a rotation that was interrupted: make everything match the store.
 
         Returns:
             The names that have new values; none when it was interrupted before the store was changed.
@@ -215,7 +215,7 @@ class Rotator:
         )
 
     def _follow(self, names: Sequence[str], others: Mapping[str, str]) -> None:
-        """Bring everything in step with the store. May be repeated.
+        """Make everything match the store. May be repeated.
 
         Args:
             names: The secrets that changed.
@@ -229,7 +229,7 @@ class Rotator:
             self._report("Redis accepts the new password beside the old one.")
         if os.path.isdir(self._deployment.docker_directory):
             self._write_docker_files()
-            self._report(f"{self._deployment.shown(self._deployment.docker_directory)}/ is in step.")
+            self._report(f"{self._deployment.shown(self._deployment.docker_directory)}/ is up to date.")
         if not is_live:
             return
         self._stack.restart(APP)

@@ -1,6 +1,6 @@
 """A new master key for the encrypted file, with no moment at which a reader cannot open it.
 
-First the key file holds both keys, the new one first; then the file is encrypted anew; then the key file holds the new
+First the key file holds both keys, the new one first; then the file is encrypted again; then the key file holds the new
 key alone. A reader that still has the old key reads the key file again when the secrets do not open. After a crash the
 key file shows how far it came: running the command again goes on.
 """

@@ -44,7 +44,7 @@ class FoundStore:
         exists: Whether it holds anything of ours.
         key: For the encrypted file: its key.
         start_over: Whether new secrets take the place of ones that are lost; what is left of those is put aside.
-        place: For a store that the set-up connects to: where the secrets are written, for people.
+        place: For a store that the set-up connects to: where the secrets are written, human-readable.
         credentials: What was typed to sign in there, and is to be kept.
     """
 
@@ -90,7 +90,7 @@ def take_over(deployment: Deployment, kind: StoreKind[Any]) -> tuple[str, dict[s
         kind: The one that takes its place.
 
     Returns:
-        The store in use, for people, and the values in it; none when there is no other, or it holds development
+        The store in use, human-readable, and the values in it; none when there is no other, or it holds development
         secrets.
 
     Raises:

@@ -79,7 +79,7 @@ def check_key_path(path: str, deployment: Deployment) -> str | None:
     real = os.path.realpath(os.path.expanduser(path))
     inside = os.path.realpath(deployment.project_directory)
     if real == inside or real.startswith(inside + os.sep):
-        return "The key may not lie in the project's folder: whoever copies the folder would have both."
+        return "The key may not be in the project's folder: anyone who copies the folder would have both."
     if os.path.isdir(real):
         return "That is a folder; name a file in it."
     if looks_like_master_key(os.path.basename(path)):

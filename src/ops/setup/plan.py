@@ -56,7 +56,7 @@ class PlannedSecret:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every secret of the catalogue, and what will become of it.
+    """Every secret of the catalogue, and what happens to it.
 
     Attributes:
         secrets: One row for each, in the catalogue's order.

@@ -73,7 +73,7 @@ class PolicyOption:
     Attributes:
         name: Without the dashes.
         help: What it is.
-        metavar: What stands for its value in the help.
+        metavar: The name of its value in the help.
         choices: The values that it may have; empty: any.
         default: Its value when it is left out.
     """
@@ -237,7 +237,7 @@ class StoreKind(Generic[StoreT]):
         """Ask whether ``names`` can be written, as far as the store tells beforehand.
 
         Returns:
-            Where they would be written, for people: account, region, address, path.
+            Where they would be written, human-readable: account, region, address, path.
 
         Raises:
             StoreDeletedError: Some were deleted and stand in the way.

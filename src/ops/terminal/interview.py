@@ -31,7 +31,7 @@ class Answer:
         value: The answer.
         shown: The answer as it may be shown; empty for one that may not.
         is_open: Whether it is only suggested, and the question asked again.
-        is_repetition: Whether it only repeats the one before.
+        is_repetition: Whether it only repeats the previous one.
     """
 
     question: str
@@ -78,7 +78,9 @@ class Interview:
         titles = {choice.value: choice.title for choice in choices}
 
         def ask(suggested: str | None) -> str:
-            self._explain(why, "Enter takes the marked line; the arrows or a number mark another.", gap=bool(why))
+            self._explain(
+                why, "Enter selects the highlighted line; use the arrow keys or type a number.", gap=bool(why)
+            )
             return prompts.select(question, choices, suggested if suggested in titles else default, can_go_back=True)
 
         answer: str = self._answer(question, ask, titles.__getitem__, lambda value: value in titles)
@@ -100,7 +102,9 @@ class Interview:
 
         def ask(suggested: str | None) -> str:
             proposal = suggested or default
-            self._explain(why, "Enter takes what stands there; you can change it." if proposal else "Enter ends it.")
+            self._explain(
+                why, "Press Enter to accept this value, or edit it." if proposal else "Press Enter when you are done."
+            )
             return prompts.ask_text(question, default=proposal, check=check, can_go_back=True)
 
         answer: str = self._answer(question, ask, str, _passes(check))
@@ -116,7 +120,7 @@ class Interview:
         """See :func:`.prompts.ask_secret`."""
 
         def ask(_suggested: str | None) -> str:
-            self._explain(why, "Enter ends it.")
+            self._explain(why, "Press Enter when you are done.")
             return prompts.ask_secret(question, check=check, can_go_back=True)
 
         answer: str = self._answer(question, ask, lambda _value: "", _passes(check), is_repetition=is_repetition)
@@ -128,7 +132,7 @@ class Interview:
         self.ask_secret(
             prompts.ONCE_MORE,
             check=prompts.same_as(value),
-            why="Nobody sees what is typed here, so a slip would only be noticed later.",
+            why="The value is not shown, so a typing mistake would only be noticed later.",
             is_repetition=True,
         )
         return value
@@ -183,7 +187,7 @@ class Interview:
         return None
 
     def _go_back(self, position: int | None) -> None:
-        """Ask one question again: the one at ``position``, or the one before the open one, and what follows it."""
+        """Ask one question again: the one at ``position``, or the previous one, and what follows it."""
         answers, self._answers = self._answers, []
         self._screen.end_page()
         if position is None:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 os.environ.setdefault("PROMPT_TOOLKIT_NO_CPR", "1")
 
 PLAIN_SETTING = "SECRETS_PLAIN"
-ONCE_MORE = "The same once more:"
+ONCE_MORE = "Repeat it:"
 _BACK = "<"
 
 
 class BackError(Exception):
-    """The person wants another question: the one before, or the one at ``position`` of those answered."""
+    """The person wants another question: the previous one, or the one at ``position`` of those answered."""
 
     def __init__(self, position: int | None = None) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ def ask_text(question: str, *, default: str = "", check: Check | None = None, ca
 
     Args:
         question: One line.
-        default: What stands there already, and what Enter means.
+        default: The suggested answer, which Enter accepts.
         check: Says what is wrong with an answer; the person stays at the question until it returns ``None``.
         can_go_back: Whether Esc raises :class:`BackError`.
     """
@@ -146,7 +146,7 @@ def ask_secret_twice(question: str, *, check: Check | None = None) -> str:
 
 def same_as(value: str) -> Check:
     """A check that only ``value`` passes."""
-    return lambda again: None if again == value else "It differs; type it again."
+    return lambda again: None if again == value else "The two entries do not match."
 
 
 def _line(question: str, default: str, check: Check | None, *, is_secret: bool = False) -> questionary.Question:
@@ -214,7 +214,7 @@ def _wrapped(text: str, *, margin: int = 1, indent: str = "\n") -> str:
     Args:
         text: One line.
         margin: How many columns are taken by something else.
-        indent: What stands between two lines.
+        indent: What separates two lines.
     """
     columns = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 80
     return indent.join(

@@ -45,7 +45,7 @@ def run_to_exit_code(command: Callable[[], object]) -> int:
         print("\nInterrupted. Nothing was changed.", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has gone. Python would complain once more when it flushes at the end.
+        # The reader of the output has gone. Python would complain once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:

@@ -26,7 +26,7 @@ class Imported:
     Attributes:
         values: The values of secrets in the catalogue.
         unknown: Names that the catalogue does not have; they are not imported.
-        other_lines: Numbers of lines that name nothing; in JSON, the positions of such keys. What stands there may be
+        other_lines: Numbers of lines that name nothing; in JSON, the positions of such keys. The text there may be
             a secret, and is never shown.
     """
 

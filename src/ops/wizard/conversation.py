@@ -1,4 +1,4 @@
-"""Where the secrets shall be kept, and the way from there to the writing."""
+"""Where to store the secrets, and the way from there to writing them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Wizard:
     def _show_start(self) -> None:
         self._screen.title(
             self._screen.heading,
-            "Enter is a good answer to every question. Ctrl-C leaves; nothing is written before you confirm.",
+            "Press Enter to accept each default. Ctrl-C quits; nothing is written until you confirm.",
         )
         settings = self._deployment.settings(self._options.backend)
         for path in dict.fromkeys((self._deployment.settings_file, settings.file_path)):
@@ -136,10 +136,12 @@ class Wizard:
         values = {name: value for name, value in values.items() if not found.snapshot.values.get(name)}
         if not values:
             return
-        self._screen.say("", f"Until now the secrets are in {origin}.")
-        question = f"Take {len(values)} of them over, so that the application keeps working?"
+        self._screen.say("", f"Your secrets are currently in {origin}.")
+        question = f"Copy {len(values)} of them to the new store?"
         if self._interview.confirm(
-            question, default=True, why="A database that exists opens with its old password only."
+            question,
+            default=True,
+            why="The application keeps working: an existing database opens with its old password only.",
         ):
             given.imported = values | given.imported
 
@@ -188,7 +190,7 @@ class Wizard:
             self._screen.say("Dry run: nothing was written.")
             return
         if not plan.written and found.exists:
-            self._screen.say("Every secret is there already.")
+            self._screen.say("Every secret already has a value.")
         self._confirm()
         write_and_show(self._screen, self._deployment, found, plan)
 
@@ -217,5 +219,5 @@ class Wizard:
             for position, answer in enumerate(answers)
             if not answer.is_repetition
         ]
-        self._screen.aside("The one that you choose is asked again; the others stay. Esc goes back.")
-        return int(select("Change which answer?", menu, can_go_back=True))
+        self._screen.aside("The question is asked again; the other answers stay. Esc goes back.")
+        return int(select("Which answer do you want to change?", menu, can_go_back=True))

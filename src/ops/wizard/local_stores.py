@@ -54,13 +54,13 @@ class LocalStores:
                     raise
                 self._screen.warn(str(error))
                 answer = self._interview.select(
-                    "The secrets file is left as it is. What next?",
+                    "The secrets file is unchanged. What do you want to do?",
                     [
                         Choice("stop", "Stop here"),
                         Choice("key", "Name another key file"),
-                        Choice("new", "Start over with new secrets, keep the old file aside"),
+                        Choice("new", "Start over with new secrets, and keep the old file"),
                     ],
-                    why="Only its key opens it. Perhaps that is in another file, or in a backup.",
+                    why="Only its key opens it. The key may be in another file, or in a backup.",
                 )
                 if answer == "stop":
                     raise
@@ -69,7 +69,7 @@ class LocalStores:
                 key_file = self._interview.ask_text(
                     "Path of the key file:",
                     check=self._check_existing_key_path,
-                    why="The file that holds the key which the secrets were written with.",
+                    why="The file with the key that encrypted the secrets.",
                 )
 
     def _check_existing_key_path(self, path: str) -> str | None:
@@ -94,7 +94,7 @@ def ask_to_start_over(
     answer = interview.select(
         "What next?",
         [Choice("stop", "Stop here, and look for them first"), Choice("new", "Start over with new secrets")],
-        why="New secrets cannot open what the old ones protect. What is left of the old ones is kept aside.",
+        why="New secrets cannot open what the old ones protect. What is left of the old ones is kept.",
     )
     if answer == "stop":
         raise gone
@@ -103,5 +103,5 @@ def ask_to_start_over(
 
 
 def _confirm_start_over(interview: Interview) -> None:
-    why = "The application loses what only the old secrets can open: encrypted data, logins, databases."
+    why = "The application loses everything that only the old secrets open: encrypted data, logins, databases."
     interview.ask_for_word("start over", why=why)

@@ -55,14 +55,14 @@ class MasterKeyQuestions:
             return found
         assert key.file is not None
         place = self._interview.select(
-            "Where shall the master key go?",
+            "Where do you want to save the master key?",
             [
                 Choice("file", f"{self._deployment.shown(key.file)}; I copy it to a safe place later"),
                 Choice("copy", "The same, and show it now for my password manager"),
                 Choice("other", "Another file"),
-                Choice("show", "Nowhere: show it once, I store it myself"),
+                Choice("show", "Do not save it: show it once, I store it myself"),
             ],
-            why="The master key opens the encrypted file: whoever has both has every secret. "
+            why="The master key opens the encrypted file: anyone who has both can read every secret. "
             "If you lose the key, nobody can read the secrets again, not even you.",
         )
         path: str | None = key.file
@@ -79,7 +79,7 @@ class MasterKeyQuestions:
         path = self._interview.ask_text(
             "Path of the key file:",
             check=self._check_path,
-            why="A file outside of the project's folder, on a disk that is there whenever the application starts.",
+            why="A file outside the project's folder, on a disk that is mounted whenever the application starts.",
         )
         return os.path.abspath(os.path.expanduser(path))
 
@@ -96,14 +96,16 @@ class MasterKeyQuestions:
         self._interview.ask_text(
             f"The last {_LAST_CHARACTERS} characters of the key:",
             check=lambda answer: (
-                None if answer.strip() == last else f"Not its last {_LAST_CHARACTERS}: look at your copy."
+                None
+                if answer.strip() == last
+                else f"These are not the last {_LAST_CHARACTERS} characters. Check your copy."
             ),
-            why="Read them from where you stored it: this proves that the copy is there and whole.",
+            why="Read them from your copy: this proves that the copy is complete.",
         )
 
     def _check_path(self, path: str) -> str | None:
         if not path.strip():
-            return "A path is needed."
+            return "This cannot be empty."
         if os.path.lexists(os.path.expanduser(path)):
-            return "There is something at that path already."
+            return "A file with that path already exists."
         return check_key_path(path, self._deployment)

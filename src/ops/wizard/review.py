@@ -52,7 +52,7 @@ def show_import(screen: Screen, imported: Imported) -> None:
     """What an import brought, by name."""
     screen.say(f"Imported: {', '.join(imported.values) or 'nothing'}")
     if imported.unknown:
-        screen.warn(f"Not in the catalogue, left out: {', '.join(imported.unknown)}")
+        screen.warn(f"Not in the catalogue, not imported: {', '.join(imported.unknown)}")
     if imported.other_lines:
         one = len(imported.other_lines) == 1
         lines = ", ".join(map(str, imported.other_lines))
@@ -70,7 +70,7 @@ def show_plan(
     ]
     screen.table(("Secret", "Origin", "Length"), rows)
     if plan.unknown_names:
-        screen.say(f"Not in the catalogue, kept as they are: {', '.join(plan.unknown_names)}")
+        screen.say(f"Not in the catalogue, unchanged: {', '.join(plan.unknown_names)}")
     screen.say("")
     places = find_places(deployment, found)
     width = max(len(place.label) for place in places) + 1

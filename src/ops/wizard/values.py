@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from src.utils.secrets.catalog import Feature, SecretSpec
 
 _OTHER_COMMANDS = {
-    "rotate-all": "Rotate all, in the running stack, too",
+    "rotate-all": "Rotate all, also in the running stack",
     "migrate": "Move everything to another store",
-    "backup": "Back everything up, into one encrypted file",
+    "backup": "Back up everything to one encrypted file",
 }
 
 
 class ValueQuestions:
-    """Asks for the values that nobody can generate, and which of those that exist shall change.
+    """Asks for the values that nobody can generate, and which existing ones to change.
 
     Args:
         deployment: What is set up.
@@ -56,7 +56,7 @@ class ValueQuestions:
             self._ask_for_feature(feature, found)
 
     def ask_for_changes(self, found: FoundStore, *, is_in_use: bool) -> None:
-        """What shall be added, changed or rotated.
+        """What to add, change or rotate.
 
         Args:
             found: What is there.
@@ -67,7 +67,7 @@ class ValueQuestions:
             answer = self._interview.select(
                 "What do you want to do?",
                 self._change_menu(found, is_in_use=is_in_use),
-                why="Each of them is kept as it is, unless you choose it here.",
+                why="Existing secrets stay unchanged unless you select them here.",
             )
             if answer == "keep":
                 return
@@ -76,12 +76,14 @@ class ValueQuestions:
             elif answer == "add":
                 self.ask_for_first_values(found)
             elif answer == "change":
-                spec = self._choose_secret("Change which one?", why="You type its new value next.", generated=False)
+                spec = self._choose_secret(
+                    "Which secret do you want to change?", why="You type its new value next.", generated=False
+                )
                 self._given.regenerated.discard(spec.name)
                 self._given.typed[spec.name] = self._ask_for_value(spec)
             else:
-                why = "A new value is made for it. The others stay as they are."
-                spec = self._choose_secret("Generate which one anew?", why=why, generated=True)
+                why = "It gets a new generated value. The others stay unchanged."
+                spec = self._choose_secret("Which secret do you want to regenerate?", why=why, generated=True)
                 self._given.typed.pop(spec.name, None)
                 self._given.regenerated.add(spec.name)
 
@@ -117,7 +119,7 @@ class ValueQuestions:
             try:
                 check_value(spec.name, value.strip() if spec.default else value)
             except InvalidSecretError:
-                return "A value is needed."
+                return "This cannot be empty."
             return weakness_of(spec, value, self._catalog)
 
         return check
@@ -125,10 +127,10 @@ class ValueQuestions:
     def _change_menu(self, found: FoundStore, *, is_in_use: bool) -> list[Choice]:
         decided = len(self._given.typed) + len(self._given.regenerated)
         missing = any(not self._is_given(spec, found) for spec in self._catalog.secrets)
-        add = [Choice("add", "Add what is not set yet")] if missing else []
+        add = [Choice("add", "Add secrets that are not set yet")] if missing else []
         # These are commands of their own, on the store in use; what was decided here would be lost.
         others = {} if decided or not is_in_use else _OTHER_COMMANDS
-        keep = "Go on to the review" if decided else "Keep everything, and add what is required and missing"
+        keep = "Continue to the review" if decided else "Keep everything, and add required secrets that are missing"
         return [
             Choice("keep", keep),
             *add,
@@ -145,8 +147,12 @@ class ValueQuestions:
         elif answer == "migrate":
             current = kind_in_use(self._deployment)
             menu = [Choice(kind.name, kind.title) for kind in all_kinds() if kind is not current]
-            why = "Everything is copied there and compared before the application is told to use it."
-            arguments += ["--to", self._interview.select("Where to?", menu, why=why), "--apply"]
+            why = "Everything is copied and compared before the application uses the new store."
+            arguments += [
+                "--to",
+                self._interview.select("Which store do you want to move to?", menu, why=why),
+                "--apply",
+            ]
         script = os.path.join(PROJECT_DIRECTORY, "scripts", "manage_secrets.py")
         arguments += ["--project-directory", self._deployment.project_directory, "--catalog", self._catalog.path]
         arguments += ["--environment", self._deployment.environment]

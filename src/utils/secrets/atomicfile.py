@@ -71,7 +71,7 @@ class StagedFile:
             raise write_error(self.path, error) from None
 
     def rollback(self) -> None:
-        """Bring back what was there before."""
+        """Restore what was there before."""
         if self._is_committed:
             if self._old is not None:
                 os.rename(self._old, self.path)

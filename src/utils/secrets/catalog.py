@@ -102,7 +102,7 @@ class Catalog:
     """The whole list.
 
     Attributes:
-        application: Name of the application, for people.
+        application: Name of the application, human-readable.
         slug: The same for paths and identifiers.
         features: By name.
         secrets: In the order of the file.
@@ -182,7 +182,7 @@ class _Reader:
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise CatalogError(
-                f"{self.path} is not valid TOML: {error}", hint="Mend that line; see docs/catalog.md"
+                f"{self.path} is not valid TOML: {error}", hint="Correct that line; see docs/catalog.md"
             ) from None
 
     def _features(self, tables: object) -> dict[str, Feature]:
@@ -192,7 +192,7 @@ class _Reader:
             self._check_keys(table, where, set(Feature.__dataclass_fields__))
             name = self._match(table, "name", where, _FEATURE)
             if name in features:
-                raise self._error(where, f"the name {name!r} stands there twice")
+                raise self._error(where, f"duplicate name {name!r}")
             features[name] = Feature(
                 name, self._text(table, "question", where), self._optional_text(table, "why", where)
             )
@@ -250,7 +250,9 @@ class _Reader:
                 raise self._error(f"[[feature]] {feature}", "no secret belongs to it")
 
     def _error(self, where: str, what: str) -> CatalogError:
-        return CatalogError(f"{self.path}, {where}: {what}", hint="Mend that entry; docs/catalog.md explains every key")
+        return CatalogError(
+            f"{self.path}, {where}: {what}", hint="Correct that entry; docs/catalog.md explains every key"
+        )
 
     def _check_keys(self, table: Mapping[str, Any], where: str, known: set[str]) -> None:
         unknown = sorted(set(table) - known)

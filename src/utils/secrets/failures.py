@@ -110,7 +110,7 @@ class ResponseGuard:
             return
         if issubclass(kind, (AttributeError, LookupError, RecursionError, TypeError, ValueError, *self._parsing)):
             raise StoreUnavailableError(
-                f"{self._where} gives an answer that makes no sense ({kind.__name__})",
+                f"{self._where} sent an unexpected response ({kind.__name__})",
                 hint="Check the address: a proxy, a sign-in page or another program may answer there",
             ) from None
 

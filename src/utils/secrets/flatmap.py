@@ -138,5 +138,5 @@ def _read_metadata(text: object, where: str) -> dict[str, SecretMetadata]:
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise DamagedStoreError(
             f"{METADATA_KEY} in {where} is not of the known form",
-            hint=f"Bring back an earlier version, or remove {METADATA_KEY}: that forgets earlier values and times",
+            hint=f"Restore an earlier version, or remove {METADATA_KEY}: that forgets earlier values and times",
         ) from None

@@ -202,7 +202,7 @@ class SecretsManager:
         return Health(0.0 if self._is_live else now - self._loaded_at, _class_name(self._refresh_error), planned)
 
     def describe(self) -> str:
-        """Where the secrets come from, for people."""
+        """Where the secrets come from, human-readable."""
         return self._open_store().describe()
 
     @property
@@ -245,7 +245,7 @@ class SecretsManager:
         with self._lock:
             if self._snapshot is not None and self._may_be_kept:
                 return self._snapshot  # another thread has loaded it meanwhile
-            # Whoever waited while another one failed to make the first load shares that.
+            # A thread that waited while another one failed to make the first load shares that.
             shares_failure = self._snapshot is None and self._attempts != attempts
             is_too_early = self._failures > 0 and monotonic() < self._next_try
             outcome = _Outcome(self._refresh_error) if shares_failure or is_too_early else self._load()
@@ -299,7 +299,7 @@ class SecretsManager:
         self._refresh_error = error
         if self._snapshot is None:
             return _Outcome(error)
-        # Between half and all of the time, so that many processes do not come back in step.
+        # Between half and all of the time, so that many processes do not come back at the same moment.
         pause = min(2.0**self._failures, LONGEST_RETRY_SECONDS) * (0.5 + os.urandom(1)[0] / 510)
         self._failures = min(self._failures + 1, 16)
         self._next_try = monotonic() + pause

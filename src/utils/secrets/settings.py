@@ -153,7 +153,7 @@ def read_value_file(path: str, setting: str) -> str:
     import stat
 
     try:
-        # Without O_NONBLOCK, opening a FIFO would wait for ever.
+        # Without O_NONBLOCK, opening a FIFO would wait indefinitely.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a usable path"

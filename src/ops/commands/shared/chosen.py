@@ -27,4 +27,4 @@ def chosen_values(deployment: Deployment, only: tuple[str, ...]) -> dict[str, st
 
 def refuse_screen(what: str, show: bool) -> None:
     if sys.stdout.isatty() and not show:
-        raise UsageError(f"{what} would stand on the screen; add --show if that is what you want")
+        raise UsageError(f"{what} is not printed to a terminal; add --show to allow it")

@@ -77,7 +77,9 @@ version_option = click.option(
 def deployment_options(function: Callable[..., object]) -> Callable[..., object]:
     """The options that say which deployment of which project; the command gets it as ``deployment``."""
 
-    @click.option("--environment", default=PRODUCTION, metavar="NAME", help="One deployment beside another.")
+    @click.option(
+        "--environment", default=PRODUCTION, metavar="NAME", help="Environment to work on (default: production)."
+    )
     @click.option("--env-file", metavar="FILE", help="The settings file, in place of .env.production.")
     @click.option("--project-directory", default=PROJECT_DIRECTORY, metavar="DIR", help="The project's folder.")
     @click.option("--catalog", metavar="FILE", help="The catalogue, in place of config/catalog.toml.")

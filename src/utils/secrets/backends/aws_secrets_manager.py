@@ -114,7 +114,7 @@ FAILURES = (
         "InternalServiceError InternalServiceErrorException InternalFailure ServiceUnavailable"
         " ServiceUnavailableException",
         StoreUnavailableError,
-        "AWS Secrets Manager has a fault of its own",
+        "AWS Secrets Manager has an internal error",
         LATER_HINT,
     ),
     Failure(

@@ -130,7 +130,7 @@ FAILURES = (
     Failure(
         "ServerError",
         StoreUnavailableError,
-        "Azure Key Vault has a fault of its own: {where}",
+        "Azure Key Vault has an internal error: {where}",
         LATER_HINT,
     ),
     Failure(
@@ -214,7 +214,7 @@ class AzureBackend:
             self._call(f"recovering {name}", recovery.wait)
 
     def purge(self, names: Iterable[str]) -> None:
-        """Remove deleted secrets for ever, so that their names can be used again."""
+        """Remove deleted secrets permanently, so that their names can be used again."""
         for name in names:
             self._call(f"purging {name}", self._client.purge_deleted_secret, encode_name(name))
 

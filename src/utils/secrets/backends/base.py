@@ -56,4 +56,4 @@ class Backend(Protocol):
         """
 
     def describe(self) -> str:
-        """Where this store keeps the secrets, for people: a path or an address."""
+        """Where this store keeps the secrets, human-readable: a path or an address."""

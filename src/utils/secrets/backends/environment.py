@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class EnvironmentBackend:
-    """Reads variables; writing them is for whoever starts the process.
+    """Reads variables; they are written where the process is started.
 
     Args:
         environ: The variables to read.
@@ -53,7 +53,7 @@ class EnvironmentBackend:
         )
 
     def describe(self) -> str:
-        """For people."""
+        """Human-readable."""
         return "environment variables"
 
 

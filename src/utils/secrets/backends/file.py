@@ -49,7 +49,7 @@ class FileBackend:
         master_key: Opens and writes it.
         expected_key_id: Name of the key that the file was last written with, if known
             (``SECRETS_MASTER_KEY_ID``); makes errors more precise.
-        reread_key: Gives the key anew, when the file does not open with the one at hand: it may have been rotated.
+        reread_key: Reads the key again, when the file does not open with the one at hand: it may have been rotated.
     """
 
     live = False
@@ -118,7 +118,7 @@ class FileBackend:
         return written
 
     def reencrypt(self) -> None:
-        """Encrypt the file anew with the first of the master keys; any of them opens it. The content stays as it is.
+        """Encrypt the file again with the first of the master keys; any of them opens it. The content stays as it is.
 
         Raises:
             StoreError: It cannot be read or written. The file is as it was.

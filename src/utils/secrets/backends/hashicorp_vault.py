@@ -126,7 +126,7 @@ FAILURES = (
     Failure(
         "InternalServerError BadGateway VaultDown PreconditionFailed",
         StoreUnavailableError,
-        "Vault at {where} has a fault of its own",
+        "Vault at {where} has an internal error",
         "Look at its log, and at: vault status",
     ),
     Failure(
@@ -169,7 +169,7 @@ class Login:
         self._lifetime_known = False
 
     def token(self, client: Client) -> str:
-        """A token, read or issued anew."""
+        """A token, read or newly issued."""
         token = read_variable(self._environ, "VAULT_TOKEN")
         if token:
             return token.strip()
@@ -525,7 +525,7 @@ def _session(ca: str | None) -> Any:
                 f"VAULT_CACERT names no file: {absent_path(ca)}", hint="Name the file with the CA's certificate"
             )
         session.verify = ca
-    # 412: a performance standby that is not up to date yet. Writes are repeated only by whoever checks and sets.
+    # 412: a performance standby that is not up to date yet. Writes are repeated only with check-and-set.
     retry = Retry(
         total=REQUEST_RETRIES,
         backoff_factor=0.2,
