@@ -65,12 +65,12 @@ def _draw_wizard(project: Project) -> dict[str, str]:
     )
     pictures = {}
     questions = [
-        "Where shall the secrets",
+        "Where do you want to store the secrets",
         "Name of",
         "Password of",
         "SMS",
         "e-mail",
-        "Where shall the master",
+        "Where do you want to save the master",
         "Write",
     ]
     for number, question in enumerate(questions):

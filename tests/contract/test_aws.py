@@ -211,7 +211,7 @@ def test_throttling_is_waited_out_and_if_it_lasts_explained(store: AwsStore, fau
         ("ExpiredTokenException", StoreDeniedError, "have expired"),
         ("UnrecognizedClientException", StoreDeniedError, "does not know these credentials"),
         ("DecryptionFailure", StoreDeniedError, "cannot use the KMS key"),
-        ("InternalServiceError", StoreUnavailableError, "a fault of its own"),
+        ("InternalServiceError", StoreUnavailableError, "an internal error"),
         ("ResourceNotFoundException", StoreEmptyError, "Secret not found in AWS Secrets Manager"),
         ("SomethingNew", StoreError, "failed with SomethingNew"),
     ],

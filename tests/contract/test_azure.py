@@ -170,7 +170,7 @@ def test_throttling_is_waited_out_if_short_and_explained_if_long(store: AzureSto
         (403, "Forbidden", "ForbiddenByFirewall", StoreDeniedError, "The firewall of the key vault"),
         (403, "Forbidden", "ForbiddenByPolicy", StoreDeniedError, "denies listing secrets"),
         (403, "Forbidden", None, StoreDeniedError, "denies listing secrets"),
-        (500, "InternalError", None, StoreUnavailableError, "a fault of its own"),
+        (500, "InternalError", None, StoreUnavailableError, "an internal error"),
         (418, "Teapot", None, StoreError, "failed with Teapot"),
     ],
 )

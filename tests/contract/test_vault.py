@@ -201,7 +201,7 @@ def test_a_redirect_is_not_followed_with_the_token(vault_server: Vault, tmp_path
 
 @pytest.mark.parametrize(
     ("status", "text"),
-    [(429, "limiting the rate"), (500, "fault of its own"), (502, "fault of its own"), (501, "not init")],
+    [(429, "limiting the rate"), (500, "internal error"), (502, "internal error"), (501, "not init")],
 )
 def test_a_server_in_trouble_is_explained(status: int, text: str, vault_server: Vault, tmp_path: Path) -> None:
     body = json.dumps({"errors": ["trouble"]}).encode()

@@ -171,7 +171,7 @@ class Reader:
             return ""
         if re.search(r"once more|[Pp]assphrase|\((SMTP_PASSWORD|TWILIO_\w+)\)", questions[-1]):
             return "\x15" + PASSPHRASE + ENTER
-        return "y" if "Remove them for good" in questions[-1] else ENTER
+        return "y" if "Remove them permanently" in questions[-1] else ENTER
 
     def _filled_in(self, text: str) -> str:
         for example, own in self.examples.items():

@@ -109,7 +109,7 @@ def test_a_value_is_typed_unseen_and_twice(project: Project) -> None:
         cwd=str(project.directory),
     )
     terminal.answer("SMTP_PASSWORD", f"hunter2-hunter2{ENTER}")
-    terminal.answer("once more", f"hunter2-hunter2{ENTER}")
+    terminal.answer("Repeat it", f"hunter2-hunter2{ENTER}")
     assert terminal.finish() == 0, terminal.text
     assert "hunter2" not in terminal.text
     assert project.values()["SMTP_PASSWORD"] == "hunter2-hunter2"
@@ -328,7 +328,7 @@ def test_deleting_the_source_needs_the_word(project: Project) -> None:
     values = project.values()
     arguments = ("migrate", "--to", "env", "--apply", "--yes", "--delete-source")
     before = project.state()
-    assert "The word was not given" in error_of(manage(project, *arguments, code=1, standard_input="yes\n"))
+    assert "The word was not typed" in error_of(manage(project, *arguments, code=1, standard_input="yes\n"))
     assert project.state() == before
     manage(project, *arguments, standard_input="delete\n")
     assert not list(project.directory.glob("config/secrets.enc*[!k]"))
@@ -527,7 +527,7 @@ def test_a_backup_s_passphrase_is_typed_twice_and_has_to_be_strong(project: Proj
     )
     terminal.answer("passphrase for the backup", f"password{ENTER}")
     terminal.answer("at least 12", "\x7f" * 8 + PASSPHRASE + ENTER)
-    terminal.answer("once more", f"{PASSPHRASE}{ENTER}")
+    terminal.answer("Repeat it", f"{PASSPHRASE}{ENTER}")
     assert terminal.finish() == 0, terminal.text
     assert PASSPHRASE not in terminal.text
     assert len(list((project.home / ".local/state/cctv-face-detection/backups").iterdir())) == 1
@@ -652,11 +652,11 @@ def test_what_an_interrupted_rotation_had_not_changed_yet_is_said_and_what_was_a
 def test_what_an_interrupted_rotation_had_changed_is_not_changed_again(project: Project) -> None:
     project.set_up()
     before = project.values()
-    interrupt(project, revision="the one before")
+    interrupt(project, revision="the previous one")
     done = manage(project, "rotate", "SECRET_KEY", "WEBHOOK_SECRET", "--store-only", "--yes")
     assert "Rotated by that run: SECRET_KEY" in done.stdout
     assert [name for name, value in project.values().items() if value != before[name]] == ["WEBHOOK_SECRET"]
-    interrupt(project, revision="the one before")
+    interrupt(project, revision="the previous one")
     assert "Nothing else is due" in manage(project, "rotate", "SECRET_KEY", "--store-only", "--yes").stdout
 
 

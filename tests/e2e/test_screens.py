@@ -28,8 +28,8 @@ KEY = "<the last six characters of the key>"
 Step = tuple[str, str]
 """A text that has to be on the screen, and the keys that are typed then."""
 
-STORE, NAME, PASSWORD = "Where shall the secrets", "Name of the first", "Password of the first"
-SMS, MAIL, KEY_PLACE, WRITE = "Do you send SMS", "Do you send e-mail", "Where shall the master key", "Write this now"
+STORE, NAME, PASSWORD = "Where do you want to store the secrets", "Name of the first", "Password of the first"
+SMS, MAIL, KEY_PLACE, WRITE = "Do you send SMS", "Do you send e-mail", "Where do you want to save the master key", "Write this now"
 VALUES: list[Step] = [(NAME, ENTER), (PASSWORD, ENTER), (SMS, ENTER), (MAIL, ENTER)]
 FIRST_RUN: list[Step] = [(STORE, ENTER), *VALUES, (KEY_PLACE, ENTER), (WRITE, ENTER)]
 CHANGES = "What do you want to do"
@@ -37,23 +37,23 @@ CHANGES = "What do you want to do"
 WRONG_ANSWERS: list[Step] = [
     (STORE, "9x" + ENTER),
     (NAME, CLEAR + ENTER),
-    ("A value is needed", "somebody" + ENTER),
+    ("This cannot be empty", "somebody" + ENTER),
     (PASSWORD, DOWN + ENTER),
     (r"\(ADMIN_PASSWORD\)", "short" + ENTER),
     ("use at least 12", CLEAR + STRONG + ENTER),
-    ("once more", "another" + ENTER),
-    ("It differs", CLEAR + STRONG + ENTER),
+    ("Repeat it", "another" + ENTER),
+    ("The two entries do not match", CLEAR + STRONG + ENTER),
     (SMS, "q"),
     (SMS, "y"),
     (r"\(TWILIO_SID\)", ENTER),
-    ("A value is needed", "sid" + ENTER),
-    ("once more", "sid" + ENTER),
+    ("This cannot be empty", "sid" + ENTER),
+    ("Repeat it", "sid" + ENTER),
     (r"\(TWILIO_TOKEN\)", "token" + ENTER),
-    ("once more", "token" + ENTER),
+    ("Repeat it", "token" + ENTER),
     (MAIL, ENTER),
     (KEY_PLACE, "3" + ENTER),
     ("Path of the key file", "master.key" + ENTER),
-    ("may not lie in", CLEAR + "~/keys/master.key" + ENTER),
+    ("may not be in", CLEAR + "~/keys/master.key" + ENTER),
     (WRITE, "2" + ENTER),
     ("Which answer do you want to change", "2" + ENTER),
     (NAME, CLEAR + "admin" + ENTER),
@@ -78,7 +78,7 @@ SECOND_RUN: list[Step] = [
     (SMS, ENTER),
     (MAIL, "y"),
     (r"\(SMTP_PASSWORD\)", "mail-secret" + ENTER),
-    ("once more", "mail-secret" + ENTER),
+    ("Repeat it", "mail-secret" + ENTER),
     (CHANGES, "4" + ENTER),
     ("Which secret do you want to regenerate", "2" + ENTER),
     (CHANGES, ENTER),

@@ -156,7 +156,7 @@ def test_an_exported_key_is_used_and_not_written_anywhere(project: Project) -> N
 def test_a_key_inside_the_project_is_refused(path: str, project: Project) -> None:
     before = project.state()
     done = project.run("setup_secrets.py", "--non-interactive", "--master-key-file", path)
-    assert "may not lie in the project's folder" in error_of(done)
+    assert "may not be in the project's folder" in error_of(done)
     assert project.state() == before
 
 

@@ -45,7 +45,7 @@ LENGTHS = {
     "ADMIN_PASSWORD": 24,
 }
 QUESTIONS = [
-    "Where shall the secrets",
+    "Where do you want to store the secrets",
     "Name of the first",
     "Password of the first",
     "SMS",

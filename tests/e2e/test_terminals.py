@@ -95,7 +95,7 @@ def test_what_script_records_can_be_read_and_holds_no_typed_value(project: Proje
         terminal.answer(question)
     terminal.answer(FIRST_RUN[2], DOWN + ENTER)
     terminal.answer(r"\(ADMIN_PASSWORD\)", typed + ENTER)
-    terminal.answer("once more", typed + ENTER)
+    terminal.answer("Repeat it", typed + ENTER)
     for question in FIRST_RUN[3:]:
         terminal.answer(question)
     assert terminal.finish() == 0, terminal.text

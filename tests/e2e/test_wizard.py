@@ -109,15 +109,15 @@ def test_typed_values_are_judged_asked_twice_and_kept_exactly(project: Project) 
     terminal.process.send("\x15michael1990!" + ENTER)
     terminal.wait_for("too easy to guess")
     terminal.process.send("\x15" + STRONG + ENTER)
-    terminal.answer("once more", "different" + ENTER)
-    terminal.wait_for("It differs")
+    terminal.answer("Repeat it", "different" + ENTER)
+    terminal.wait_for("The two entries do not match")
     terminal.process.send("\x15" + STRONG + ENTER)
     terminal.answer(FIRST_RUN[3], "y")
     for name in ("TWILIO_SID", "TWILIO_TOKEN"):
         terminal.answer(rf"\({name}\)", ENTER)
-        terminal.wait_for("A value is needed")
+        terminal.wait_for("This cannot be empty")
         terminal.process.send(f"{name} value" + ENTER)
-        terminal.answer("once more", f"{name} value" + ENTER)
+        terminal.answer("Repeat it", f"{name} value" + ENTER)
     terminal.answer(FIRST_RUN[4])
     terminal.answer(FIRST_RUN[5])
     terminal.answer(FIRST_RUN[6])
@@ -152,7 +152,7 @@ def test_the_key_can_go_to_another_file(project: Project) -> None:
         terminal.answer(question)
     terminal.answer(FIRST_RUN[5], "3" + ENTER)
     terminal.answer("Path of the key file", f"{project.directory}/master.key" + ENTER)
-    terminal.wait_for("may not lie in the project")
+    terminal.wait_for("may not be in the project")
     terminal.process.send("\x15~/keys/my key" + ENTER)
     terminal.answer(FIRST_RUN[6])
     assert terminal.finish() == 0
@@ -204,7 +204,7 @@ def test_a_second_run_keeps_everything(project: Project) -> None:
     terminal.answer("Write this now")
     assert terminal.finish() == 0
     assert "Found config/secrets.enc" in terminal.text
-    assert "Every secret is there already" in terminal.text
+    assert "Every secret already has a value" in terminal.text
     assert project.state() == before
 
 
@@ -217,13 +217,13 @@ def test_a_second_run_adds_changes_and_rotates(project: Project) -> None:
     terminal.answer("Do you send SMS")
     terminal.answer("Do you send e-mail", "y")
     terminal.answer(r"\(SMTP_PASSWORD\)", "mail-secret" + ENTER)
-    terminal.answer("once more", "mail-secret" + ENTER)
+    terminal.answer("Repeat it", "mail-secret" + ENTER)
     terminal.answer("What do you want to do", "4" + ENTER)  # rotate
     terminal.answer("Which secret do you want to regenerate", "2" + ENTER)  # JWT_SECRET_KEY
     terminal.answer("What do you want to do", "3" + ENTER)  # change
     terminal.answer("Which secret do you want to change", "5" + ENTER)  # DATABASE_PASSWORD
     terminal.answer(r"\(DATABASE_PASSWORD\)", "given by the provider" + ENTER)
-    terminal.answer("once more", "given by the provider" + ENTER)
+    terminal.answer("Repeat it", "given by the provider" + ENTER)
     terminal.answer("What do you want to do")
     terminal.answer("Write this now")
     assert terminal.finish() == 0
@@ -244,7 +244,7 @@ def test_a_second_run_leads_to_a_backup(project: Project) -> None:
     terminal.answer(FIRST_RUN[0])
     terminal.answer("What do you want to do", "7" + ENTER)
     terminal.answer("passphrase for the backup", "several unlikely words together 7" + ENTER)
-    terminal.answer("once more", "several unlikely words together 7" + ENTER)
+    terminal.answer("Repeat it", "several unlikely words together 7" + ENTER)
     assert terminal.finish() == 0, terminal.text
     assert "read back and compared" in " ".join(terminal.text.split())
     assert len(list((project.home / ".local/state/cctv-face-detection/backups").iterdir())) == 1
@@ -256,7 +256,7 @@ def test_a_second_run_leads_to_another_store(project: Project) -> None:
     terminal = wizard(project)
     terminal.answer(FIRST_RUN[0])
     terminal.answer("What do you want to do", "6" + ENTER)
-    terminal.answer("Where to", "4" + ENTER)  # environment variables
+    terminal.answer("Which store do you want to move to", "4" + ENTER)  # environment variables
     terminal.answer("Move them")
     assert terminal.finish() == 0, terminal.text
     assert values.items() <= dotenv_values(project.directory / ".env").items()
@@ -296,7 +296,7 @@ def test_a_file_that_does_not_open_is_never_written_over(project: Project, damag
     before = project.state()
     terminal = wizard(project)
     terminal.answer(FIRST_RUN[0])
-    terminal.answer("The secrets file is left as it is")
+    terminal.answer("The secrets file is unchanged")
     assert terminal.finish() == 1
     assert project.state() == before
     done = project.run("setup_secrets.py", "--non-interactive")
@@ -314,7 +314,7 @@ def test_starting_over_keeps_the_old_file_and_the_old_key(project: Project, dama
     old_key = project.key_file.read_bytes() if project.key_file.exists() else None
     terminal = wizard(project)
     terminal.answer(FIRST_RUN[0])
-    terminal.answer("The secrets file is left as it is", "3" + ENTER)
+    terminal.answer("The secrets file is unchanged", "3" + ENTER)
     terminal.answer("Type 'start over'", "yes" + ENTER)
     terminal.wait_for("Type: start over")
     terminal.process.send("\x15start over" + ENTER)
@@ -332,7 +332,7 @@ def test_starting_over_with_a_key_that_is_only_shown_forgets_the_old_key_file(pr
     _garbage(project)
     terminal = wizard(project)
     terminal.answer(FIRST_RUN[0])
-    terminal.answer("The secrets file is left as it is", "3" + ENTER)
+    terminal.answer("The secrets file is unchanged", "3" + ENTER)
     terminal.answer("Type 'start over'", "start over" + ENTER)
     for question in FIRST_RUN[1:5]:
         terminal.answer(question)
@@ -348,7 +348,7 @@ def test_starting_over_keeps_to_a_key_that_the_shell_gives(project: Project) -> 
     key = Fernet.generate_key().decode()
     terminal = wizard(project, environ={"SECRETS_MASTER_KEY": key})
     terminal.answer(FIRST_RUN[0])
-    terminal.answer("The secrets file is left as it is", "3" + ENTER)
+    terminal.answer("The secrets file is unchanged", "3" + ENTER)
     terminal.answer("Type 'start over'", "start over" + ENTER)
     for question in (*FIRST_RUN[1:5], FIRST_RUN[6]):
         terminal.answer(question)
@@ -364,7 +364,7 @@ def test_another_key_file_can_be_named(project: Project) -> None:
     project.key_file.rename(moved)
     terminal = wizard(project)
     terminal.answer(FIRST_RUN[0])
-    terminal.answer("The secrets file is left as it is", "2" + ENTER)
+    terminal.answer("The secrets file is unchanged", "2" + ENTER)
     terminal.answer("Path of the key file", "/no/such/file" + ENTER)
     terminal.wait_for("There is no such file")
     terminal.process.send("\x15~/moved.key" + ENTER)

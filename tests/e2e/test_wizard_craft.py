@@ -58,7 +58,7 @@ def test_one_answer_can_be_changed_at_the_review_and_the_others_stay(project: Pr
     terminal.answer(FIRST_RUN[1], "-person" + ENTER)
     terminal.answer(FIRST_RUN[2], DOWN + ENTER)
     for _ in range(2):
-        terminal.answer(r"\(ADMIN_PASSWORD\)|once more", STRONG + ENTER)
+        terminal.answer(r"\(ADMIN_PASSWORD\)|Repeat it", STRONG + ENTER)
     for text in FIRST_RUN[3:6]:
         terminal.answer(text)
     terminal.answer(FIRST_RUN[6], "2" + ENTER)
@@ -68,7 +68,7 @@ def test_one_answer_can_be_changed_at_the_review_and_the_others_stay(project: Pr
     terminal.answer(FIRST_RUN[3], "y")
     for name in ("TWILIO_SID", "TWILIO_TOKEN"):
         terminal.answer(rf"\({name}\)", name + ENTER)
-        terminal.answer("once more", name + ENTER)
+        terminal.answer("Repeat it", name + ENTER)
     terminal.answer(FIRST_RUN[6])
     assert terminal.finish() == 0, terminal.text
     values = project.values()
@@ -179,7 +179,7 @@ def test_plain_answers_are_judged_and_can_be_taken_back(project: Project) -> Non
     terminal.answer(r"\(ADMIN_PASSWORD\)", "short\n")
     terminal.wait_for("use at least 12")
     terminal.process.send(STRONG + "\n")
-    terminal.answer("once more", STRONG + "\n")
+    terminal.answer("Repeat it", STRONG + "\n")
     terminal.answer(FIRST_RUN[3], "perhaps\n")
     terminal.wait_for("Type y or n")
     terminal.process.send("n\n")

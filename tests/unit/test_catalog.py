@@ -90,7 +90,7 @@ def test_a_good_catalogue_is_read(tmp_path: Path) -> None:
         ('feature = "mail"', 'feature = "sms"', "MAIL: feature 'sms' is not one of: mail"),
         ('feature = "mail"', "", r"\[\[feature\]\] mail: no secret belongs to it"),
         ('question = "Mail?"', "", "question must be"),
-        ("[[feature]]", '[[feature]]\nname = "mail"\nquestion = "?"\n[[feature]]', "stands there twice"),
+        ("[[feature]]", '[[feature]]\nname = "mail"\nquestion = "?"\n[[feature]]', "duplicate name"),
     ],
 )
 def test_a_fault_is_reported_with_file_and_entry(old: str, new: str, complaint: str, tmp_path: Path) -> None:
