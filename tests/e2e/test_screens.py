@@ -29,7 +29,8 @@ Step = tuple[str, str]
 """A text that has to be on the screen, and the keys that are typed then."""
 
 STORE, NAME, PASSWORD = "Where do you want to store the secrets", "Name of the first", "Password of the first"
-SMS, MAIL, KEY_PLACE, WRITE = "Do you send SMS", "Do you send e-mail", "Where do you want to save the master key", "Write this now"
+SMS, MAIL = "Do you send SMS", "Do you send e-mail"
+KEY_PLACE, WRITE = "Where do you want to save the master key", "Write this now"
 VALUES: list[Step] = [(NAME, ENTER), (PASSWORD, ENTER), (SMS, ENTER), (MAIL, ENTER)]
 FIRST_RUN: list[Step] = [(STORE, ENTER), *VALUES, (KEY_PLACE, ENTER), (WRITE, ENTER)]
 CHANGES = "What do you want to do"

@@ -53,7 +53,7 @@ def test_enter_through_every_question_makes_a_complete_set(project: Project, col
     assert shown == ["ADMIN_PASSWORD"]
     assert terminal.text.count(values["ADMIN_PASSWORD"]) == 1
     assert key not in terminal.text
-    assert "./scripts/generate_docker_secrets.sh" in terminal.text
+    assert "scripts/generate_docker_secrets.sh" in terminal.text
     assert "docker-compose up -d" in terminal.text
 
 
