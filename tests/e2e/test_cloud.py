@@ -106,7 +106,7 @@ def check_screen(terminal: Terminal, values: dict[str, str]) -> None:
     shown = [name for name in CATALOG.names if len(values.get(name, "")) > 8 and values[name] in terminal.text]
     assert shown == ["ADMIN_PASSWORD"]
     assert "Read back and compared" in terminal.text
-    assert "./scripts/generate_docker_secrets.sh" in terminal.text
+    assert "/scripts/generate_docker_secrets.sh" in terminal.text
 
 
 def test_aws_from_nothing_to_ready(project: Project, aws: Aws, postgres: Postgres, tmp_path: Path) -> None:

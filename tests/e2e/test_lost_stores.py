@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT, Project
+from tests.conftest import Project
 from tests.servers.aws import Aws
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
@@ -206,8 +206,6 @@ def advice(project: Project) -> list[str]:
 
 def type_in(project: Project, command: str, environ: dict[str, str] | None = None) -> int:
     """Run a command as a person would who copied it from the screen, in the project's folder."""
-    if command.startswith("./scripts/"):
-        command = f"{shlex.quote(str(PROJECT))}/{command} --project-directory {shlex.quote(str(project.directory))}"
     done = subprocess.run(
         ["sh", "-c", command], cwd=project.directory, env=project.environ(environ), check=False, capture_output=True
     )
