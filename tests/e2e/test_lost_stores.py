@@ -95,7 +95,7 @@ def test_starting_over_keeps_what_is_left_where_nothing_overwrites_it(lost: Proj
     terminal.answer("Where do you want to store the secrets")
     terminal.answer("What next", DOWN + ENTER)
     terminal.answer("Type 'start over'", "start over" + ENTER)
-    for question in ("Name of the first", "Password of the first", "send SMS", "send e-mail", "master key go"):
+    for question in ("Name of the first", "Password of the first", "send SMS", "send e-mail", "save the master key"):
         terminal.answer(question)
     terminal.answer("Write this now")
     assert terminal.finish() == 0

@@ -65,7 +65,7 @@ def test_status_shows_state_age_strength_and_docker_files_but_no_value(project: 
     manage(project, "set", "REDIS_PASSWORD", "--generate")
     rows = {row["name"]: row for row in json.loads(manage(project, "status", "--json").stdout)["secrets"]}
     assert rows["REDIS_PASSWORD"]["docker"] == "stale"
-    assert rows["SECRET_KEY"]["docker"] == "in step"
+    assert rows["SECRET_KEY"]["docker"] == "up to date"
     assert "generate_docker_secrets.sh" in manage(project, "status", "--strict", code=1).stdout
 
 
@@ -342,7 +342,7 @@ def test_the_same_place_twice_and_unknown_places_are_refused(project: Project) -
     assert "Both are the same place" in error_of(manage(project, "migrate", "--from", "file", "--to", "file", code=1))
     assert "is the store in use already" in manage(project, "migrate", "--to", "file").stdout
     assert "does not name a store" in error_of(manage(project, "migrate", "--to", "aws:eu-central-1", code=1))
-    assert "not a known store" in error_of(manage(project, "migrate", "--to", "s3", code=1))
+    assert "does not name a store" in error_of(manage(project, "migrate", "--to", "s3", code=1))
     assert "Another environment" in error_of(manage(project, "migrate", "--to", "environment:staging", code=2), 2)
 
 

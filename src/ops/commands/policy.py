@@ -40,7 +40,7 @@ def _options_of_kinds(command: Callable[..., object]) -> Callable[..., object]:
 @_options_of_kinds
 @deployment_options
 def policy_command(store: str, role: str, deployment: Deployment, **options: str | None) -> None:
-    """Print the least-privilege policy for the app or for the deployer.
+    """Print the least-privilege policy. For the app, for the deployer, or for the rotation.
 
     \b
     Examples:
