@@ -17,6 +17,7 @@ from rich.style import Style
 from rich.text import Text
 
 from tests.conftest import PROJECT, Project
+from tests.support.checkout import make_own_project
 from tests.support.terminal import ENTER, Terminal
 
 PICTURES = PROJECT / "docs/pictures"
@@ -46,10 +47,8 @@ def _fresh_project() -> Iterator[Project]:
     home = Path(f"{directory}.home")
     base.rename(directory)
     try:
-        (directory / "config").mkdir()
-        home.mkdir()
-        shutil.copy(PROJECT / "config/catalog.toml", directory / "config")
-        yield Project(directory, home)
+        directory.rmdir()
+        yield make_own_project(directory, home)
     finally:
         shutil.rmtree(directory)
         shutil.rmtree(home, ignore_errors=True)

@@ -17,6 +17,7 @@ from tests.conftest import Project
 from tests.servers.aws import CREDENTIALS, REGION, Aws
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
+from tests.support.checkout import make_own_project
 from tests.support.terminal import CTRL_C, DOWN, ENTER, Terminal
 
 SCREENS = Path(__file__).parent / "screens"
@@ -85,6 +86,12 @@ SECOND_RUN: list[Step] = [
     (CHANGES, ENTER),
     (WRITE, ENTER),
 ]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """The tools' own project: a person in its folder sees the shortest commands."""
+    return make_own_project(tmp_path / "a project", tmp_path / "home")
 
 
 class Session:

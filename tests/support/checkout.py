@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import httpx
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, Project
 from tests.leaks import leaked
 from tests.servers.ports import free_port
 
@@ -163,3 +163,40 @@ def log_in(checkout: Checkout, password: str) -> httpx.Response:
 
 def find_leaks(stack: Checkout, text: bytes) -> list[str]:
     return leaked(stack.values() | {"the master key": stack.key_file.read_text().strip()}, text)
+
+
+class OwnProject(Project):
+    """The tools' own project, as after a clone: the person is in its folder, and names nothing on the command line."""
+
+    def script(self, name: str, *arguments: str) -> list[str]:
+        return [str(self.directory / "scripts" / name), *arguments, *self.options]
+
+    def environ(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """With a Docker that has Compose as a part, whatever this machine has, so that pages look the same."""
+        given = super().environ(extra)
+        return given | {"PATH": f"{self.home / 'bin'}:{given['PATH']}"}
+
+    def state(self) -> dict[str, tuple[int, bytes]]:
+        """Without the code, which Python compiles, and the packages."""
+        code = tuple(f"{self.directory / name}/" for name in ("src", "scripts", ".venv"))
+        return {path: entry for path, entry in super().state().items() if not path.startswith(code)}
+
+
+def make_own_project(directory: Path, home: Path) -> OwnProject:
+    """What the commands need of the project, in a folder of its own.
+
+    Args:
+        directory: The folder; it is made.
+        home: That person's home; it is made.
+    """
+    for name in ("src", "scripts"):
+        shutil.copytree(PROJECT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (directory / "config").mkdir()
+    for name in ("config/catalog.toml", "pyproject.toml"):
+        shutil.copy(PROJECT / name, directory / name)
+    (directory / ".venv").symlink_to(PROJECT / ".venv")
+    (home / "bin").mkdir(parents=True)
+    docker = home / "bin/docker"
+    docker.write_text("#!/bin/sh\n")
+    docker.chmod(0o755)
+    return OwnProject(directory, home)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ class Terminal:
         self._stream = pyte.Stream(self.screen)
         self.transcript = ""
         self.process = pexpect.spawn(
-            command[0],
+            command[0] if command[1:] else shlex.quote(command[0]),  # pexpect splits a command without arguments
             list(command[1:]),
             env=dict(environ),
             cwd=cwd,
