@@ -105,13 +105,30 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Project:
-    """A project folder of its own, with the real scripts run on it as a person would."""
+    """A project folder of its own, with the real scripts run on it as a person would.
 
-    def __init__(self, directory: Path, home: Path) -> None:
+    Args:
+        directory: The project.
+        home: That person's home.
+        environment: The deployment.
+        options: What else names it on the command line.
+    """
+
+    def __init__(
+        self, directory: Path, home: Path, *, environment: str = "production", options: tuple[str, ...] = ()
+    ) -> None:
+        plain = environment == "production"
         self.directory = directory
         self.home = home
-        self.key_file = home / ".config/cctv-face-detection/master.key"
-        self.secrets_file = directory / "config/secrets.enc"
+        self.here = directory
+        self.environment = environment
+        self.options = options if plain else ("--environment", environment, *options)
+        self.key_file = home / ".config/cctv-face-detection" / ("master.key" if plain else f"{environment}.key")
+        self.secrets_file = directory / ("config/secrets.enc" if plain else f"config/secrets.{environment}.enc")
+        self.settings_file = directory / f".env.{environment}"
+        self.compose_file = directory / (".env" if plain else f".env.{environment}")
+        self.docker_directory = directory / ("secrets" if plain else f"secrets/{environment}")
+        self.journal = home / f".local/state/cctv-face-detection/rotate-{environment}.json"
 
     def environ(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The variables that a person's shell has, and those that coverage needs."""
@@ -121,7 +138,8 @@ class Project:
 
     def script(self, name: str, *arguments: str) -> list[str]:
         """The command line of one of the scripts, for this project."""
-        return [str(PROJECT / "scripts" / name), *arguments, "--project-directory", str(self.directory)]
+        options = [*self.options, "--project-directory", str(self.directory)]
+        return [str(PROJECT / "scripts" / name), *arguments, *options]
 
     def run(
         self, name: str, *arguments: str, environ: Mapping[str, str] | None = None, standard_input: str = ""
@@ -130,7 +148,7 @@ class Project:
         return subprocess.run(
             self.script(name, *arguments),
             env=self.environ(environ),
-            cwd=self.directory,
+            cwd=self.here,
             input=standard_input,
             capture_output=True,
             text=True,

@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from src.ops.setup.choices import Choices
 from src.ops.setup.plan import make_plan
 from src.utils.secrets.catalog import load_catalog
+from src.utils.secrets.command import compose
 from tests.conftest import Project
 from tests.servers.aws import CREDENTIALS, REGION, Aws
 from tests.servers.faulty import running_faulty
@@ -23,6 +24,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.redis import running_redis
 from tests.servers.vault import Vault
 from tests.support.app import running_app
+from tests.support.commands import typed
 from tests.support.terminal import CTRL_C, ENTER, Terminal
 
 CATALOG = load_catalog()
@@ -295,7 +297,8 @@ def test_while_the_store_is_away_the_check_says_how_to_start_with_the_files_that
     environ = {"VAULT_ADDR": vault.url, "VAULT_TOKEN": vault.token}
     away = environ | {"VAULT_ADDR": f"http://127.0.0.1:{free_port()}"}
     project.run("setup_secrets.py", "--non-interactive", "--backend", "vault", environ=environ)
-    hint = "hint: To start with the files that are there: docker-compose up -d\n"
+    start = compose("up", "-d", purpose="To start with the files that are there")
+    hint = f"hint: {typed(project, start)}\n"
     done = project.run("generate_docker_secrets.sh", "--check", environ=away)
     assert (done.returncode, hint in done.stderr) == (1, False)
     project.run("generate_docker_secrets.sh", environ=environ)

@@ -42,15 +42,25 @@ DESTROYS = re.compile(r"\b(shred|rm|rmdir|dd|truncate|mkfs\S*|unlink)\b(?! --cac
 @pytest.fixture
 def healthy(project: Project) -> Project:
     """A deployment with git, Docker files and another environment, in which all is well."""
+    return make_healthy(project)
+
+
+def make_healthy(project: Project) -> Project:
     for name in (".gitignore", ".dockerignore", "Dockerfile", "requirements.txt", "requirements-secrets.txt"):
         shutil.copy(PROJECT / name, project.directory / name)
     git(project, "init", "--quiet")
     project.set_up()
     assert project.run("generate_docker_secrets.sh").returncode == 0
-    project.set_up("--environment", "staging")
+    neighbour(project).set_up()
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message", "first")
     return project
+
+
+def neighbour(project: Project) -> Project:
+    """Another environment of the same project."""
+    other = "staging" if project.environment == "production" else "production"
+    return Project(project.directory, project.home, environment=other)
 
 
 def git(project: Project, *arguments: str) -> None:
@@ -88,7 +98,7 @@ def at(days: float) -> str:
 
 
 def settings(project: Project, line: str) -> None:
-    with (project.directory / ".env.production").open("a") as file:
+    with project.settings_file.open("a") as file:
         file.write(f"{line}\n")
 
 
@@ -102,7 +112,7 @@ def _(project: Project) -> None:
 
 @plants("settings-mode")
 def _(project: Project) -> None:
-    (project.directory / ".env.production").chmod(0o644)
+    project.settings_file.chmod(0o644)
 
 
 @plants("settings-secret")
@@ -112,8 +122,8 @@ def _(project: Project) -> None:
 
 @plants("dotenv-mode")
 def _(project: Project) -> None:
-    (project.directory / ".env").write_text("SECRET_KEY=x\n")
-    (project.directory / ".env").chmod(0o644)
+    project.compose_file.write_text("SECRET_KEY=x\n")
+    project.compose_file.chmod(0o644)
 
 
 @plants("secrets-file-mode")
@@ -147,7 +157,7 @@ def _(project: Project) -> None:
 def _(project: Project) -> None:
     key = project.directory / "config/master.key"
     shutil.copy2(project.key_file, key)
-    path = project.directory / ".env.production"
+    path = project.settings_file
     path.write_text(path.read_text().replace(str(project.key_file), str(key)))
 
 
@@ -167,33 +177,32 @@ def _(project: Project) -> None:
 
 @plants("lost-files")
 def _(project: Project) -> None:
-    (project.directory / "config/secrets.enc.lost-2026-01-01T000000Z").touch(0o400)
+    Path(f"{project.secrets_file}.lost-2026-01-01T000000Z").touch(0o400)
 
 
 @plants("journal")
 def _(project: Project) -> None:
-    path = project.home / ".local/state/cctv-face-detection/rotate-production.json"
-    path.write_text(json.dumps({"project": str(project.directory), "names": ["SECRET_KEY"]}))
+    project.journal.write_text(json.dumps({"project": str(project.directory), "names": ["SECRET_KEY"]}))
 
 
 @plants("temporaries")
 def _(project: Project) -> None:
-    (project.directory / "config/.secrets.enc.4194999-0000000000000000.tmp").touch(0o600)
+    (project.secrets_file.parent / f".{project.secrets_file.name}.4194999-0000000000000000.tmp").touch(0o600)
 
 
 @plants("docker-files-mode")
 def _(project: Project) -> None:
-    (project.directory / "secrets/db_password.txt").chmod(0o444)
+    (project.docker_directory / "db_password.txt").chmod(0o444)
 
 
 @plants("docker-folder-mode")
 def _(project: Project) -> None:
-    (project.directory / "secrets").chmod(0o755)
+    project.docker_directory.chmod(0o755)
 
 
 @plants("docker-files-extra")
 def _(project: Project) -> None:
-    (project.directory / "secrets/old_token.txt").touch(0o400)
+    (project.docker_directory / "old_token.txt").touch(0o400)
 
 
 @plants("docker-files")
@@ -203,7 +212,7 @@ def _(project: Project) -> None:
 
 @plants("docker-files-example")
 def _(project: Project) -> None:
-    path = project.directory / "secrets/jwt_secret_key.txt"
+    path = project.docker_directory / "jwt_secret_key.txt"
     path.chmod(0o600)
     path.write_text("your-jwt-secret-key-here")
 
@@ -234,14 +243,14 @@ def _(project: Project) -> None:
 
 @plants("git-tracked")
 def _(project: Project) -> None:
-    git(project, "add", "--force", "config/secrets.enc")
+    git(project, "add", "--force", str(project.secrets_file))
 
 
 @plants("git-history")
 def _(project: Project) -> None:
-    git(project, "add", "--force", ".env.production")
+    git(project, "add", "--force", str(project.settings_file))
     git(project, "commit", "--quiet", "--message", "a mistake")
-    git(project, "rm", "--quiet", "--cached", ".env.production")
+    git(project, "rm", "--quiet", "--cached", str(project.settings_file))
     git(project, "commit", "--quiet", "--message", "mended, or so it seems")
 
 
@@ -292,7 +301,7 @@ def _(project: Project) -> None:
 @plants("shared")
 def _(project: Project) -> None:
     (project.directory / "x.json").write_text(json.dumps({"JWT_SECRET_KEY": project.values()["JWT_SECRET_KEY"]}))
-    project.set_up("--environment", "staging", "--import", "x.json", "--replace")
+    neighbour(project).set_up("--import", "x.json", "--replace")
     (project.directory / "x.json").unlink()
 
 

@@ -25,10 +25,10 @@ def manage(project: Project, *arguments: str, code: int = 0, **options: str) -> 
     return done
 
 
-def typed(project: Project, command: Command, environment: str = "production") -> str:
+def typed(project: Project, command: Command) -> str:
     """``command`` as a person types it in the folder of ``project``."""
     folder = str(project.directory)
-    return Spelling(environment=environment, project_directory=folder, here=folder).spell(command)
+    return Spelling(environment=project.environment, project_directory=folder, here=folder).spell(command)
 
 
 def error_of(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
