@@ -121,6 +121,7 @@ class Project:
         self.directory = directory
         self.home = home
         self.here = directory
+        self.tools = PROJECT
         self.environment = environment
         self.options = options if plain else ("--environment", environment, *options)
         self.key_file = home / ".config/cctv-face-detection" / ("master.key" if plain else f"{environment}.key")
@@ -139,7 +140,7 @@ class Project:
     def script(self, name: str, *arguments: str) -> list[str]:
         """The command line of one of the scripts, for this project."""
         options = [*self.options, "--project-directory", str(self.directory)]
-        return [str(PROJECT / "scripts" / name), *arguments, *options]
+        return [str(self.tools / "scripts" / name), *arguments, *options]
 
     def run(
         self, name: str, *arguments: str, environ: Mapping[str, str] | None = None, standard_input: str = ""
@@ -189,6 +190,14 @@ class Project:
             for path in sorted(root.rglob("*"))
             if path.suffix != ".lock" and ".coverage" not in path.name and not _belongs_to_trail(path)
         }
+
+
+def bring_tools(project: Project) -> Project:
+    """Let a project be the tools' own, as a clone is: commands are short there, and the same on every machine."""
+    for name in ("scripts", "src", ".venv", "Makefile", "pyproject.toml"):
+        (project.directory / name).symlink_to(PROJECT / name)
+    project.tools = project.directory
+    return project
 
 
 def _belongs_to_trail(path: Path) -> bool:

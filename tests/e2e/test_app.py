@@ -59,7 +59,7 @@ def test_without_its_secrets_it_refuses_to_start_and_names_them(tmp_path: Path, 
     with running_app(values | {"JWT_SECRET_KEY": ""}, tmp_path, wait=False) as app:
         assert app.process.wait(30) == 1
     assert "SECRET_KEY, JWT_SECRET_KEY, REDIS_PASSWORD not set in environment variables" in app.log()
-    assert "hint: Run `make secrets`" in app.log()
+    assert f"hint: Make a set of secrets: make -C {PROJECT} secrets\n" in app.log()
     assert "Traceback" not in app.log()
 
 
@@ -261,7 +261,7 @@ def test_a_database_that_knows_another_password_is_explained_and_can_be_mended(
     postgres.set_password("the password the volume was first made with")
     with running_app(values | database, tmp_path) as app:
         app.wait_until(lambda: "refuses DATABASE_PASSWORD for the role cctv" in app.log())
-        assert "make database-password" in app.log()
+        assert f"make -C {PROJECT} database-password" in app.log()
         ready = app.client.get("/ready")
         assert ready.status_code == 503
         assert "keeps the password it was first made with" in ready.json()["checks"]["database"]["reason"]

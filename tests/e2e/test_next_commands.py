@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROJECT, Project
-from tests.e2e.test_doctor import ELSEWHERE, PLANTED, STACK_CHECKS, compose_file, make_healthy, neighbour
 from tests.support.commands import error_of, manage
 from tests.support.files import write_read_only
-from tests.unit.test_command import TASKS
+from tests.support.findings import ELSEWHERE, PLANTED, STACK_CHECKS, compose_file, make_healthy, neighbour
 
+TASKS = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
 OURS = re.compile(
     rf"\S*/scripts/\w+\.(py|sh)|(?<![\w-])make (-\S+ (/\S+ )?)*({'|'.join(TASKS)})\b|(cd .* && )?docker[ -]compose "
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project
+from tests.conftest import Project, bring_tools
 from tests.servers.aws import CREDENTIALS, REGION, Aws
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
@@ -86,6 +86,16 @@ SECOND_RUN: list[Step] = [
 ]
 
 
+@pytest.fixture
+def project(project: Project) -> Project:
+    """A clone, on a machine with `docker compose`."""
+    docker = project.home / "bin/docker"
+    docker.parent.mkdir()
+    docker.write_text("#!/bin/sh\n")
+    docker.chmod(0o755)
+    return bring_tools(project)
+
+
 class Session:
     """One run of the wizard, with a picture of each page."""
 
@@ -94,7 +104,7 @@ class Session:
         self.pages: list[str] = []
         self.terminal = Terminal(
             project.script("setup_secrets.py"),
-            environ=project.environ(environ),
+            environ=project.environ({"PATH": f"{project.home}/bin:{os.environ['PATH']}"} | dict(environ or {})),
             cwd=str(project.directory),
             columns=columns,
         )
