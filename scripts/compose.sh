@@ -6,7 +6,8 @@ set -Eeuo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 if [[ ${1:-} == --project-directory ]]; then
-    cd -- "${2:-}" 2>/dev/null || die '--project-directory names no folder' 'Name the folder of the project'
+    [[ -d ${2:-} ]] || die '--project-directory names no folder' 'Name the folder of the project'
+    cd -- "$2"
     set -- --project-directory "$PWD" "${@:3}"
 else
     cd -- "$root"

@@ -54,7 +54,7 @@ def test_enter_through_every_question_makes_a_complete_set(project: Project, col
     assert terminal.text.count(values["ADMIN_PASSWORD"]) == 1
     assert key not in terminal.text
     assert "scripts/generate_docker_secrets.sh" in terminal.text
-    assert "docker-compose up -d" in terminal.text
+    assert re.search("docker[ -]compose up -d", terminal.text)
 
 
 def test_no_line_is_wider_than_a_terminal_of_40_columns(project: Project) -> None:

@@ -211,6 +211,7 @@ def test_the_command_line_says_for_which_deployment_and_a_misplaced_secret_is_no
     assert spelling.env_file == f"{tmp_path}/settings"
     wrong = spelling_of(["--environment", "Canary 4711", "--catalog", "canary-4711", "--env-file"])
     assert wrong.flags() == []
+    assert spelling_of(["run", "--", "x", "--environment", "staging"]).flags() == []
 
 
 # --- Nobody else puts a command together -----------------------------------------------------------------------------

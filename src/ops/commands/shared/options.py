@@ -32,6 +32,9 @@ def spelling_of(arguments: Sequence[str]) -> Spelling:
     What names nothing may be a secret in the wrong place, and is not repeated.
     """
     said: dict[str, str] = {}
+    arguments = list(arguments)
+    if "--" in arguments:  # what follows is for another program
+        del arguments[arguments.index("--") :]
     for position, argument in enumerate(arguments):
         name, separator, value = argument.partition("=")
         if name in _NAMES_SOMETHING and (separator or position + 1 < len(arguments)):
