@@ -222,14 +222,14 @@ class StoreContract(ReadContract):
         assert CANARY not in caplog.text
 
     def test_no_write_of_many_at_once_is_lost(self, store: Store) -> None:
-        writers, changes = 16, 25 if os.environ.get("PROVE") else 8  # OpenBao takes 1,000 texts in a request
+        writers, changes = 16, 25 if os.environ.get("PROVE") else 8  # OpenBao accepts 1,000 texts in a request
         if not self.has_compare_and_set:
             writers, changes = (8, 3) if not self.is_atomic else (1, 3)
 
         def write(writer: int) -> None:
             backend = store.open()
             for change in range(changes):
-                # One secret of its own, and one that all of them write.
+                # Each writer writes one secret that only it writes, and one that all writers write.
                 backend.save(
                     {f"OWN_{writer}_{change}": Change(f"{writer}-{change}"), "SHARED": Change(f"{writer}-{change}")}
                 )

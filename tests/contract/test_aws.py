@@ -1,4 +1,4 @@
-"""What only AWS Secrets Manager does."""
+"""Behaviour that only AWS Secrets Manager has."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def store(aws_server: Aws) -> AwsStore:
 
 @pytest.fixture
 def faulty(store: AwsStore) -> Iterator[Faulty]:
-    """The store, reached through a server that can be told to fail."""
+    """The store behind a server that can be made to fail."""
     with running_faulty(store.server.url) as server:
         store.environ["AWS_ENDPOINT_URL"] = server.url
         yield server

@@ -1,4 +1,4 @@
-"""What only Azure Key Vault does."""
+"""Behaviour that only Azure Key Vault has."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_eleven_secrets_are_read_in_parallel(store: AzureStore) -> None:
     requests = itertools.count()
 
     def wait_for_the_others(_method: str, path: str) -> None:
-        # The vault answers the first eight reads when all of them have arrived. One by one, none ever would.
+        # The vault answers the first eight reads when all have arrived. Reads one by one would never be answered.
         if path != "/secrets" and next(requests) < at_once:
             all_there.wait(10)
 
@@ -223,7 +223,7 @@ def test_without_any_credential_it_fails_within_seconds_and_says_what_was_tried(
 ) -> None:
     for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
         monkeypatch.delenv(name)
-    # Of the chain, what asks programs and files of this machine; the metadata address is not on it.
+    # Only the credentials from programs and files of this machine, without the metadata address.
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "dev")
     start = time.monotonic()
     with pytest.raises(StoreDeniedError, match=r"Azure authentication failed.*tried: .*AzureCliCredential"):

@@ -1,4 +1,4 @@
-"""Moving secrets between every two different stores, on the real servers."""
+"""Moving secrets between any two different stores, on the real servers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def deployment(
 
 
 def fill(deployment: Deployment, kind: str) -> dict[str, str]:
-    """Put the values into the store, one of them with a previous value; it becomes the store in use."""
+    """Make this the store in use, with the values, one of them with a previous value."""
     backend = SecretsBackend.from_name(kind)
     directory = Path(deployment.project_directory)
     if kind == "env":
@@ -124,7 +124,7 @@ def test_the_source_can_be_emptied_afterwards(deployment: Deployment, source: st
 def test_a_target_that_fails_halfway_leaves_the_source_in_use_and_the_same_command_goes_on(
     deployment: Deployment, keyvault_server: KeyVault
 ) -> None:
-    """Azure writes one secret at a time, so its failure leaves some of them written."""
+    """Azure writes one secret at a time, so a failure leaves some of them written."""
     values = fill(deployment, "file")
     settings = Path(deployment.settings_file).read_text()
     answer, writes = keyvault_server.answer, itertools.count()

@@ -1,4 +1,4 @@
-"""What only HashiCorp Vault does, on a server with TLS, seal and policies."""
+"""Behaviour that only HashiCorp Vault has, on a server with TLS, seal and policies."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def test_it_knows_how_long_its_token_lasts(server: Vault, tmp_path: Path) -> Non
     left = opened(server, tmp_path, VAULT_TOKEN=issue(server, policies=["app"], ttl="2h")).seconds_of_token()
     assert left is not None
     assert 7000 < left <= 7200
-    assert opened(server, tmp_path).seconds_of_token() is None  # the root token never ends
-    assert opened(server, tmp_path, **app_role(server)).seconds_of_token() is None  # it signs in again by itself
+    assert opened(server, tmp_path).seconds_of_token() is None  # the root token never expires
+    assert opened(server, tmp_path, **app_role(server)).seconds_of_token() is None  # it signs in again automatically
 
 
 def test_a_token_that_ended_is_read_again_from_its_file(server: Vault, tmp_path: Path) -> None:

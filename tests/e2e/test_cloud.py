@@ -1,4 +1,4 @@
-"""The cloud stores, for the person who deploys: from nothing to an application that answers /ready."""
+"""The cloud stores, from an empty project to an application that answers /ready."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WHAT_NEXT = "What next"
 
 
 def machine(server: Aws | Vault | KeyVault) -> dict[str, str]:
-    """What a machine has that may use the store, before anything is said about where the store is."""
+    """Return the credentials of a machine that may use the store, without the store's address."""
     if isinstance(server, Aws):
         return {**CREDENTIALS, "AWS_ENDPOINT_URL": server.url}
     if isinstance(server, Vault):
@@ -80,7 +80,7 @@ def stored_in_vault(server: Vault, path: str = "cctv") -> dict[str, str]:
 def check_everything_works(
     project: Project, environ: dict[str, str], values: dict[str, str], postgres: Postgres, tmp_path: Path
 ) -> None:
-    """The other scripts find the store, the application reads from it, and no value was shown but the one."""
+    """Check that the other scripts find the store, the application reads from it, and only one value was shown."""
     done = project.run("manage_secrets.py", "get", "DATABASE_PASSWORD", environ=environ)
     assert done.stdout == values["DATABASE_PASSWORD"], done.stderr
     done = project.run("generate_docker_secrets.sh", environ=environ)

@@ -1,4 +1,4 @@
-"""What a rotation runs inside the application's container, here beside real servers."""
+"""The commands that a rotation runs in the application's container, here with real servers."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def redis_accepts(port: int, password: str) -> bool:
 
 def test_redis_accepts_both_passwords_and_then_the_new_one_alone(redis_port: int) -> None:
     environ = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis_port)}
-    assert run("redis-only", ["new-password"], environ)[0] == 1  # nobody is locked out by a wrong order
+    assert run("redis-only", ["new-password"], environ)[0] == 1  # the wrong order locks nobody out
     assert run("redis-accept", ["new-password", "old-password"], environ) == (0, "changed")
     assert run("redis-accept", ["new-password", "old-password"], environ) == (0, "unchanged")
     assert redis_accepts(redis_port, "old-password")

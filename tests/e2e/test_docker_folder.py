@@ -1,4 +1,4 @@
-"""The folder of the Docker files: nobody else may have made it, lead it elsewhere, or write into it."""
+"""The folder of the Docker files: no other user may own it, redirect it, or write to it."""
 
 from __future__ import annotations
 

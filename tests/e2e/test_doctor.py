@@ -1,4 +1,4 @@
-"""Every check of the doctor finds the fault that is planted for it, and is silent where all is well."""
+"""Every check of the doctor finds the fault that is planted for it, and finds nothing in a healthy deployment."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def plants(check: str) -> Callable[[Plant], Plant]:
     return register
 
 
-# What would be gone for good when somebody types it as it stands.
+# Commands that would destroy a file permanently if the user copies them.
 DESTROYS = re.compile(r"\b(shred|rm|rmdir|dd|truncate|mkfs\S*|unlink)\b(?! --cached)|(?<![>2])>(?!>)")
 
 
 @pytest.fixture
 def healthy(project: Project) -> Project:
-    """A deployment with git, Docker files and another environment, in which all is well."""
+    """A healthy deployment with git, Docker files and another environment."""
     for name in (".gitignore", ".dockerignore", "Dockerfile", "requirements.txt", "requirements-secrets.txt"):
         shutil.copy(PROJECT / name, project.directory / name)
     git(project, "init", "--quiet")

@@ -1,4 +1,4 @@
-"""A store that held the secrets and does not any more: nothing takes the place of what is left of them."""
+"""A store that has lost its secrets: no command replaces what is left of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ READERS = [
 
 @pytest.fixture
 def lost(project: Project) -> Project:
-    """A deployment with a file before the last change and Docker files, whose encrypted file was deleted."""
+    """A deployment whose encrypted file was deleted; the previous file and the Docker files are still there."""
     project.set_up("--import", "-", standard_input="SMTP_PASSWORD=first\n")
     (project.directory / "value").write_text("second")
     assert project.run("manage_secrets.py", "set", "SMTP_PASSWORD", "--file", "value").returncode == 0
@@ -205,7 +205,7 @@ def advice(project: Project) -> list[str]:
 
 
 def type_in(project: Project, command: str, environ: dict[str, str] | None = None) -> int:
-    """Run a command as a person would who copied it from the screen, in the project's folder."""
+    """Run a command that a user copied from the screen, in the project's folder."""
     if command.startswith("./scripts/"):
         command = f"{shlex.quote(str(PROJECT))}/{command} --project-directory {shlex.quote(str(project.directory))}"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""manage_secrets.py after the first day: looking, changing, moving, backing up."""
+"""manage_secrets.py: show, change, move, back up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PASSPHRASE = "several unlikely words together 7"
 
 
 def rewrite(project: Project, change: dict[str, object]) -> None:
-    """Change the encrypted file's content from outside, as an older program or a clock would have left it."""
+    """Change the content of the encrypted file, as an older program or an earlier time would have written it."""
     content = project.decrypt()
     for name, entry in change.items():
         content["metadata"][name] = entry  # type: ignore[index]
@@ -625,7 +625,7 @@ def test_a_trail_that_cannot_be_written_is_said_and_stops_nothing(project: Proje
 
 
 def interrupt(project: Project, **content: str) -> Path:
-    """Leave a journal behind, as a rotation of SECRET_KEY does that is killed."""
+    """Write the journal that a killed rotation of SECRET_KEY leaves."""
     path = project.home / ".local/state/cctv-face-detection/rotate-production.json"
     path.write_text(json.dumps({"project": str(project.directory), "names": ["SECRET_KEY"]} | content))
     return path

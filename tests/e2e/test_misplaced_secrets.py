@@ -1,4 +1,4 @@
-"""Secrets that people put into the wrong place: no message ever repeats what was not understood."""
+"""Secrets that users put into the wrong place: no message repeats input that was not understood."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.terminal import Terminal
 CANARY = "hunter2hunter2"
 KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
 
-# Files that people import, each with the canary in a place of its own.
+# Files that users import, each with the canary in another place.
 FILES = {
     "a password alone": f"{CANARY}\n",
     "a password alone, without a line end": CANARY,
@@ -132,7 +132,7 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A deployment that no test of this module changes."""
+    """A deployment that no test in this module changes."""
     import shutil
 
     from tests.conftest import PROJECT

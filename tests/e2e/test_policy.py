@@ -1,4 +1,4 @@
-"""The printed policies, given to servers that enforce them."""
+"""The printed policies, on servers that enforce them."""
 
 from __future__ import annotations
 

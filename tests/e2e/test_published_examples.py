@@ -1,4 +1,4 @@
-"""Values that everybody can know: refused where they come in, and at the start of a server that strangers reach."""
+"""Published example values: input refuses them, and a public server does not start with them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_what_people_name_and_providers_issue_is_not_judged(project: Project) ->
 
 
 def test_one_that_is_stored_already_is_told_wherever_it_is_used(project: Project) -> None:
-    """As an earlier version of these tools stored it, or another program."""
+    """Store a value as an earlier version of these tools, or another program, stored it."""
     import json
 
     from cryptography.fernet import Fernet
@@ -109,7 +109,7 @@ def test_one_that_is_stored_already_is_told_wherever_it_is_used(project: Project
 
 @pytest.fixture
 def values() -> dict[str, str]:
-    """A complete set, for a server that listens on every address."""
+    """A complete set of secrets, for a server that listens on every address."""
     return make_plan(CATALOG, {}, Choices()).values() | {"APP_HOST": "0.0.0.0"}
 
 

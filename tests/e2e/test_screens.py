@@ -1,7 +1,7 @@
-"""What a person sees: every page of every way through the wizard, at 40, 80 and 120 columns.
+"""What the user sees: every page of every path through the wizard, at 40, 80 and 120 columns.
 
-The pictures are in ``tests/e2e/screens``. After a change that is meant: ``UPDATE_SCREENS=1 make test
-PYTEST_ARGS=tests/e2e/test_screens.py``, and look at what git says has changed.
+The pictures are in ``tests/e2e/screens``. After an intended change: ``UPDATE_SCREENS=1 make test
+PYTEST_ARGS=tests/e2e/test_screens.py``, then check `git diff`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CLEAR = "\x15"
 KEY = "<the last six characters of the key>"
 
 Step = tuple[str, str]
-"""A text that has to be on the screen, and the keys that are typed then."""
+"""A text that must be on the screen, and the keys to type then."""
 
 STORE, NAME, PASSWORD = "Where shall the secrets", "Name of the first", "Password of the first"
 SMS, MAIL, KEY_PLACE, WRITE = "Do you send SMS", "Do you send e-mail", "Where shall the master key", "Write this now"
@@ -100,9 +100,9 @@ class Session:
         )
 
     def play(self, steps: Sequence[Step]) -> None:
-        """Type what is to be typed, each at its question."""
+        """Type the keys of each step at its question."""
         for pattern, keys in steps:
-            # A narrow screen breaks a line anywhere.
+            # On a narrow screen, a line can break anywhere.
             self.terminal.wait_for(r"\s*".join(re.findall(r"\\.|[^ ]", pattern)))
             self.terminal.settle()
             self._take_picture()
@@ -120,7 +120,7 @@ class Session:
         return match[1] if match else None
 
     def picture(self, masked: Sequence[str] = ()) -> str:
-        """All pages; what differs from run to run is made alike."""
+        """Return all pages, with placeholders for what differs between runs."""
         text = "".join(f"----- {number}\n{page}\n" for number, page in enumerate(self.pages, 1))
         key = self.shown_key()
         shown = re.search(r"\(ADMIN_PASSWORD\):\s+([\w-]{24})", self.terminal.text)
@@ -171,7 +171,7 @@ def test_what_leaving_at_a_question_shows_is_as_pictured(project: Project, quest
 
 
 def leave_at_each(start: Callable[[], Session], steps: Sequence[Step], *, first: int = 0) -> None:
-    """Leave at one question after the other, from the one numbered ``first`` on; nothing may have changed."""
+    """Quit at each question in turn, from number ``first`` on; nothing may have changed."""
     for number in range(first, len(steps)):
         session = start()
         before = session.project.state()

@@ -1,4 +1,4 @@
-"""The scripts without a terminal: flags, exit codes, and what they leave behind."""
+"""The scripts without a terminal: options, exit codes, and the files that they write."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_dry_run_writes_nothing(project: Project) -> None:
 
 
 def remove_all_but_the_key(project: Project) -> None:
-    """What is left when somebody clones the project once more, on a machine that had it before."""
+    """The user clones the project again on a machine that had it before."""
     for path in (*project.directory.glob("config/[!c]*"), project.directory / ".env.production"):
         path.unlink()
 

@@ -1,4 +1,4 @@
-"""Comfort in the shell: completion in the real shells, versions, and where a failure leads."""
+"""The shell: completion in real shells, versions, and the hint after a failure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ASK = {
 
 
 def complete(project: Project, shell: str, *words: str) -> list[str]:
-    """What Tab offers in a real shell after these words; the last one is the one being typed."""
+    """Return what Tab offers in a real shell after these words; the last word is still being typed."""
     program = need_program(shell, shell)
     typed = ["./scripts/manage_secrets.py", *words]
     code = ASK[shell].format(

@@ -57,7 +57,7 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module", params=[0, 1000], ids=["root", "uid 1000"])
 def checkout(request: pytest.FixtureRequest) -> Iterator[Checkout]:
-    """A clone in which `make secrets` was typed, and only Enter pressed."""
+    """A clone set up with `make secrets`, by pressing only Enter."""
     need_root()
     need_program("make", "make")
     base = Path(tempfile.mkdtemp(prefix="clone-"))  # not in pytest's own folder, which only root may enter
@@ -136,7 +136,7 @@ def test_make_up_refuses_a_stack_whose_secrets_were_not_written_yet_and_says_how
 
 @pytest.fixture(scope="module")
 def stack(checkout: Checkout) -> Iterator[Checkout]:
-    """The three commands' result: three containers, healthy."""
+    """Three healthy containers, started with the three commands."""
     with prepared_for_compose(checkout, f"stack-test-{os.getpid()}-{checkout.uid}"):
         checkout.environ["PATH"] = f"{give_compose(checkout.home)}:{checkout.environ['PATH']}"
         checkout.environ["DOCKER_BUILDKIT"] = "0"
@@ -252,7 +252,7 @@ def test_a_volume_that_keeps_its_old_password_is_explained_and_mended_without_lo
     assert "is not in step with the store" in refused.stderr
     stack.run("./scripts/generate_docker_secrets.sh")
     stack.compose("up", "-d", "--force-recreate")
-    wait_until_healthy(stack)  # the app remembers the earlier password, and says that it had to
+    wait_until_healthy(stack)  # the app uses the previous password, and says so
     log = stack.compose("logs", "app")
     assert "An earlier DATABASE_PASSWORD works" in log
     assert "keeps the password it was first made with" in log
@@ -344,7 +344,7 @@ def test_the_stack_of_a_swarm_becomes_healthy_with_the_secrets_that_it_keeps(swa
 
 
 def remove_volumes(stack_name: str, seconds: float = 60) -> None:
-    """Remove a Swarm stack's volumes, which its containers let go of some time after it is gone."""
+    """Remove a Swarm stack's volumes; its containers release them some time after the stack is removed."""
     deadline = time.monotonic() + seconds
     while volumes := docker("volume", "ls", "--quiet", "--filter", f"name={stack_name}_").split():
         assert time.monotonic() < deadline, volumes
@@ -361,7 +361,7 @@ def test_without_a_swarm_it_says_how_to_make_one(stack: Checkout) -> None:
 
 
 def docker_clients() -> list[str]:
-    """Each Docker client that this machine has: Debian 12's own is older than what people install from elsewhere."""
+    """Return each Docker client of this machine: Debian 12's own client is older than others that users install."""
     found = (shutil.which("docker", path=folder) for folder in os.environ["PATH"].split(os.pathsep))
     return sorted({os.path.realpath(path) for path in found if path})
 

@@ -1,4 +1,4 @@
-"""The stack whose app reads its secrets from Vault itself, with an AppRole of its own."""
+"""The stack whose app reads its secrets from Vault itself, with its own AppRole."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ APP_ID = 10001
 
 @pytest.fixture(scope="module")
 def vault() -> Iterator[Vault]:
-    """A Vault that containers reach, too: on the bridge's address of this machine."""
+    """A Vault that containers can reach, on this machine's address in the bridge network."""
     need_root()
     need_engine()
     with running_vault(_address_for_containers()) as server:
@@ -41,7 +41,10 @@ def vault() -> Iterator[Vault]:
 
 
 def _address_for_containers() -> str:
-    """This machine's own on the bridge: the network's first, which an engine that has just been started leaves out."""
+    """Return this machine's address in the bridge network: the gateway, or else the first address.
+
+    An engine that has just started does not list the gateway.
+    """
     network = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
     return str(network.get("Gateway") or next(ipaddress.ip_network(network["Subnet"]).hosts()))
 
@@ -65,7 +68,7 @@ def stack(vault: Vault) -> Iterator[Checkout]:
 
 
 def app_sign_in(checkout: Checkout, vault: Vault) -> dict[str, str]:
-    """An AppRole with the app's policy; its secret id in a file that only the app's user can read."""
+    """Create an AppRole with the app's policy; its secret id is in a file that only the app's user can read."""
     policy = checkout.run("scripts/manage_secrets.py", "policy", "vault").stdout
     client = vault.client()
     client.sys.create_or_update_policy("cctv-app", policy)

@@ -1,4 +1,4 @@
-"""The wizard, with a person at a real pseudo-terminal."""
+"""The wizard, at a real pseudo-terminal."""
 
 from __future__ import annotations
 

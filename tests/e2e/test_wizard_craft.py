@@ -1,4 +1,4 @@
-"""Going back, changing one's mind at the review, and plain questions: the wizard for tired people."""
+"""Going back, changing an answer in the review, and plain questions."""
 
 from __future__ import annotations
 

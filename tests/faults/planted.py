@@ -1,6 +1,6 @@
-"""Faults to be planted in a copy of the project, and for each the test that has to fail then.
+"""Faults to plant in a copy of the project, and for each the tests that must fail then.
 
-Each once passed every test. ``make prove`` plants all of them, ``make test`` those that are found in a few seconds.
+Each fault once passed every test. ``make prove`` plants all of them, ``make test`` those that are found quickly.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Fault:
 
     Attributes:
         name: What is wrong then.
-        file: Where.
-        old: What is there now; it occurs once.
-        new: What is put in its place.
-        tests: The tests that have to fail, each by itself.
-        is_cheap: Whether that takes a few seconds only.
+        file: The file to change.
+        old: The current text; it occurs once.
+        new: The new text.
+        tests: The tests that must fail, each when run alone.
+        is_cheap: Whether they take only a few seconds.
     """
 
     name: str
@@ -39,10 +39,10 @@ class Fault:
     is_cheap: bool = True
 
     def plant(self, directory: Path) -> None:
-        """Put it into a copy of the project.
+        """Plant it in a copy of the project.
 
         Raises:
-            AssertionError: The code has changed, and the fault does not fit any more.
+            AssertionError: The code has changed, and the fault no longer fits.
         """
         path = directory / self.file
         text = path.read_text()
@@ -51,7 +51,7 @@ class Fault:
 
 
 def copy_project(directory: Path) -> None:
-    """A copy that runs with the same packages."""
+    """Make a copy that uses the same packages."""
     directory.mkdir()
     for name in COPIED:
         source = PROJECT / name

@@ -1,4 +1,4 @@
-"""Other users of the machine, hostile files and hostile servers."""
+"""Other users of the machine, and hostile files."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ print("tries", tries, flush=True)
 
 SLOWLY = ["strace", "-f", "-qq", "--seccomp-bpf", "-e", "trace=fchmod,rename,link,linkat", "-o", os.devnull]
 SLOWLY += ["-e", "inject=fchmod:delay_enter=40000", "-e", "inject=rename,link,linkat:delay_exit=10000"]
-"""Every file that is written is there for a while, with its content and the mode that it was made with."""
+"""Delays, so that each written file exists for a while with its content and its first mode."""
 
 
 @pytest.fixture
 def shared() -> Iterator[Project]:
-    """A project in a place where everybody may look."""
+    """A project in a folder that every user can read."""
     need_root()
     base = Path(tempfile.mkdtemp(prefix="shared-"))
     base.chmod(0o755)

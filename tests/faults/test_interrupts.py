@@ -26,7 +26,7 @@ def set_up(project: Project, backend: SecretsBackend) -> None:
 
 
 def before(function: Callable[..., object]) -> Callable[..., object]:
-    """The function, with Ctrl-C just before it does its work."""
+    """Return the function, with Ctrl-C just before it starts."""
 
     def interrupted(*arguments: object, **keywords: object) -> object:
         os.kill(os.getpid(), signal.SIGINT)

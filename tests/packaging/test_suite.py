@@ -13,7 +13,7 @@ from tests.conftest import PROJECT
 
 
 def run_in_two_processes(*arguments: str, environ: Mapping[str, str]) -> str:
-    """What pytest prints."""
+    """Return what pytest prints."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "PYTEST_"))}
     kept.pop("REQUIRE_ALL", None)
     done = subprocess.run(

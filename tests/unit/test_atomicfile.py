@@ -1,4 +1,4 @@
-"""Replacing a file, all or nothing."""
+"""Replacing a file atomically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue, and every way in which it can be wrong."""
+"""The catalogue, and its possible mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors themselves: what a traceback shows of them, and what becomes of them elsewhere."""
+"""The errors in tracebacks, in other threads and in other processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of what stores report."""
+"""The table of the failures that stores report."""
 
 from __future__ import annotations
 

@@ -354,7 +354,7 @@ def test_a_linked_folder_is_written_into(tmp_path: Path) -> None:
     assert backend(tmp_path / "real/secrets.enc").load().values == {"A": "1"}
 
 
-# --- Taking a save back ----------------------------------------------------------------------------------------------
+# --- Undoing a save ----------------------------------------------------------------------------------------------
 
 
 def test_a_save_can_be_taken_back(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a manager stays fresh, and what it promises while its store does not."""
+"""How a manager keeps its values fresh, and what it does while its store fails."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_sixty_four_threads_share_one_failed_first_load(
     loads = []
 
     def fail_slowly(backend: FileBackend) -> object:
-        if backend.path == store.path:  # other tests' managers may still be at work
+        if backend.path == store.path:  # threads of other tests' managers may still run
             loads.append(1)
         time.sleep(0.5)
         raise DamagedStoreError("broken", hint="mend it")
@@ -210,7 +210,7 @@ def test_the_thread_ends_with_its_manager(store: FileBackend) -> None:
 
 
 def in_child(action: Callable[[], bool]) -> bool:
-    """Whether ``action`` is true in a forked process; a hanging child counts as no."""
+    """Return whether ``action`` is true in a forked process; false if the child hangs."""
     child = os.fork()
     if child == 0:
         code = 1

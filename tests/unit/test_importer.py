@@ -1,4 +1,4 @@
-"""Values from dotenv, JSON, or what `env` printed."""
+"""Values from dotenv, JSON, or the output of `env`."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def run(code: str, tmp_path: Path, **environ: str) -> str:
 
 
 def recipe(heading: str) -> str:
-    """The Python block under a heading of docs/library.md."""
+    """Return the Python block under a heading of docs/library.md."""
     text = (PROJECT / "docs/library.md").read_text().split(f"### {heading}\n", 1)[1]
     return text.split("```python\n", 1)[1].split("```", 1)[0]
 

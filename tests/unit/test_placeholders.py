@@ -1,4 +1,4 @@
-"""Which values are published examples. The unknown ones of a kind matter more than those that are listed."""
+"""Which values are published examples. Unknown examples of a kind matter more than listed ones."""
 
 from __future__ import annotations
 

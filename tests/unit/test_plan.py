@@ -1,4 +1,4 @@
-"""What a set-up decides before it writes."""
+"""The plan of a set-up, before anything is written."""
 
 from __future__ import annotations
 

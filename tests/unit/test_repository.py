@@ -1,4 +1,4 @@
-"""What git keeps out by itself."""
+"""What git ignores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import PROJECT, need_program
 
 def is_ignored(path: str) -> bool:
     need_program("git", "git")
-    # In a copy of the project that is no checkout, its .gitignore still has to say so.
+    # In a copy of the project that is no checkout, use its .gitignore.
     done = subprocess.run(
         ["git", "-c", "core.excludesFile=", "check-ignore", "--no-index", "--quiet", path], cwd=PROJECT, check=False
     )
@@ -76,7 +76,7 @@ def test_every_claim_of_the_threat_model_points_to_a_test_that_is_there() -> Non
 
 
 def test_a_clone_that_turns_line_ends_into_those_of_windows_still_starts(tmp_path: Path) -> None:
-    """As git for Windows does by default, for people who then run it in WSL."""
+    """git for Windows does this by default; the user may then run the project in WSL."""
     need_program("git", "git")
     origin, clone = tmp_path / "origin", tmp_path / "clone"
     for folder in ("scripts", "src", "config", "tests/e2e/images"):

@@ -1,4 +1,4 @@
-"""Deployments that earlier code made: this code carries on with each, and the earlier code with what this one wrote."""
+"""Deployments of earlier code: the current code works with them, and the earlier code with the current code's files."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Deployed:
 
     Attributes:
         kind: Its store.
-        project: Its folders; commands run the present code.
+        project: Its folders; commands run the current code.
         old: The same folders; commands run the code that made it.
-        environ: What its machine has set.
-        values: What its secrets were when it was left.
+        environ: The variables of its machine.
+        values: Its secrets when it was made.
     """
 
     kind: str
@@ -91,7 +91,7 @@ def test_everything_is_found_again(deployed: Deployed) -> None:
     changed = {path for path, state in deployed.project.state().items() if before.get(path) != state}
     allowed = ["config/SETUP.md"]
     if deployed.kind in SERVERS:
-        allowed.append(".env.production")  # the address of the server is another one in each run
+        allowed.append(".env.production")  # the address of the server differs between runs
     assert changed <= {str(deployed.project.directory / name) for name in allowed}
 
 
