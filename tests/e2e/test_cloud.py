@@ -261,7 +261,7 @@ def test_a_second_run_asks_nothing_about_the_store_and_rotates_one_secret(projec
     assert json.loads(after["_METADATA"])["SECRET_KEY"]["previous"][0]["value"] == before["SECRET_KEY"]
 
 
-def test_moving_from_the_encrypted_file_takes_the_secrets_over(project: Project, aws: Aws) -> None:
+def test_moving_from_the_encrypted_file_copies_the_secrets(project: Project, aws: Aws) -> None:
     project.set_up()
     before = project.values()
     terminal = wizard(project, machine(aws))
@@ -279,7 +279,7 @@ def test_moving_from_the_encrypted_file_takes_the_secrets_over(project: Project,
     assert project.values() == before
 
 
-def test_moving_without_questions_takes_the_secrets_over_too(project: Project, vault: Vault) -> None:
+def test_moving_without_questions_copies_the_secrets(project: Project, vault: Vault) -> None:
     project.set_up()
     environ = {"VAULT_ADDR": vault.url, "VAULT_TOKEN": "root"}
     done = project.run("setup_secrets.py", "--non-interactive", "--backend", "vault", environ=environ)
@@ -289,9 +289,7 @@ def test_moving_without_questions_takes_the_secrets_over_too(project: Project, v
     assert {name: stored[name] for name in project.values()} == project.values()
 
 
-def test_while_the_store_is_away_the_check_says_how_to_start_with_the_files_that_are_there(
-    project: Project, vault: Vault
-) -> None:
+def test_without_the_store_the_check_says_how_to_start_with_the_existing_files(project: Project, vault: Vault) -> None:
     environ = {"VAULT_ADDR": vault.url, "VAULT_TOKEN": vault.token}
     away = environ | {"VAULT_ADDR": f"http://127.0.0.1:{free_port()}"}
     project.run("setup_secrets.py", "--non-interactive", "--backend", "vault", environ=environ)
@@ -394,7 +392,7 @@ def test_a_server_that_stops_before_the_write_leaves_everything_as_it_was(
     assert project.state() == before
 
 
-def test_staging_has_places_of_its_own(project: Project, aws: Aws, vault: Vault) -> None:
+def test_staging_has_its_own_places(project: Project, aws: Aws, vault: Vault) -> None:
     flags = ("--non-interactive", "--environment", "staging", "--backend")
     environ = machine(aws) | {"AWS_REGION": REGION}
     done = project.run("setup_secrets.py", *flags, "aws", environ=environ)
@@ -428,7 +426,7 @@ def test_a_profile_is_chosen_from_those_that_the_machine_has(project: Project, a
     assert done.stdout == "admin", done.stderr
 
 
-def test_a_running_app_keeps_its_secrets_when_vault_is_away_and_says_so_when_it_refuses(
+def test_a_running_app_keeps_its_secrets_without_vault_and_reports_a_denied_access(
     vault: Vault, tmp_path: Path
 ) -> None:
     values = {

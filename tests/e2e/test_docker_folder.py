@@ -74,7 +74,7 @@ def test_a_folder_that_others_can_change_gets_no_secret(
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o500 | 0o200])
-def test_a_folder_of_ones_own_is_fine_and_so_is_a_link_to_one(mode: int, project: Project, tmp_path: Path) -> None:
+def test_an_own_folder_or_a_link_to_it_is_accepted(mode: int, project: Project, tmp_path: Path) -> None:
     project.set_up()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -85,7 +85,7 @@ def test_a_folder_of_ones_own_is_fine_and_so_is_a_link_to_one(mode: int, project
     assert (elsewhere / "db_password.txt").stat().st_size == 43
 
 
-def test_an_output_in_a_folder_for_everybody_is_made_there_and_is_private(project: Project, tmp_path: Path) -> None:
+def test_a_new_output_folder_in_a_public_folder_is_private(project: Project, tmp_path: Path) -> None:
     project.set_up()
     shared = tmp_path / "shared"
     shared.mkdir()

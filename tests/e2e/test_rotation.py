@@ -225,7 +225,7 @@ def killer(stack: Checkout) -> Iterator[None]:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
-def test_killed_at_any_step_nobody_is_locked_out_and_the_next_run_finishes(
+def test_a_kill_at_any_step_locks_nobody_out_and_the_next_run_finishes(
     stack: Checkout, killer: None, step: int, when: str
 ) -> None:
     before = stack.values()
@@ -249,7 +249,7 @@ def test_killed_at_any_step_nobody_is_locked_out_and_the_next_run_finishes(
     assert not list((stack.home / ".local/state/cctv-face-detection").glob("rotate-*"))
 
 
-def test_a_step_that_fails_is_undone_with_all_the_others(stack: Checkout) -> None:
+def test_a_failed_step_undoes_the_whole_rotation(stack: Checkout) -> None:
     """The app cannot log in as an administrator with a name that it does not have: the last step fails."""
     before = stack.values()
     script = stack.directory / "scripts/compose.sh"
@@ -282,7 +282,7 @@ def test_the_plan_is_shown_first_and_a_dry_run_changes_nothing(stack: Checkout) 
 
 
 @pytest.mark.parametrize("how", [("stop", "postgres"), ("down",)])
-def test_a_database_that_does_not_run_is_not_left_behind(stack: Checkout, how: tuple[str, ...]) -> None:
+def test_the_password_of_a_stopped_database_is_not_rotated(stack: Checkout, how: tuple[str, ...]) -> None:
     before = stack.values()
     stack.compose(*how)
     try:

@@ -144,7 +144,7 @@ def compare(session: Session, name: str, columns: int, masked: Sequence[str] = (
 
 @pytest.mark.parametrize("columns", WIDTHS)
 @pytest.mark.parametrize("name", LOCAL_PATHS)
-def test_the_pages_of_a_first_run_are_as_pictured(project: Project, name: str, columns: int) -> None:
+def test_the_pages_of_a_first_run_match_the_stored_ones(project: Project, name: str, columns: int) -> None:
     session = Session(project, columns)
     session.play(LOCAL_PATHS[name])
     assert session.finish() == 0
@@ -152,7 +152,7 @@ def test_the_pages_of_a_first_run_are_as_pictured(project: Project, name: str, c
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
-def test_the_pages_of_a_second_run_are_as_pictured(project: Project, columns: int) -> None:
+def test_the_pages_of_a_second_run_match_the_stored_ones(project: Project, columns: int) -> None:
     project.set_up()
     session = Session(project, columns)
     session.play(SECOND_RUN)
@@ -162,7 +162,7 @@ def test_the_pages_of_a_second_run_are_as_pictured(project: Project, columns: in
 
 @pytest.mark.parametrize("columns", WIDTHS)
 @pytest.mark.parametrize("question", range(len(FIRST_RUN)), ids=[pattern for pattern, _ in FIRST_RUN])
-def test_what_leaving_at_a_question_shows_is_as_pictured(project: Project, question: int, columns: int) -> None:
+def test_the_pages_after_leaving_match_the_stored_ones(project: Project, question: int, columns: int) -> None:
     session = Session(project, columns)
     session.play([*FIRST_RUN[:question], (FIRST_RUN[question][0], CTRL_C)])
     assert session.finish() == 130
@@ -249,7 +249,7 @@ PREPARE: dict[str, Callable[[pytest.FixtureRequest], tuple[list[Step], dict[str,
 
 @pytest.mark.parametrize("columns", WIDTHS)
 @pytest.mark.parametrize("name", PREPARE)
-def test_the_pages_for_a_cloud_store_are_as_pictured(
+def test_the_pages_for_a_cloud_store_match_the_stored_ones(
     request: pytest.FixtureRequest, project: Project, name: str, columns: int
 ) -> None:
     steps, environ, port = PREPARE[name](request)

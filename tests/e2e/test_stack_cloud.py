@@ -98,13 +98,13 @@ def test_only_postgres_and_redis_get_files(stack: Checkout) -> None:
     assert "2 files, all in step with the store" in done.stdout
 
 
-def test_the_app_logs_people_in_with_what_vault_holds(stack: Checkout, vault: Vault) -> None:
+def test_the_app_accepts_the_admin_password_in_vault(stack: Checkout, vault: Vault) -> None:
     values = stored(vault)
     assert log_in(stack, values["ADMIN_PASSWORD"]).status_code == 200
     assert log_in(stack, "wrong").status_code == 401
 
 
-def test_no_secret_and_no_sign_in_is_in_inspect_or_logs(stack: Checkout, vault: Vault) -> None:
+def test_no_secret_and_no_credential_is_in_inspect_or_logs(stack: Checkout, vault: Vault) -> None:
     values = [value for value in stored(vault).values() if len(value) > 8]
     values.append((stack.home / "app-secret-id").read_text())
     text = json.dumps(containers(stack)) + stack.compose("logs")

@@ -84,7 +84,7 @@ def test_in_tmux_everything_works_and_earlier_pages_can_be_scrolled_back_to(tmux
     assert len(project.values()) == 8
 
 
-def test_what_script_records_can_be_read_and_holds_no_typed_value(project: Project, tmp_path: Path) -> None:
+def test_the_record_of_script_is_readable_and_has_no_typed_value(project: Project, tmp_path: Path) -> None:
     program, record = need_program("script", "bsdutils"), tmp_path / "typescript"
     command = shlex.join(project.script("setup_secrets.py"))
     terminal = Terminal(

@@ -56,7 +56,7 @@ def check_each(items: Iterable[Item], check: Callable[[Point, str], None]) -> No
         pytest.fail("\n\n".join(wrong), pytrace=False)
 
 
-def test_killed_at_each_step_the_old_or_the_new_state_is_there_and_the_next_run_works(stage: Stage) -> None:
+def test_a_kill_at_each_step_leaves_the_old_or_new_state_and_the_next_run_works(stage: Stage) -> None:
     points = stage.points if IN_FULL else last_of_each_kind(stage.points)
     assert len(points) >= 4
 
@@ -76,7 +76,7 @@ def assert_one_error(done: Done) -> None:
     assert "hint: " in done.stderr, done.stderr
 
 
-def test_refused_at_each_step_the_old_state_is_there_and_one_error_says_why(stage: Stage) -> None:
+def test_an_error_at_each_step_leaves_the_old_state_and_is_reported(stage: Stage) -> None:
     # If the removal of a file is refused, the file stays.
     points = stage.points if IN_FULL else first_of_each_kind(stage.points)
     items = faults_of([point for point in points if point.call.name not in REMOVING])
@@ -192,7 +192,7 @@ def test_a_fifo_or_file_in_a_wrong_place_is_one_clear_error(name: str, project: 
     assert not project.key_file.exists()
 
 
-def test_the_file_opens_with_nothing_of_ours_installed(project: Project) -> None:
+def test_the_file_opens_without_this_project(project: Project) -> None:
     project.set_up()
     key = Fernet(project.key_file.read_text().strip())
     assert json.loads(key.decrypt(project.secrets_file.read_bytes()))["secrets"].keys() >= set(CATALOG.required_names)

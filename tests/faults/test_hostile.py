@@ -97,7 +97,9 @@ def test_another_user_who_tries_to_read_every_file_all_the_time_reads_no_value(s
 
 @pytest.mark.parametrize("name", ["config/secrets.enc", ".env.production", "secrets", "config/secrets.enc.lock"])
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "fifo"])
-def test_what_another_user_puts_in_a_predictable_place_is_not_written_to(shared: Project, name: str, kind: str) -> None:
+def test_files_that_another_user_puts_in_predictable_places_are_not_written_to(
+    shared: Project, name: str, kind: str
+) -> None:
     victim = shared.directory.parent / "victim"
     victim.write_text("precious")
     for folder in (shared.directory, shared.directory / "config"):

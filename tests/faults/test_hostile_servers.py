@@ -238,7 +238,7 @@ def check_each(attempt: Attempt, trials: Iterator[Trial], *, only_one: bool = Fa
 
 
 @pytest.mark.parametrize(("store", "operation"), CASES, ids=IDS)
-def test_whatever_a_server_answers_is_one_clear_error_in_time(
+def test_any_wrong_response_gives_one_clear_error_in_time(
     place: Place, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt = Attempt(place, operation, monkeypatch)
@@ -283,7 +283,7 @@ def values_in(document: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize(("store", "operation"), CASES, ids=IDS)
-def test_an_answer_with_a_value_of_another_kind_is_understood_or_is_one_clear_error(
+def test_a_response_with_a_value_of_another_type_works_or_gives_one_clear_error(
     place: Place, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt = Attempt(place, operation, monkeypatch)

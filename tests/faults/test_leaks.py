@@ -20,7 +20,7 @@ HISTORY = ("set", "rollback", "rotate", "restore")
 MEANT_TO_HOLD = ("project/secrets/", "home/canaries.json", "home/value")
 
 
-def test_no_command_leaves_a_value_anywhere_but_where_it_belongs(
+def test_no_command_leaves_a_value_in_a_wrong_place(
     tmp_path: Path,
 ) -> None:
     need_program("strace", "strace")

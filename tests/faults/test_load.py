@@ -97,7 +97,7 @@ print(json.dumps({
 
 
 @pytest.mark.parametrize("store", ["file", "aws"])
-def test_no_read_fails_while_values_change_and_the_store_is_away(
+def test_no_read_fails_while_values_change_and_the_store_is_unavailable(
     store: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if store == "file":

@@ -53,7 +53,7 @@ def test_the_mode_of_every_file_is_right_from_its_first_byte(stage: Stage) -> No
     ],
     ids=["Docker-files-elsewhere", "export", "migrate-to-a-dotenv-file", "backup-in-a-new-folder"],
 )
-def test_so_are_those_of_commands_that_write_elsewhere(
+def test_the_modes_are_right_for_commands_that_write_elsewhere(
     script: str, arguments: tuple[str, ...], interpreter: Interpreter, tmp_path: Path
 ) -> None:
     project = Project(tmp_path / "now/a project", tmp_path / "now/home")

@@ -31,6 +31,6 @@ def test_a_planted_fault_is_found(fault: Fault, tmp_path: Path) -> None:
         figures.add("planted faults", 1, "found")
 
 
-def test_what_is_planted_is_not_there_already() -> None:
+def test_a_planted_fault_is_not_in_the_code_already() -> None:
     for fault in FAULTS:
         assert fault.new not in (PROJECT / fault.file).read_text() or fault.new in fault.old, fault.name

@@ -186,7 +186,7 @@ def assert_usable(stage: Stage, disk: Disk, files: dict[str, bytes]) -> None:
     assert key_files(found) or not encrypted, "an encrypted file, and no key that opens it"
 
 
-def test_whenever_the_power_fails_the_old_or_the_new_value_is_there_and_at_the_end_the_new_one(stage: Stage) -> None:
+def test_a_power_failure_leaves_the_old_or_new_value_and_at_the_end_the_new_one(stage: Stage) -> None:
     calls, project = stage.recorded.calls, stage.project
     assert unknown_calls(calls, project) == []
     disk = Disk.of(project.directory.parent, stage.before)

@@ -113,7 +113,7 @@ def test_an_encrypted_file_of_any_bytes(folder: Path, data: bytes) -> None:
     assert only_own_errors(FileBackend(written(folder, data), MASTER_KEY).load) is None
 
 
-def test_an_encrypted_file_that_was_changed_is_refused_or_is_what_it_was(folder: Path) -> None:
+def test_a_changed_encrypted_file_is_refused_or_has_the_same_content(folder: Path) -> None:
     tokens = [Fernet(KEY).encrypt(json.dumps(content).encode()) for content in (DOCUMENT, {"SECRET_KEY": CANARY}, {})]
     others = [Fernet(Fernet.generate_key()).encrypt(b"{}"), tokens[0] + b"\n", tokens[0] + tokens[1]]
     outcomes: Counter[str] = Counter()
@@ -366,7 +366,7 @@ def test_an_audit_trail(deployment: Deployment, data: bytes) -> None:
 
 @full_or_short
 @given(st.one_of(reshaped({"SECRET_KEY": CANARY, "_METADATA": json.dumps(DOCUMENT["metadata"])}), json_values()))
-def test_what_a_server_says_is_in_it(content: Any) -> None:
+def test_the_content_that_a_server_returns(content: Any) -> None:
     snapshot = only_own_errors(lambda: read_flat_map(content, "1", "a server"))
     if snapshot is not None:
         assert all(isinstance(value, str) for value in snapshot.values.values())

@@ -59,7 +59,7 @@ def test_a_pydantic_model_takes_its_values_from_the_store() -> None:
     assert "token-value" not in repr(model)
 
 
-def test_what_the_code_gives_comes_first_and_what_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_come_first_and_a_missing_value_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     given = Model(token=SecretStr("given"))  # type: ignore[call-arg]
     assert given.token.get_secret_value() == "given"
     empty = SecretsManager(settings=Settings({}))

@@ -47,14 +47,14 @@ def is_ignored(path: str) -> bool:
         "config/SETUP.staging.md",
     ],
 )
-def test_what_may_hold_a_secret_is_ignored(path: str) -> None:
+def test_files_that_may_contain_a_secret_are_ignored(path: str) -> None:
     assert is_ignored(path)
 
 
 @pytest.mark.parametrize(
     "path", [".env.example", ".env.production.example", "config/catalog.toml", "src/ops/setup/plan.py"]
 )
-def test_what_belongs_to_the_project_is_not(path: str) -> None:
+def test_project_files_are_not_ignored(path: str) -> None:
     assert not is_ignored(path)
 
 

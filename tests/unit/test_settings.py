@@ -122,7 +122,7 @@ def test_a_path_with_a_nul_is_refused() -> None:
         read_variable({"NAME_FILE": "a\0b"}, "NAME")
 
 
-def test_the_environment_outranks_a_dotenv_file() -> None:
+def test_the_environment_overrides_a_dotenv_file() -> None:
     assert merge_dotenv({"A": "shell"}, {"A": "file", "B": "file"}) == {"A": "shell", "B": "file"}
 
 

@@ -77,7 +77,7 @@ def read(commit: str, kind: str) -> Any:
     return json.loads((FOLDER / f"{commit}-{kind}.json").read_text())
 
 
-def test_everything_is_found_again(deployed: Deployed) -> None:
+def test_the_current_code_reads_everything(deployed: Deployed) -> None:
     assert deployed.present() == deployed.values
     status = json.loads(deployed.run("manage_secrets.py", "status", "--json"))
     assert all(row["state"] == "set" for row in status["secrets"])
@@ -95,7 +95,7 @@ def test_everything_is_found_again(deployed: Deployed) -> None:
     assert changed <= {str(deployed.project.directory / name) for name in allowed}
 
 
-def test_the_present_code_carries_on(deployed: Deployed) -> None:
+def test_the_current_code_continues_an_earlier_deployment(deployed: Deployed) -> None:
     wait_for_a_new_second()
     finished = deployed.run("manage_secrets.py", "rotate", "--yes")
     assert "WEBHOOK_SECRET" in finished
@@ -121,7 +121,7 @@ def test_a_backup_of_the_earlier_code_is_restored(deployed: Deployed) -> None:
     assert present["SECRET_KEY"] != deployed.values["SECRET_KEY"]  # it was changed after the backup
 
 
-def test_the_earlier_code_carries_on_with_what_the_present_one_wrote(deployed: Deployed) -> None:
+def test_the_earlier_code_continues_after_the_current_code(deployed: Deployed) -> None:
     wait_for_a_new_second()
     deployed.run("manage_secrets.py", "rotate", "--yes")
     deployed.run("manage_secrets.py", "rotate", "SECRET_KEY", "--yes")
