@@ -67,7 +67,7 @@ def pytest_testnodedown(node: Any) -> None:
     output = getattr(node, "workeroutput", {})
     _missing_parts.update(output.get("missing parts", {}))
     if "figures" in output:
-        figures.take_over(output["figures"])
+        figures.merge(output["figures"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -43,7 +43,7 @@ def export() -> Exported:
     return [(what, count, unit) for (what, unit), count in _figures.items()], list(_measured)
 
 
-def take_over(exported: Exported) -> None:
+def merge(exported: Exported) -> None:
     """Add the figures and lines of another process."""
     for what, count, unit in exported[0]:
         add(what, count, unit)

@@ -55,12 +55,14 @@ def leaked(secrets: Mapping[str, str], data: bytes) -> list[str]:
         found |= {name for name, value in secrets.items() if any(form in part for form in forms(value))}
         if len(part) <= LARGEST_OPENED:
             squeezed = part.translate(None, _BREAKS)
-            found |= {name for name, value in secrets.items() if any(form in squeezed for form in _squeezed(value))}
+            found |= {
+                name for name, value in secrets.items() if any(form in squeezed for form in _without_line_breaks(value))
+            }
     return [name for name in secrets if name in found]
 
 
 @lru_cache(maxsize=1024)
-def _squeezed(value: str) -> frozenset[bytes]:
+def _without_line_breaks(value: str) -> frozenset[bytes]:
     squeezed = (form.translate(None, _BREAKS) for form in forms(value))
     return frozenset(form for form in squeezed if len(form) >= SHORTEST)
 

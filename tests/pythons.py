@@ -24,11 +24,11 @@ VERSIONS = ("3.11", "3.12", "3.13")
 LOCKED = ("requirements.txt", "requirements-secrets.txt", "requirements-dev.txt")
 TESTS = ("tests/unit", "tests/contract")
 ENVIRONMENTS = PROJECT / ".venv/pythons"
-NOBODY_S_UID = 54321
+OTHER_UID = 54321
 REQUIRE_ALL = bool(os.environ.get("REQUIRE_ALL"))
 
 
-class CannotBeHadError(Exception):
+class UnavailableConditionError(Exception):
     """This machine cannot provide a condition."""
 
 
@@ -137,7 +137,7 @@ def run(python: str, condition: Condition) -> int:
     with tempfile.TemporaryDirectory(prefix="pythons-") as base:
         try:
             return _run_in(Path(base), python, condition)
-        except CannotBeHadError as error:
+        except UnavailableConditionError as error:
             return _leave_out(f"{error}: {condition.name}")
 
 
@@ -167,13 +167,13 @@ def _become(condition: Condition) -> list[str]:
     if not condition.ordinary_user or os.geteuid() != 0:
         return []
     if not shutil.which("setpriv"):
-        raise CannotBeHadError("setpriv is missing (apt-get install util-linux)")
-    return ["setpriv", f"--reuid={NOBODY_S_UID}", f"--regid={NOBODY_S_UID}", "--clear-groups", "--"]
+        raise UnavailableConditionError("setpriv is missing (apt-get install util-linux)")
+    return ["setpriv", f"--reuid={OTHER_UID}", f"--regid={OTHER_UID}", "--clear-groups", "--"]
 
 
 def _give_away(base: Path) -> None:
     for path in (base, *base.rglob("*")):
-        os.chown(path, NOBODY_S_UID, NOBODY_S_UID, follow_symlinks=False)
+        os.chown(path, OTHER_UID, OTHER_UID, follow_symlinks=False)
 
 
 def make_environment(python: str, directory: Path) -> None:
@@ -213,7 +213,7 @@ def _make_locale(condition: Condition, base: Path) -> str:
             ["localedef", "-i", name, "-f", condition.charmap, folder / name], check=True, capture_output=True
         )
     except (OSError, subprocess.CalledProcessError):
-        raise CannotBeHadError("localedef makes no such locale (apt-get install locales)") from None
+        raise UnavailableConditionError("localedef makes no such locale (apt-get install locales)") from None
     return str(folder)
 
 

@@ -52,10 +52,10 @@ def open_project(project: Project, elsewhere: Path) -> None:
 
 
 BY_ROOT = [foreign_link, own_link_to_foreign_folder, foreign_folder]
-BY_ANYBODY = [open_folder, folder_open_to_its_group, own_link_to_open_folder, dangling_link, open_project]
+BY_ANY_USER = [open_folder, folder_open_to_its_group, own_link_to_open_folder, dangling_link, open_project]
 
 
-@pytest.mark.parametrize("plant", [*BY_ROOT, *BY_ANYBODY], ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("plant", [*BY_ROOT, *BY_ANY_USER], ids=lambda plant: plant.__name__)
 def test_a_folder_that_others_can_change_gets_no_secret(
     plant: Callable[[Project, Path], None], project: Project, tmp_path: Path
 ) -> None:

@@ -239,11 +239,11 @@ def environ_of(project: Project) -> dict[str, str]:
 # --- The promises ------------------------------------------------------------------------------------------------
 
 
-def _new_value_and_the_others_as_they_were(ended: Ended) -> None:
+def _new_value_and_unchanged_others(ended: Ended) -> None:
     assert ended.values() == {**ended.old_values(), "SECRET_KEY": NEW}
 
 
-def _a_whole_set(ended: Ended) -> None:
+def _a_complete_set(ended: Ended) -> None:
     values = ended.values()
     assert set(CATALOG.required_names) <= set(values)
     assert values["SECRET_KEY"] == NEW
@@ -264,7 +264,7 @@ def _docker_files_hold_the_values(ended: Ended) -> None:
 
 
 def _rotated(ended: Ended) -> None:
-    _new_value_and_the_others_as_they_were(ended)
+    _new_value_and_unchanged_others(ended)
     _docker_files_hold_the_values(ended)
     earlier = json.loads(ended.content("secrets/secret_key_previous.json"))
     assert [entry["value"] for entry in earlier] == [OLD]
@@ -300,14 +300,14 @@ def _a_backup_of_everything(ended: Ended) -> None:
 
 _MIGRATE_AND_EMPTY = ("migrate", "--to", "file:config/other.enc", "--apply", "--delete-source", "--yes")
 COMMANDS = (
-    Command("first set-up", _SETUP, ("--non-interactive", "--import", GIVEN), _nothing, _a_whole_set),
+    Command("first set-up", _SETUP, ("--non-interactive", "--import", GIVEN), _nothing, _a_complete_set),
     Command(
         *("later set-up", _SETUP, ("--non-interactive", "--import", GIVEN, "--replace"), _file_store),
-        _new_value_and_the_others_as_they_were,
+        _new_value_and_unchanged_others,
     ),
     Command(
         *("set-up for development", _SETUP, ("--non-interactive", "--backend", "env", "--import", GIVEN), _nothing),
-        _a_whole_set,
+        _a_complete_set,
         plain_files=(".env",),
     ),
     Command(
@@ -321,11 +321,11 @@ COMMANDS = (
     ),
     Command(
         *("set", _MANAGE, ("set", "SECRET_KEY", "--file", "value"), _file_store),
-        _new_value_and_the_others_as_they_were,
+        _new_value_and_unchanged_others,
     ),
     Command(
         *("set in a dotenv file", _MANAGE, ("set", "SECRET_KEY", "--file", "value"), _dotenv),
-        _new_value_and_the_others_as_they_were,
+        _new_value_and_unchanged_others,
         plain_files=(".env",),
     ),
     Command(
@@ -370,7 +370,7 @@ COMMANDS = (
     ),
     Command(
         *("restore", _MANAGE, ("restore", BACKUP, "--key-file", BACKUP_KEY, "--yes"), _backup_of_new),
-        _new_value_and_the_others_as_they_were,
+        _new_value_and_unchanged_others,
     ),
 )
 

@@ -39,7 +39,7 @@ from .steps import (
 TRIES = 3
 IN_FULL = bool(os.environ.get("PROVE"))
 
-SAID_TO_BE_LEFT_OUT = {
+REPORTED_AS_LEFT_OUT = {
     "warning: the audit trail": (TRAIL, f"{TRAIL}.lock"),
     "The summary was not written": ("SETUP.md",),
 }
@@ -185,10 +185,10 @@ class Stage:
         }
         assert not wrong, f"mode or owner: {sorted(wrong)}"
 
-    def assert_done_as_said(self, state: State, done: Done) -> None:
+    def assert_done_except_reported(self, state: State, done: Done) -> None:
         """Check that every file is as after a normal run, except those that the command reported."""
         said = done.stdout + done.stderr
-        but = [ends for text, ends in SAID_TO_BE_LEFT_OUT.items() if text in said]
+        but = [ends for text, ends in REPORTED_AS_LEFT_OUT.items() if text in said]
         self.assert_done(state, but=tuple(end for ends in but for end in ends))
 
     def assert_next_run_finishes(self) -> None:

@@ -255,7 +255,7 @@ def test_any_wrong_response_gives_one_clear_error_in_time(
     check_each(attempt, trials())
 
 
-def spoilt(right: bytes, number: int) -> bytes | None:
+def with_another_type(right: bytes, number: int) -> bytes | None:
     """Return a response in which one value has another type; ``None`` if there are no more values."""
     head, _, body = right.partition(b"\r\n\r\n")
     try:
@@ -292,8 +292,8 @@ def test_a_response_with_a_value_of_another_type_works_or_gives_one_clear_error(
     def trials() -> Iterator[Trial]:
         for first, answer in enumerate(right.answers, 1):
             for number in range(10_000 if IN_FULL else 8):
-                if spoilt(answer, number) is None:
+                if with_another_type(answer, number) is None:
                     break
-                yield f"value {number}", (lambda found, n=number: spoilt(found, n) or found), first  # type: ignore[misc]
+                yield f"value {number}", (lambda found, n=number: with_another_type(found, n) or found), first  # type: ignore[misc]
 
     check_each(attempt, trials(), only_one=True)

@@ -22,9 +22,9 @@ from .states import TRAIL, State, contents, is_leftover, key_files
 from .steps import Call, changing_calls, unknown_calls
 
 NO_CONTENT = frozenset({"chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat", "utimensat"})
-GROWING = (TRAIL, ".lock")
+APPENDED = (TRAIL, ".lock")
 """The ends of the names of files that are appended to, not replaced."""
-NOT_PROMISED = (*GROWING, ".bak")
+MAY_BE_MISSING = (*APPENDED, ".bak")
 """The ends of the names of files that may be missing at the end."""
 _TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
@@ -179,7 +179,7 @@ def assert_usable(stage: Stage, disk: Disk, files: dict[str, bytes]) -> None:
     torn = [
         name
         for name, content in found.items()
-        if not name.endswith(GROWING) and content not in disk.whole.get(disk.root / name, ())
+        if not name.endswith(APPENDED) and content not in disk.whole.get(disk.root / name, ())
     ]
     assert not torn, f"not whole: {torn}"
     encrypted = [name for name, content in found.items() if name.endswith(".enc") and content]
@@ -208,7 +208,9 @@ def test_a_power_failure_leaves_the_old_or_new_value_and_at_the_end_the_new_one(
     shown = {name: content for name, content in disk.after_power_loss()[2].items() if not is_leftover(name)}
     assert shown == after, "the model shows another disk than the system"
     durable = disk.after_power_loss()[0]
-    lost = [name for name, content in after.items() if durable.get(name) != content and not name.endswith(NOT_PROMISED)]
+    lost = [
+        name for name, content in after.items() if durable.get(name) != content and not name.endswith(MAY_BE_MISSING)
+    ]
     assert not lost, f"the command has ended, and these are not on the disk: {lost}"
     figures.add("power lost", states, "states")
 

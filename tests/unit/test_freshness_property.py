@@ -71,7 +71,7 @@ class Reading(RuleBasedStateMachine):
 
     @rule()
     @precondition(lambda self: self.broken is not None)
-    def mend_it(self) -> None:
+    def fix_it(self) -> None:
         assert self.broken is not None
         self.path.unlink(missing_ok=True)
         self.path.write_bytes(self.broken)
