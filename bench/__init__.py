@@ -1,1 +1,1 @@
-"""What is measured, against whom. See ``python -m bench``."""
+"""The measurements. See ``python -m bench``."""

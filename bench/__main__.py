@@ -1,8 +1,8 @@
-"""Compares with peers in the same run, prints the ratios, and writes them to ``bench/results.md``.
+"""Compares this project with others in the same run, prints the ratios, and writes them to ``bench/results.md``.
 
     make bench
 
-The file holds ratios, which another machine can be compared with, and the versions of what took part.
+The file has ratios, which are comparable between machines, and the versions of all programs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PARTS = (
     load.reads_during_refreshes,
     docker_files.docker_files,
     wizard.first_question,
-    hot.redacted_log_records,  # the last one: from here on every log record of this process is searched
+    hot.redacted_log_records,  # must be last: from here on every log record of this process is searched
 )
 PACKAGES = (
     "ansible-core",

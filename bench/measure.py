@@ -1,4 +1,4 @@
-"""Measuring: always side by side with a peer, in turns, so that whatever else the machine does hits both."""
+"""Measuring two programs alternately, so that other load on the machine affects both."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Result:
 
     Attributes:
         what: What was measured.
-        peer: Against whom.
+        peer: What it is compared with.
         ours: Seconds, or bytes.
-        theirs: The same of the peer.
-        target: The largest ratio that is good enough; None where the row is only told.
+        theirs: The same for the peer.
+        target: The largest acceptable ratio; None if there is no target.
         unit: ``s`` or ``B``.
     """
 
@@ -33,12 +33,12 @@ class Result:
 
     @property
     def ratio(self) -> float:
-        """Ours by theirs: below 1 is faster."""
+        """Ours divided by theirs: below 1 is faster."""
         return self.ours / self.theirs
 
 
 def expressions(ours: str, theirs: str, names: Mapping[str, object], number: int = 500_000) -> tuple[float, float]:
-    """Seconds for one evaluation of each expression."""
+    """Return the seconds for one evaluation of each expression."""
     best = [float("inf"), float("inf")]
     for _ in range(15):
         for index, text in enumerate((ours, theirs)):
@@ -50,7 +50,7 @@ def expressions(ours: str, theirs: str, names: Mapping[str, object], number: int
 def processes(
     ours: Sequence[str], theirs: Sequence[str], environ: Mapping[str, str], runs: int = 25
 ) -> tuple[float, float]:
-    """Seconds for one whole process of each; the median of several turns."""
+    """Return the seconds for one whole process of each; the median of several runs."""
 
     def run(command: Sequence[str]) -> float:
         start = time.perf_counter()
@@ -66,11 +66,11 @@ def processes(
 def turns(
     measure: Callable[[Sequence[str]], float], ours: Sequence[str], theirs: Sequence[str], runs: int = 25
 ) -> tuple[float, float]:
-    """The median of what ``measure`` says of each command, measured in turns."""
+    """Return the median of ``measure`` for each command, measured alternately."""
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(runs + 1):
         for index, command in enumerate((ours, theirs)):
             seconds = measure(command)
-            if turn:  # the first one warms the caches
+            if turn:  # the first run fills the caches
                 times[index].append(seconds)
     return statistics.median(times[0]), statistics.median(times[1])

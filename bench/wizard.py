@@ -1,4 +1,4 @@
-"""From the command to the first question on the screen, for somebody at a terminal."""
+"""The time from the command to the first question on the screen."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ print(store)
 
 
 def first_question(folder: Path) -> Iterator[Result]:
-    """The wizard, against a script of five lines with the same library and the same question."""
+    """Compare the wizard with a script of five lines that asks the same question with the same library."""
     (folder / "config").mkdir(exist_ok=True)
     shutil.copy(PROJECT / "config/catalog.toml", folder / "config")
-    python = str(PROJECT / ".venv/bin/python")  # as `make secrets` does; the one of `make bench` would start that first
+    python = str(PROJECT / ".venv/bin/python")  # as in `make secrets`, without another start of Python
     ours = [python, str(PROJECT / "scripts/setup_secrets.py"), "--project-directory", str(folder)]
     environ = environ_of(folder, TERM="xterm-256color")
     times = turns(lambda command: _seconds_to_last_choice(command, environ), ours, [python, "-c", FIVE_LINES])

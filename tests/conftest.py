@@ -1,4 +1,4 @@
-"""What every test has at hand, and what the run says about parts that this machine lacks."""
+"""Fixtures for all tests, and the list of programs that are missing on this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _missing_parts: dict[str, str] = {}
 
 
 def need(part: str, present: bool, how_to_get_it: str) -> None:
-    """Skip the test when a part is missing, and say so at the end; with ``REQUIRE_ALL`` set, fail."""
+    """Skip the test if a part is missing, and report it at the end; with ``REQUIRE_ALL`` set, fail."""
     if present:
         return
     _missing_parts[part] = how_to_get_it
@@ -41,7 +41,7 @@ def need(part: str, present: bool, how_to_get_it: str) -> None:
 
 
 def need_program(name: str, package: str) -> str:
-    """Path of a program, see :func:`need`."""
+    """Return the path of a program, see :func:`need`."""
     path = shutil.which(name)
     need(name, path is not None, f"apt-get install {package}")
     assert path is not None
@@ -49,12 +49,12 @@ def need_program(name: str, package: str) -> str:
 
 
 def need_root() -> None:
-    """Some tests act as several users."""
+    """Skip the test unless root runs it, because it acts as several users."""
     need("root", os.geteuid() == 0, "run the tests as root, in a container for example")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand over what was found out, if this process is one of several (pytest-xdist)."""
+    """Send the figures and missing parts to the main process (pytest-xdist)."""
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["missing parts"] = dict(_missing_parts)
@@ -63,15 +63,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take over what another process hands over; one that crashed hands over nothing."""
+    """Add the figures and missing parts of another process. A process that crashed sends nothing."""
     output = getattr(node, "workeroutput", {})
     _missing_parts.update(output.get("missing parts", {}))
     if "figures" in output:
-        figures.take_over(output["figures"])
+        figures.merge(output["figures"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name what was skipped, and how to get it; in full, the figures too."""
+    """List the missing parts and how to install them; with ``PROVE`` set, also the figures."""
     if os.environ.get("PROVE"):
         terminalreporter.section("what this run went through")
         for line in figures.lines():
@@ -88,14 +88,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def interrupts() -> None:
-    """What runs in the background of a script ignores Ctrl-C, and so would everything that the tests press it in."""
+    """Undo an ignored Ctrl-C, as in the background of a script: all programs of the tests would inherit it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees what happens to be set in the shell that runs it."""
+    """Remove settings of the shell that runs the tests."""
     for name in list(os.environ):
         if name.startswith(CLEARED_PREFIXES) or name in (
             "CREDENTIALS_DIRECTORY",
@@ -105,7 +105,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Project:
-    """A project folder of its own, with the real scripts run on it as a person would.
+    """A separate project folder, and the real scripts run on it as a user runs them.
 
     Args:
         directory: The project.
@@ -131,13 +131,13 @@ class Project:
         self.journal = home / f".local/state/cctv-face-detection/rotate-{environment}.json"
 
     def environ(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The variables that a person's shell has, and those that coverage needs."""
+        """Return the variables of a user's shell, and those that coverage needs."""
         kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
         base = {"HOME": str(self.home), "PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8"}
         return base | kept | dict(extra or {})
 
     def script(self, name: str, *arguments: str) -> list[str]:
-        """The command line of one of the scripts, for this project."""
+        """Return the command line of a script, for this project."""
         options = [*self.options, "--project-directory", str(self.directory)]
         return [str(PROJECT / "scripts" / name), *arguments, *options]
 
@@ -157,13 +157,13 @@ class Project:
         )
 
     def set_up(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-        """Make a first set of secrets without questions."""
+        """Generate the first secrets without questions."""
         done = self.run("setup_secrets.py", "--non-interactive", *arguments, **options)  # type: ignore[arg-type]
         assert done.returncode == 0, done.stderr
         return done
 
     def decrypt(self) -> dict[str, object]:
-        """The content of the encrypted file, opened without any of the project's code."""
+        """Decrypt the file without the project's code."""
         import json
 
         from cryptography.fernet import Fernet
@@ -173,15 +173,15 @@ class Project:
         return content
 
     def values(self) -> dict[str, str]:
-        """The secrets in the encrypted file."""
+        """Return the secrets in the encrypted file."""
         values = self.decrypt()["secrets"]
         assert isinstance(values, dict)
         return values
 
     def state(self) -> dict[str, tuple[int, bytes]]:
-        """Mode and content of every file of this project and its home, but for locks and the audit trail.
+        """Return mode and content of every file of this project and its home, except locks and the audit trail.
 
-        The trail records attempts that failed, too.
+        The trail also records failed attempts.
         """
         return {
             str(path): (path.lstat().st_mode & 0o7777, path.read_bytes() if path.is_file() else b"")

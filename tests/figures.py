@@ -1,4 +1,4 @@
-"""What the tests of this run went through, counted, for `make prove` and docs/proof.md."""
+"""Figures of a test run, for `make prove` and docs/proof.md."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ def add(what: str, count: float, unit: str) -> None:
 
     Args:
         what: The line of the table.
-        count: How many more.
-        unit: Of what.
+        count: The number to add.
+        unit: The unit of the number.
     """
     _figures[what, unit] = _figures.get((what, unit), 0) + count
 
 
 def lines() -> list[str]:
-    """The table, a line for each figure."""
+    """Return the table, one line for each figure."""
     return [f"{what}: {count:,.10g} {unit}" for (what, unit), count in sorted(_figures.items())]
 
 
@@ -25,26 +25,26 @@ _measured: list[str] = []
 
 
 def say(line: str) -> None:
-    """Keep a line for the end of every run."""
+    """Keep a line to print at the end of every run."""
     _measured.append(line)
 
 
 def measured() -> list[str]:
-    """What :func:`say` kept."""
+    """Return the lines that :func:`say` kept."""
     return list(_measured)
 
 
 Exported = tuple[list[tuple[str, float, str]], list[str]]
-"""In the plain types that pytest-xdist carries from one process to another."""
+"""Plain types, which pytest-xdist can send to another process."""
 
 
 def export() -> Exported:
-    """Everything kept in this process."""
+    """Return all figures and lines of this process."""
     return [(what, count, unit) for (what, unit), count in _figures.items()], list(_measured)
 
 
-def take_over(exported: Exported) -> None:
-    """Add what another process kept."""
+def merge(exported: Exported) -> None:
+    """Add the figures and lines of another process."""
     for what, count, unit in exported[0]:
         add(what, count, unit)
     _measured.extend(exported[1])

@@ -1,4 +1,4 @@
-"""Looking for values where they have no business, in every form in which text gets about."""
+"""Searches data for values, in every encoding in which text can appear."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 SHORTEST = 8
-"""Shorter forms are names or numbers, found anywhere."""
+"""Shorter forms are names or numbers, which occur everywhere."""
 LARGEST_OPENED = 32 << 20
-"""Larger data is searched as it is: not without its line breaks, and not decompressed."""
+"""Larger data is searched only as it is: line breaks are not removed, and it is not decompressed."""
 DEEPEST = 3
-"""How many layers of compression are opened."""
+"""How many layers of compression are decompressed."""
 
 _BREAKS = b" \t\r\n"
 # A zlib header of each level with a window of 32 KiB (RFC 1950), and a gzip header (RFC 1952).
@@ -25,9 +25,9 @@ _COMPRESSED = re.compile(rb"\x78[\x01\x5e\x9c\xda]|\x1f\x8b\x08")
 
 
 def base64_forms(data: bytes) -> set[bytes]:
-    """``data`` in base64, wherever it begins in what is encoded.
+    """Return ``data`` in base64, at each offset in the encoded data.
 
-    Only the characters that depend on ``data`` alone: not those that hold bits of what is before or after it.
+    This includes only the characters that depend only on ``data``, not those with bits of the data before or after it.
     """
     found = set()
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
@@ -39,7 +39,7 @@ def base64_forms(data: bytes) -> set[bytes]:
 
 @lru_cache(maxsize=1024)
 def forms(value: str) -> frozenset[bytes]:
-    """``value`` in each form that is searched for."""
+    """Return ``value`` in each form to search for."""
     found = {text.encode() for text in _escaped(value)}
     found |= {text.encode("latin-1") for text in _escaped(value) if text.isascii() or _is_latin(text)}
     for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
@@ -49,18 +49,20 @@ def forms(value: str) -> frozenset[bytes]:
 
 
 def leaked(secrets: Mapping[str, str], data: bytes) -> list[str]:
-    """The names of the ``secrets`` that are in ``data`` in any form, broken into lines or compressed, too."""
+    """Return the names of the ``secrets`` that are in ``data`` in any form, also split into lines or compressed."""
     found: set[str] = set()
     for part in _opened(data, DEEPEST):
         found |= {name for name, value in secrets.items() if any(form in part for form in forms(value))}
         if len(part) <= LARGEST_OPENED:
             squeezed = part.translate(None, _BREAKS)
-            found |= {name for name, value in secrets.items() if any(form in squeezed for form in _squeezed(value))}
+            found |= {
+                name for name, value in secrets.items() if any(form in squeezed for form in _without_line_breaks(value))
+            }
     return [name for name in secrets if name in found]
 
 
 @lru_cache(maxsize=1024)
-def _squeezed(value: str) -> frozenset[bytes]:
+def _without_line_breaks(value: str) -> frozenset[bytes]:
     squeezed = (form.translate(None, _BREAKS) for form in forms(value))
     return frozenset(form for form in squeezed if len(form) >= SHORTEST)
 
@@ -77,7 +79,7 @@ def _escaped(value: str) -> set[str]:
     escaped = html.escape(value, quote=False)
     for double, single in (('"', "'"), ("&quot;", "&#x27;"), ("&quot;", "&apos;"), ("&#34;", "&#39;"), ("&quot;", "'")):
         texts.add(escaped.replace('"', double).replace("'", single))
-    # strace and C write what is not printable as octal numbers.
+    # strace and C write unprintable characters as octal numbers.
     octal = "".join(chr(byte) if 32 <= byte < 127 else f"\\{byte:o}" for byte in value.encode())
     return texts | {octal, octal.replace('"', '\\"'), octal.replace("\\", "\\\\")}
 
@@ -87,7 +89,7 @@ def _is_latin(text: str) -> bool:
 
 
 def _opened(data: bytes, depth: int) -> Iterator[bytes]:
-    """``data``, and what is compressed in it by zlib or gzip: git's objects, archives, HTTP bodies."""
+    """Yield ``data``, and the data that zlib or gzip has compressed in it: git's objects, archives, HTTP bodies."""
     yield data
     if depth == 0 or len(data) > LARGEST_OPENED:
         return

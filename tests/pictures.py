@@ -1,4 +1,4 @@
-"""Pictures of the real terminal for the README, as SVG: ``make pictures``. A test holds them current."""
+"""Pictures of the real terminal for the README, as SVG: ``make pictures``. A test checks that they are up to date."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN_DIRECTORY = "/srv/cctv-camera"
 
 
 def draw_all() -> dict[str, str]:
-    """Each picture's SVG by its file's name."""
+    """Return each picture's SVG by its file name."""
     with _fresh_project() as project:
         pictures = _draw_wizard(project)
         _run(project, "generate_docker_secrets.sh")
@@ -41,7 +41,7 @@ def draw_all() -> dict[str, str]:
 
 @contextmanager
 def _fresh_project() -> Iterator[Project]:
-    """A project whose path is as long as the one that the pictures show."""
+    """Make a project whose path is as long as the one in the pictures."""
     base = Path(tempfile.mkdtemp(prefix="", dir="/tmp"))
     directory = Path(f"{base}{'-' * (len(_SHOWN_DIRECTORY) - len(str(base)))}")
     home = Path(f"{directory}.home")
@@ -134,7 +134,7 @@ def _styled_lines(terminal: Terminal) -> list[Text]:
 
 
 def _colour(name: str) -> str | None:
-    """What rich calls a colour that pyte calls ``name``."""
+    """Return rich's name of the colour that pyte calls ``name``."""
     if name == "default":
         return None
     if re.fullmatch("[0-9a-f]{6}", name):

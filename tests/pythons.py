@@ -1,8 +1,7 @@
-"""Unit and contract tests with other Pythons, as other people run them: ``make test-pythons``.
+"""Unit and contract tests with other Pythons, under other conditions: ``make test-pythons``.
 
-Each run has a copy of the project and an environment of its own, made from the same locked files. Besides, each is
-somebody else's machine: an ordinary user's, one without UTF-8, one in another place. Nothing is left behind but the
-environments in ``.venv/pythons``.
+Each run has its own copy of the project and its own environment, made from the same lock files. Each also has another
+condition: an ordinary user, no UTF-8, another time zone. Only the environments in ``.venv/pythons`` stay.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ VERSIONS = ("3.11", "3.12", "3.13")
 LOCKED = ("requirements.txt", "requirements-secrets.txt", "requirements-dev.txt")
 TESTS = ("tests/unit", "tests/contract")
 ENVIRONMENTS = PROJECT / ".venv/pythons"
-NOBODY_S_UID = 54321
+OTHER_UID = 54321
 REQUIRE_ALL = bool(os.environ.get("REQUIRE_ALL"))
 
 
-class CannotBeHadError(Exception):
-    """A condition that this machine cannot give."""
+class UnavailableConditionError(Exception):
+    """This machine cannot provide a condition."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Whose machine it is.
+    """The conditions of a run.
 
     Attributes:
-        name: For the heading.
-        folder: Name of the folder that holds the copy.
-        environ: Variables.
-        ordinary_user: Whether somebody else than root runs the tests.
+        name: The heading.
+        folder: Name of the folder of the copy.
+        environ: Additional variables.
+        ordinary_user: Whether an ordinary user, not root, runs the tests.
         ignores_interrupts: Whether Ctrl-C is ignored, as in the background of a script.
-        charmap: Encoding of a locale to be made.
+        charmap: Encoding of a locale to make.
     """
 
     name: str
@@ -71,7 +70,7 @@ ELSEWHERE = Condition("an umlaut in the path, time of the Chatham Islands", "üm
 
 
 def main() -> int:
-    """Run everything that this machine has; the exit code."""
+    """Run all installed Pythons; returns the exit code."""
     found = {version: interpreters(version) for version in VERSIONS}
     for version in [version for version in VERSIONS if not found[version]]:
         say(f"Python {version} is not here: not tested")
@@ -80,12 +79,12 @@ def main() -> int:
 
 
 def current_version() -> str:
-    """Of the Python that runs the other tests."""
+    """Return the version of the Python that runs the other tests."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def interpreters(version: str) -> list[str]:
-    """Every Python of this version: on the PATH, and where pyenv keeps them."""
+    """Return every Python of this version: on the PATH, and in pyenv's folder."""
     folders = [*os.get_exec_path(), "/usr/local/bin", "/usr/bin"]
     pyenv = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
     candidates = [f"{folder}/python{version}" for folder in folders]
@@ -95,7 +94,7 @@ def interpreters(version: str) -> list[str]:
 
 
 def _interpreter(candidate: str, version: str) -> str:
-    """The path of the Python itself, which pyenv's shims only lead to; empty if it is none, or not whole."""
+    """Return the path of the Python itself, not of pyenv's shim; empty if it is no Python, or an incomplete one."""
     if not os.access(candidate, os.X_OK):
         return ""
     code = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys._base_executable)"
@@ -105,7 +104,7 @@ def _interpreter(candidate: str, version: str) -> str:
 
 
 def distribute(found: Mapping[str, Sequence[str]], current: str) -> list[tuple[str, Condition]]:
-    """Which Python runs under which condition: each other version once, and each condition once."""
+    """Return which Python runs under which condition: each other version once, and each condition once."""
     waiting = [version for version in found if version != current and found[version]]
     runs = []
     for condition in (ORDINARY_USER, LATIN_1):
@@ -127,18 +126,18 @@ def _suitable(condition: Condition, versions: Sequence[str], found: Mapping[str,
 
 
 def is_open_to_all(path: str) -> bool:
-    """Whether every user may run it: pyenv's in root's home are for root alone."""
+    """Return whether every user may run it; pyenv's Pythons in root's home are only for root."""
     return all(part.stat().st_mode & 0o001 for part in (Path(path), *Path(path).parents))
 
 
 def run(python: str, condition: Condition) -> int:
-    """One run; its exit code."""
+    """Run the tests once; returns the exit code."""
     version = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     say(f"{version}: {condition.name}")
     with tempfile.TemporaryDirectory(prefix="pythons-") as base:
         try:
             return _run_in(Path(base), python, condition)
-        except CannotBeHadError as error:
+        except UnavailableConditionError as error:
             return _leave_out(f"{error}: {condition.name}")
 
 
@@ -149,7 +148,7 @@ def _run_in(base: Path, python: str, condition: Condition) -> int:
     copy_checkout(project)
     subprocess.run(["git", "init", "--quiet", project], check=True)
     become = _become(condition)
-    # Another user may enter no folder of this one's.
+    # Another user may not enter this user's folders.
     environment = base / "environment" if become else ENVIRONMENTS / os.path.basename(python)
     make_environment(python, environment)
     (project / ".venv").symlink_to(environment)
@@ -164,21 +163,21 @@ def _run_in(base: Path, python: str, condition: Condition) -> int:
 
 
 def _become(condition: Condition) -> list[str]:
-    """The beginning of a command that somebody else runs; who is not root is an ordinary user already."""
+    """Return the start of a command that another user runs; empty if this user is not root."""
     if not condition.ordinary_user or os.geteuid() != 0:
         return []
     if not shutil.which("setpriv"):
-        raise CannotBeHadError("setpriv is missing (apt-get install util-linux)")
-    return ["setpriv", f"--reuid={NOBODY_S_UID}", f"--regid={NOBODY_S_UID}", "--clear-groups", "--"]
+        raise UnavailableConditionError("setpriv is missing (apt-get install util-linux)")
+    return ["setpriv", f"--reuid={OTHER_UID}", f"--regid={OTHER_UID}", "--clear-groups", "--"]
 
 
 def _give_away(base: Path) -> None:
     for path in (base, *base.rglob("*")):
-        os.chown(path, NOBODY_S_UID, NOBODY_S_UID, follow_symlinks=False)
+        os.chown(path, OTHER_UID, OTHER_UID, follow_symlinks=False)
 
 
 def make_environment(python: str, directory: Path) -> None:
-    """An environment with everything that is locked, unless it is there already."""
+    """Make an environment with all locked packages, unless it exists."""
     wanted = hashlib.sha256(b"".join((PROJECT / name).read_bytes() for name in LOCKED) + python.encode()).hexdigest()
     stamp = directory / "locked.sha256"
     if stamp.exists() and stamp.read_text() == wanted:
@@ -196,7 +195,7 @@ def make_environment(python: str, directory: Path) -> None:
 
 
 def _environ(condition: Condition, base: Path) -> dict[str, str]:
-    """The variables of a new login."""
+    """Return the variables of a new login."""
     home, temporary = base / "home", base / "tmp"
     home.mkdir()
     temporary.mkdir()
@@ -214,7 +213,7 @@ def _make_locale(condition: Condition, base: Path) -> str:
             ["localedef", "-i", name, "-f", condition.charmap, folder / name], check=True, capture_output=True
         )
     except (OSError, subprocess.CalledProcessError):
-        raise CannotBeHadError("localedef makes no such locale (apt-get install locales)") from None
+        raise UnavailableConditionError("localedef makes no such locale (apt-get install locales)") from None
     return str(folder)
 
 

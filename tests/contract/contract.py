@@ -83,24 +83,24 @@ class ReadContract:
 
     unreachable_error: type[SecretsError] = StoreUnavailableError
 
-    def test_what_another_program_stored_is_read(self, store: Store) -> None:
+    def test_values_of_another_program_are_read(self, store: Store) -> None:
         values = {name: value for name, value in DIFFICULT.items() if not value.endswith("\n")}
         store.put(values)
         loaded = store.open().load().values
         assert {name: loaded.get(name) for name in values} == values
 
-    def test_a_name_that_is_not_there_is_none(self, store: Store) -> None:
+    def test_a_missing_name_is_none(self, store: Store) -> None:
         store.put({"THERE": "value"})
         assert store.open().load().values.get("NOT_THERE") is None
 
-    def test_the_library_reads_it(self, store: Store) -> None:
+    def test_the_library_reads_the_store(self, store: Store) -> None:
         store.put({"API_KEY": CANARY})
         manager = SecretsManager(settings=Settings(store.environ))
         assert manager.get_secret("API_KEY") == CANARY
         assert manager.get_secret("OTHER", "default") == "default"
         assert CANARY not in repr(manager) + repr(manager._current())
 
-    def test_a_store_that_is_not_there_raises_soon_and_helps(self, store: Store) -> None:
+    def test_an_unreachable_store_raises_quickly_with_a_hint(self, store: Store) -> None:
         store.put({"API_KEY": CANARY})
         start = time.monotonic()
         manager = SecretsManager(settings=Settings(store.environ | store.unreachable))
@@ -123,18 +123,18 @@ class StoreContract(ReadContract):
     has_compare_and_set = True
     is_atomic = True
 
-    def test_difficult_values_come_back_as_they_were(self, store: Store) -> None:
+    def test_difficult_values_are_read_back_unchanged(self, store: Store) -> None:
         saved = store.open().save({name: Change(value) for name, value in DIFFICULT.items()})
         assert dict(saved.values) == DIFFICULT
         assert dict(store.open().load().values) == DIFFICULT
         assert store.raw() == DIFFICULT
 
-    def test_an_empty_store_says_so(self, store: Store) -> None:
+    def test_an_empty_store_raises_an_error_with_a_hint(self, store: Store) -> None:
         with pytest.raises(StoreEmptyError) as error:
             store.open().load()
         assert "make secrets" in error.value.hint
 
-    def test_names_that_nobody_mentions_are_kept(self, store: Store) -> None:
+    def test_unknown_names_are_kept(self, store: Store) -> None:
         store.put({"OURS": "1", "UNKNOWN_TO_US": "2"})
         store.open().save({"OURS": Change("3"), "NEW": Change("4")})
         assert store.raw() == {"OURS": "3", "UNKNOWN_TO_US": "2", "NEW": "4"}
@@ -146,7 +146,7 @@ class StoreContract(ReadContract):
         assert (loaded.values.get("A"), loaded.values.get("B")) == (None, "2")
         assert store.raw() == {"B": "2"}
 
-    def test_the_time_of_a_change_is_kept_and_only_a_change_moves_it(self, store: Store) -> None:
+    def test_only_a_change_updates_the_time_of_a_secret(self, store: Store) -> None:
         before = utc_now()
         store.open().save({"A": Change("1"), "B": Change("2")})
         first = {name: entry.updated_at or "" for name, entry in store.open().load().metadata.items()}
@@ -157,7 +157,7 @@ class StoreContract(ReadContract):
         assert second["A"] == first["A"]
         assert second["B"] > first["B"]
 
-    def test_earlier_values_are_accepted_as_long_as_they_may(self, store: Store) -> None:
+    def test_previous_values_are_accepted_until_they_expire(self, store: Store) -> None:
         store.open().save({"GRACE": Change("g1"), "KEPT": Change("k1"), "PLAIN": Change("p1")})
         store.open().save(
             {
@@ -174,7 +174,7 @@ class StoreContract(ReadContract):
         assert loaded.versions("PLAIN", utc_now()) == ["p2"]
         assert [old.value for old in loaded.metadata["PLAIN"].previous] == ["p1"]
 
-    def test_a_change_planned_on_an_older_state_is_refused(self, store: Store) -> None:
+    def test_a_change_based_on_an_old_revision_is_refused(self, store: Store) -> None:
         planned_on = store.open().save({"A": Change("1")}).revision
         store.open().save({"A": Change("2")})
         with pytest.raises(StoreChangedError):
@@ -184,13 +184,13 @@ class StoreContract(ReadContract):
         store.open().save({"A": Change("4")}, expected_revision=current)
         assert store.raw() == {"A": "4"}
 
-    def test_saving_what_is_there_already_changes_nothing(self, store: Store) -> None:
+    def test_saving_the_same_value_changes_nothing(self, store: Store) -> None:
         first = store.open().save({"A": Change("1")})
         assert store.open().save({"A": Change("1")}).revision == first.revision
         assert store.open().load().revision == first.revision
 
     @pytest.mark.parametrize("value", ["", "nul\0inside", "\ud800"])
-    def test_what_cannot_be_stored_is_refused_and_nothing_is_written(self, store: Store, value: str) -> None:
+    def test_an_invalid_value_is_refused_and_nothing_is_written(self, store: Store, value: str) -> None:
         store.put({"A": "1"})
         with pytest.raises(InvalidSecretError, match="BAD"):
             store.open().save({"B": Change("2"), "BAD": Change(value)})
@@ -201,7 +201,7 @@ class StoreContract(ReadContract):
         store.open().save({"A": Change("1"), "B": Change("2")}, progress=reported.append)
         assert reported == ["A", "B"]
 
-    def test_a_store_that_refuses_raises_and_helps(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_wrong_credentials_raise_an_error_with_a_hint(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         store.put({"API_KEY": CANARY})
         for name, value in store.refused.items():
             monkeypatch.setenv(name, value)
@@ -221,15 +221,15 @@ class StoreContract(ReadContract):
             store.open().load()
         assert CANARY not in caplog.text
 
-    def test_no_write_of_many_at_once_is_lost(self, store: Store) -> None:
-        writers, changes = 16, 25 if os.environ.get("PROVE") else 8  # OpenBao takes 1,000 texts in a request
+    def test_parallel_writers_lose_no_change(self, store: Store) -> None:
+        writers, changes = 16, 25 if os.environ.get("PROVE") else 8  # OpenBao accepts 1,000 texts in a request
         if not self.has_compare_and_set:
             writers, changes = (8, 3) if not self.is_atomic else (1, 3)
 
         def write(writer: int) -> None:
             backend = store.open()
             for change in range(changes):
-                # One secret of its own, and one that all of them write.
+                # Each writer writes one secret that only it writes, and one that all writers write.
                 backend.save(
                     {f"OWN_{writer}_{change}": Change(f"{writer}-{change}"), "SHARED": Change(f"{writer}-{change}")}
                 )

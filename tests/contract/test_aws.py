@@ -1,4 +1,4 @@
-"""What only AWS Secrets Manager does."""
+"""Behaviour that only AWS Secrets Manager has."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def store(aws_server: Aws) -> AwsStore:
 
 @pytest.fixture
 def faulty(store: AwsStore) -> Iterator[Faulty]:
-    """The store, reached through a server that can be told to fail."""
+    """The store behind a server that can be made to fail."""
     with running_faulty(store.server.url) as server:
         store.environ["AWS_ENDPOINT_URL"] = server.url
         yield server
@@ -69,7 +69,7 @@ def test_everything_is_loaded_with_one_request(store: AwsStore, faulty: Faulty) 
     assert operations(faulty) == ["GetSecretValue"]
 
 
-def test_a_writer_who_was_overtaken_changes_nothing(store: AwsStore) -> None:
+def test_a_write_based_on_an_old_version_changes_nothing(store: AwsStore) -> None:
     store.open().save({"A": Change("1")})
     slow = aws(store)
     content, revision = slow.read_if_any()
@@ -79,7 +79,7 @@ def test_a_writer_who_was_overtaken_changes_nothing(store: AwsStore) -> None:
     assert all(not label.startswith("pending") for labels in stages(store).values() for label in labels)
 
 
-def test_two_who_create_it_at_once_both_get_in(store: AwsStore) -> None:
+def test_two_writers_that_create_the_secret_at_once_both_succeed(store: AwsStore) -> None:
     slow = aws(store)
     content, revision = slow.read_if_any()
     store.open().save({"A": Change("1")})
@@ -91,7 +91,7 @@ def test_two_who_create_it_at_once_both_get_in(store: AwsStore) -> None:
 
 
 @pytest.mark.parametrize("answers_lost", [1, 99])
-def test_a_commit_whose_answer_got_lost_is_not_taken_for_a_failure(
+def test_a_commit_with_a_lost_response_is_not_reported_as_a_failure(
     answers_lost: int, store: AwsStore, faulty: Faulty
 ) -> None:
     store.open().save({"A": Change("1")})
@@ -150,7 +150,7 @@ def test_a_secret_scheduled_for_deletion_can_be_restored(store: AwsStore) -> Non
     assert backend.load().values == {"A": "1"}
 
 
-def test_binary_and_other_content_is_explained(store: AwsStore) -> None:
+def test_content_that_is_no_json_object_is_explained(store: AwsStore) -> None:
     client = store.server.client()
     client.create_secret(Name=store.secret_id, SecretBinary=b"\0\1")
     with pytest.raises(StoreError, match="is binary"):
@@ -194,7 +194,7 @@ def test_more_than_64_kib_are_refused_and_nothing_is_written(store: AwsStore) ->
     assert stages(store) == before
 
 
-def test_throttling_is_waited_out_and_if_it_lasts_explained(store: AwsStore, faulty: Faulty) -> None:
+def test_throttling_is_retried_and_explained_if_it_lasts(store: AwsStore, faulty: Faulty) -> None:
     store.put({"A": "1"})
     answers = [refusal("ThrottlingException", "Rate exceeded")] * 2
     faulty.fault = lambda *_: answers.pop() if answers else None
@@ -237,7 +237,7 @@ def test_a_failure_before_the_commit_leaves_the_old_version(store: AwsStore, fau
         assert store.raw() == {"A": "1"}
 
 
-def test_it_says_whose_account_it_is(store: AwsStore) -> None:
+def test_check_access_names_the_account(store: AwsStore) -> None:
     assert aws(store).check_access([]) == f"account 123456789012, region eu-central-1, secret {store.secret_id}"
 
 
@@ -255,7 +255,7 @@ def test_the_region_and_keys_may_come_from_the_sdk_s_own_files(
     assert store.raw() == {"A": "1"}
 
 
-def test_a_service_model_of_ones_own_counts_and_a_missing_folder_does_no_harm(
+def test_a_custom_service_model_is_used_and_a_missing_folder_is_ignored(
     store: AwsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Path(botocore.__file__).parent / "data/secretsmanager/2017-10-17"

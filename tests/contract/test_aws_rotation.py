@@ -75,7 +75,7 @@ def service(store: AwsStore) -> Service:
     return Service(store)
 
 
-def test_the_four_steps_change_what_the_app_accepts_in_two_versions_and_nothing_else(service: Service) -> None:
+def test_the_four_steps_change_only_secrets_with_two_accepted_versions(service: Service) -> None:
     before = next(version for version, labels in service.labels().items() if "AWSCURRENT" in labels)
     for step in STEPS[:3]:
         service.call(step)
@@ -91,7 +91,7 @@ def test_the_four_steps_change_what_the_app_accepts_in_two_versions_and_nothing_
     assert all(metadata[name].previous[0].valid_until is not None for name in ROTATED)
 
 
-def test_each_step_may_come_twice(service: Service) -> None:
+def test_each_step_can_run_twice(service: Service) -> None:
     service.call("createSecret")
     pending = service.client.get_secret_value(SecretId=service.store.secret_id, VersionStage="AWSPENDING")
     service.call("createSecret", "setSecret", "setSecret", "testSecret", "testSecret", "finishSecret")
@@ -120,7 +120,7 @@ def test_a_second_rotation_keeps_every_value_that_is_still_accepted(service: Ser
 
 @pytest.mark.parametrize("name", ["DATABASE_PASSWORD", "SECRET_KEY", "ANOTHER"])
 @pytest.mark.parametrize("done", [1, 2, 3])
-def test_what_another_writer_changed_meanwhile_is_never_undone(service: Service, done: int, name: str) -> None:
+def test_changes_of_another_writer_are_never_undone(service: Service, done: int, name: str) -> None:
     service.call(*STEPS[:done])
     service.store.open().save({name: Change("x" * 43)})
     with pytest.raises(RotationError, match="changed by another writer meanwhile"):
@@ -134,7 +134,7 @@ def test_what_another_writer_changed_meanwhile_is_never_undone(service: Service,
 
 
 @pytest.mark.parametrize("change", [{"OF_OTHERS": "2"}, {"SECRET_KEY": "y" * 64}, {"ANOTHER": "3"}])
-def test_a_writer_in_the_very_last_moment_is_not_undone_either(service: Service, change: dict[str, str]) -> None:
+def test_a_change_at_the_last_moment_is_not_undone(service: Service, change: dict[str, str]) -> None:
     service.call(*STEPS[:3])
     rivals: list[dict[str, str]] = [change]
 
@@ -153,9 +153,7 @@ def test_a_writer_in_the_very_last_moment_is_not_undone_either(service: Service,
 
 
 @pytest.mark.parametrize("step", range(4))
-def test_a_service_that_fails_in_a_step_leaves_the_old_values_and_the_step_can_be_repeated(
-    service: Service, step: int
-) -> None:
+def test_a_failed_step_leaves_the_old_values_and_can_be_repeated(service: Service, step: int) -> None:
     service.call(*STEPS[:step])
     with running_faulty(service.store.server.url) as server:
         operations: list[str] = []
@@ -204,7 +202,7 @@ def test_the_names_can_be_chosen(service: Service, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "name", ["DATABASE_PASSWORD", "REDIS_PASSWORD", "ADMIN_PASSWORD", "WEBHOOK_SECRET", "NOT_IN_THE_CATALOGUE"]
 )
-def test_what_a_server_or_a_person_has_to_know_is_refused(
+def test_secrets_that_a_server_or_a_person_must_know_are_refused(
     service: Service, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROTATE_NAMES", name)

@@ -1,4 +1,4 @@
-"""What only Azure Key Vault does."""
+"""Behaviour that only Azure Key Vault has."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_eleven_secrets_are_read_in_parallel(store: AzureStore) -> None:
     requests = itertools.count()
 
     def wait_for_the_others(_method: str, path: str) -> None:
-        # The vault answers the first eight reads when all of them have arrived. One by one, none ever would.
+        # The vault answers the first eight reads when all have arrived. Reads one by one would never be answered.
         if path != "/secrets" and next(requests) < at_once:
             all_there.wait(10)
 
@@ -61,7 +61,7 @@ def test_more_secrets_than_a_page_holds_are_all_read(store: AzureStore) -> None:
     assert len(store.open().load().values) == 60
 
 
-def test_earlier_values_cost_a_request_only_where_there_are_any(store: AzureStore) -> None:
+def test_previous_values_need_a_request_only_if_there_are_any(store: AzureStore) -> None:
     store.open().save({"A": Change("1"), "B": Change("2")})
     store.open().save({"A": Change("3", previous_valid_until=None)})
     store.server.requests.clear()
@@ -76,7 +76,7 @@ def test_the_case_of_a_name_does_not_matter(store: AzureStore) -> None:
     assert list(store.server.secrets) == ["api-key"]
 
 
-def test_secrets_of_others_and_their_tags_are_left_alone(store: AzureStore) -> None:
+def test_other_secrets_and_tags_are_not_changed(store: AzureStore) -> None:
     store.server.put("somebody-elses", "theirs")
     store.server.put("ours", "1")
     store.server.secrets["ours"][-1].tags["team"] = "cctv"
@@ -85,7 +85,7 @@ def test_secrets_of_others_and_their_tags_are_left_alone(store: AzureStore) -> N
     assert store.server.secrets["ours"][-1].tags["team"] == "cctv"
 
 
-def test_a_disabled_secret_is_an_error_only_for_who_asks_for_it(store: AzureStore) -> None:
+def test_a_disabled_secret_only_fails_when_it_is_read(store: AzureStore) -> None:
     store.put({"A": "1"})
     store.server.put("off", "2", enabled=False)
     values = store.open().load().values
@@ -100,7 +100,7 @@ def test_a_disabled_secret_is_an_error_only_for_who_asks_for_it(store: AzureStor
     assert store.open().load().values["OFF"] == "3"
 
 
-def test_a_secret_that_one_may_not_read_is_an_error_only_for_who_asks_for_it(store: AzureStore) -> None:
+def test_a_forbidden_secret_only_fails_when_it_is_read(store: AzureStore) -> None:
     store.put({"A": "1", "THEIRS": "2"})
     denied = FailureError(403, "Forbidden", "Caller is not authorized", "ForbiddenByRbac")
     store.server.fault = lambda method, path: denied if "/theirs" in path else None
@@ -142,7 +142,7 @@ def test_a_deleted_name_can_be_recovered_or_purged(store: AzureStore) -> None:
     assert store.raw() == {"A": "5", "B": "6", "C": "3"}
 
 
-def test_a_conflict_is_explained_to_who_may_not_list_deleted_secrets(store: AzureStore) -> None:
+def test_a_conflict_is_explained_without_the_right_to_list_deleted_secrets(store: AzureStore) -> None:
     store.open().save({"A": Change("1"), "B": Change("2")})
     store.open().save({"A": Change(None)})
     denied = FailureError(403, "Forbidden", "Caller is not authorized", "ForbiddenByRbac")
@@ -152,7 +152,7 @@ def test_a_conflict_is_explained_to_who_may_not_list_deleted_secrets(store: Azur
     assert error.value.names == ("A",)
 
 
-def test_throttling_is_waited_out_if_short_and_explained_if_long(store: AzureStore) -> None:
+def test_short_throttling_is_retried_and_long_throttling_is_explained(store: AzureStore) -> None:
     store.put({"A": "1"})
     short = [FailureError(429, "Throttled", "Too many requests", **{"Retry-After": "1"}) for _ in range(2)]
     store.server.fault = lambda method, path: short.pop() if short else None
@@ -184,7 +184,7 @@ def test_every_refusal_is_explained(
     assert "canary" not in str(raised.value)
 
 
-def test_a_write_that_fails_in_between_says_what_is_written_and_again_completes(store: AzureStore) -> None:
+def test_a_partial_write_names_what_is_written_and_a_second_run_completes_it(store: AzureStore) -> None:
     changes = {name: Change(name.lower()) for name in ("A", "B", "C")}
     store.put({"OTHER": "1"})
     broken = FailureError(500, "InternalError", "down")
@@ -198,7 +198,7 @@ def test_a_write_that_fails_in_between_says_what_is_written_and_again_completes(
     assert len(store.server.secrets["a"]) == 1
 
 
-def test_each_secret_is_whole_whoever_wins(store: AzureStore) -> None:
+def test_with_parallel_writers_each_secret_is_complete(store: AzureStore) -> None:
     values = {f"{writer}" * 1000 for writer in range(8)}
     backends = [store.open() for _ in values]
     with ThreadPoolExecutor(8) as pool:
@@ -206,7 +206,7 @@ def test_each_secret_is_whole_whoever_wins(store: AzureStore) -> None:
     assert store.raw()["A"] in values
 
 
-def test_what_the_service_does_not_hold_is_refused_before_anything_is_written(store: AzureStore) -> None:
+def test_values_beyond_the_limits_are_refused_before_anything_is_written(store: AzureStore) -> None:
     with pytest.raises(StoreError, match="LARGE is 25601 bytes long; 25600 is the most"):
         store.open().save({"A": Change("1"), "LARGE": Change("x" * 25601)})
     with pytest.raises(InvalidSecretError, match="too long a name"):
@@ -223,7 +223,7 @@ def test_without_any_credential_it_fails_within_seconds_and_says_what_was_tried(
 ) -> None:
     for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
         monkeypatch.delenv(name)
-    # Of the chain, what asks programs and files of this machine; the metadata address is not on it.
+    # Only the credentials from programs and files of this machine, without the metadata address.
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "dev")
     start = time.monotonic()
     with pytest.raises(StoreDeniedError, match=r"Azure authentication failed.*tried: .*AzureCliCredential"):
@@ -232,7 +232,7 @@ def test_without_any_credential_it_fails_within_seconds_and_says_what_was_tried(
 
 
 @pytest.mark.parametrize("url", ["http://x.vault.azure.net", "x.vault.azure.net", "https://x/secrets/y"])
-def test_an_address_of_another_form_is_refused(url: str, store: AzureStore) -> None:
+def test_an_address_that_is_no_key_vault_is_refused(url: str, store: AzureStore) -> None:
     with pytest.raises(ConfigurationError, match="is not the address of a key vault"):
         store.open(AZURE_KEYVAULT_URL=url)
 

@@ -1,4 +1,4 @@
-"""Moving secrets between every two different stores, on the real servers."""
+"""Moving secrets between any two different stores, on the real servers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def deployment(
 
 
 def fill(deployment: Deployment, kind: str) -> dict[str, str]:
-    """Put the values into the store, one of them with a previous value; it becomes the store in use."""
+    """Make this the store in use, with the values, one of them with a previous value."""
     backend = SecretsBackend.from_name(kind)
     directory = Path(deployment.project_directory)
     if kind == "env":
@@ -121,10 +121,10 @@ def test_the_source_can_be_emptied_afterwards(deployment: Deployment, source: st
     assert {name: stored(deployment, target).get(name) for name in values} == values
 
 
-def test_a_target_that_fails_halfway_leaves_the_source_in_use_and_the_same_command_goes_on(
+def test_a_failed_target_leaves_the_source_in_use_and_the_same_command_continues(
     deployment: Deployment, keyvault_server: KeyVault
 ) -> None:
-    """Azure writes one secret at a time, so its failure leaves some of them written."""
+    """Azure writes one secret at a time, so a failure leaves some of them written."""
     values = fill(deployment, "file")
     settings = Path(deployment.settings_file).read_text()
     answer, writes = keyvault_server.answer, itertools.count()
@@ -151,7 +151,7 @@ def test_a_target_that_fails_halfway_leaves_the_source_in_use_and_the_same_comma
     assert dict(stored(deployment, "azure")) == values
 
 
-def test_a_target_that_stops_answering_leaves_everything_as_it_was(deployment: Deployment, aws_server: Aws) -> None:
+def test_an_unavailable_target_changes_nothing(deployment: Deployment, aws_server: Aws) -> None:
     values = fill(deployment, "vault")
     with running_faulty(aws_server.url) as faulty:
         environ = dict(deployment.environ) | {"AWS_ENDPOINT_URL": faulty.url}
@@ -167,7 +167,7 @@ def test_a_target_that_stops_answering_leaves_everything_as_it_was(deployment: D
     assert load_if_any(open_store(deployment, kind_of(SecretsBackend.AWS))).values == {}
 
 
-def test_a_setting_that_is_exported_and_would_win_is_said_first(deployment: Deployment) -> None:
+def test_an_exported_setting_that_would_override_is_reported_first(deployment: Deployment) -> None:
     fill(deployment, "file")
     for environ, variable, target in (
         ({"SECRETS_BACKEND": "file"}, "SECRETS_BACKEND", "vault"),
@@ -186,7 +186,9 @@ def test_a_setting_that_is_exported_and_would_win_is_said_first(deployment: Depl
         ("file:{home}/one.enc", "file:{home}/two.enc"),
     ],
 )
-def test_two_places_of_the_same_kind(deployment: Deployment, tmp_path: Path, one: str, other: str) -> None:
+def test_secrets_move_between_two_places_of_the_same_kind(
+    deployment: Deployment, tmp_path: Path, one: str, other: str
+) -> None:
     values = fill(deployment, "file")
     environ = {name: value for name, value in deployment.environ.items() if not name.startswith("VAULT_SECRET")}
     environ.pop("SECRETS_AWS_SECRET_ID")
@@ -201,7 +203,7 @@ def test_two_places_of_the_same_kind(deployment: Deployment, tmp_path: Path, one
     assert dict(second.open().load().values) == values
 
 
-def test_what_a_target_cannot_hold_is_said_before_anything_is_written(deployment: Deployment) -> None:
+def test_values_that_a_target_cannot_store_are_reported_before_any_write(deployment: Deployment) -> None:
     fill(deployment, "file")
     store = open_store(deployment)
     store.save({"SMTP_PASSWORD": Change("it's \\ and $X"), "WEBHOOK_SECRET": Change("y" * 30_000)})

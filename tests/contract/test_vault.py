@@ -1,4 +1,4 @@
-"""What only HashiCorp Vault does, on a server with TLS, seal and policies."""
+"""Behaviour that only HashiCorp Vault has, on a server with TLS, seal and policies."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_load_is_one_request_after_the_mount_was_looked_up_once(vault_server: 
         assert [path for _, path, _ in faulty.requests] == ["/v1/sys/internal/ui/mounts/secret", "/v1/secret/data/cctv"]
 
 
-def test_a_writer_who_was_overtaken_changes_nothing(server: Vault, tmp_path: Path) -> None:
+def test_a_write_based_on_an_old_version_changes_nothing(server: Vault, tmp_path: Path) -> None:
     slow = opened(server, tmp_path)
     content, revision = slow.read_if_any()
     opened(server, tmp_path).save({"A": Change("2")})
@@ -77,7 +77,7 @@ def test_a_writer_who_was_overtaken_changes_nothing(server: Vault, tmp_path: Pat
     assert opened(server, tmp_path).load().values == {"A": "2"}
 
 
-def test_a_sealed_server_says_so_and_after_unsealing_everything_is_there(server: Vault, tmp_path: Path) -> None:
+def test_a_sealed_server_is_reported_and_works_again_after_unsealing(server: Vault, tmp_path: Path) -> None:
     backend = opened(server, tmp_path)
     assert backend.load().values == {"A": "1"}
     server.client().sys.seal()
@@ -114,15 +114,15 @@ def test_a_token_that_may_be_renewed_is_renewed(server: Vault, tmp_path: Path) -
         time.sleep(0.7)
 
 
-def test_it_knows_how_long_its_token_lasts(server: Vault, tmp_path: Path) -> None:
+def test_the_lifetime_of_the_token_is_known(server: Vault, tmp_path: Path) -> None:
     left = opened(server, tmp_path, VAULT_TOKEN=issue(server, policies=["app"], ttl="2h")).seconds_of_token()
     assert left is not None
     assert 7000 < left <= 7200
-    assert opened(server, tmp_path).seconds_of_token() is None  # the root token never ends
-    assert opened(server, tmp_path, **app_role(server)).seconds_of_token() is None  # it signs in again by itself
+    assert opened(server, tmp_path).seconds_of_token() is None  # the root token never expires
+    assert opened(server, tmp_path, **app_role(server)).seconds_of_token() is None  # it signs in again automatically
 
 
-def test_a_token_that_ended_is_read_again_from_its_file(server: Vault, tmp_path: Path) -> None:
+def test_an_expired_token_is_read_again_from_its_file(server: Vault, tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(issue(server, policies=["app"]) + "\n")
     backend = opened(server, tmp_path, VAULT_TOKEN="", VAULT_TOKEN_FILE=str(path))
@@ -144,7 +144,7 @@ def test_without_a_token_it_says_what_was_tried(server: Vault, tmp_path: Path) -
         opened(server, tmp_path, VAULT_TOKEN="").load()
 
 
-def test_a_bad_token_and_a_policy_that_denies_are_told_apart(server: Vault, tmp_path: Path) -> None:
+def test_a_bad_token_and_a_denied_permission_give_different_errors(server: Vault, tmp_path: Path) -> None:
     with pytest.raises(StoreDeniedError, match="Vault authentication failed"):
         opened(server, tmp_path, VAULT_TOKEN="s.bad").load()
     reader = opened(server, tmp_path, VAULT_TOKEN=issue(server, policies=["app"]))
@@ -182,7 +182,7 @@ def test_a_deleted_version_can_be_restored_and_a_destroyed_one_is_explained(serv
         backend.load()
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(server: Vault, tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_refused(server: Vault, tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match=r"The TLS certificate of Vault.*not accepted") as error:
         opened(server, tmp_path, VAULT_CACERT="").load()
     assert "VAULT_CACERT" in error.value.hint
@@ -203,7 +203,7 @@ def test_a_redirect_is_not_followed_with_the_token(vault_server: Vault, tmp_path
     ("status", "text"),
     [(429, "limiting the rate"), (500, "internal error"), (502, "internal error"), (501, "not init")],
 )
-def test_a_server_in_trouble_is_explained(status: int, text: str, vault_server: Vault, tmp_path: Path) -> None:
+def test_server_errors_are_explained(status: int, text: str, vault_server: Vault, tmp_path: Path) -> None:
     body = json.dumps({"errors": ["trouble"]}).encode()
     with running_faulty(vault_server.url) as faulty:
         faulty.fault = lambda *_: (status, {"Content-Type": "application/json"}, body)
@@ -211,7 +211,7 @@ def test_a_server_in_trouble_is_explained(status: int, text: str, vault_server: 
             opened(vault_server, tmp_path, VAULT_ADDR=faulty.url).load()
 
 
-def test_a_short_trouble_is_waited_out(vault_server: Vault, tmp_path: Path) -> None:
+def test_short_server_errors_are_retried(vault_server: Vault, tmp_path: Path) -> None:
     vault_server.client().secrets.kv.v2.create_or_update_secret("cctv", {"A": "1"})
     with running_faulty(vault_server.url) as faulty:
         answers: list[Answer] = [(429, {}, b"{}"), (502, {}, b"{}")]
@@ -226,7 +226,7 @@ def test_a_namespace_is_sent(vault_server: Vault, tmp_path: Path) -> None:
         assert faulty.requests[0][2]["X-Vault-Namespace"] == "team"
 
 
-def test_version_1_is_found_out_and_a_write_that_crossed_another_is_reported(
+def test_version_1_is_detected_and_a_conflicting_write_is_reported(
     vault_server: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = vault_server.client().secrets.kv.v1

@@ -1,4 +1,4 @@
-"""What the tests of several stacks share."""
+"""Fixtures for the tests of several stacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.engine import alone, docker
 
 @pytest.fixture
 def swarm(stack: Checkout) -> Iterator[Checkout]:
-    """This engine as a Swarm of one."""
+    """This engine as a Swarm with one node."""
     with alone("swarm"):
         was_active = docker("info", "--format", "{{.Swarm.LocalNodeState}}").strip() == "active"
         if not was_active:

@@ -200,7 +200,7 @@ def test_a_webhook_needs_the_right_signature(tmp_path: Path, values: dict[str, s
         assert post(f"sha256={good}", body + b" ") == 401
 
 
-def test_tokens_of_others_and_expired_ones_are_refused(tmp_path: Path, values: dict[str, str]) -> None:
+def test_foreign_and_expired_tokens_are_refused(tmp_path: Path, values: dict[str, str]) -> None:
     import jwt
 
     def token(key: str, **claims: object) -> str:
@@ -221,7 +221,7 @@ def test_tokens_of_others_and_expired_ones_are_refused(tmp_path: Path, values: d
         assert app.get("/me", cookie="forged.abc.def").status_code == 401
 
 
-def test_earlier_keys_are_accepted_in_their_grace_and_data_stays_readable(
+def test_previous_keys_are_accepted_in_their_grace_period_and_data_stays_readable(
     tmp_path: Path, files: dict[str, str], values: dict[str, str], database: dict[str, str]
 ) -> None:
     from src.utils.secrets.snapshot import utc_after, utc_now
@@ -246,7 +246,7 @@ def test_earlier_keys_are_accepted_in_their_grace_and_data_stays_readable(
         assert app.client.get("/me", headers={"Authorization": f"Bearer {new}"}).status_code == 200
 
 
-def test_data_whose_key_is_gone_is_shown_as_nothing(
+def test_data_without_its_key_is_shown_as_empty(
     tmp_path: Path, files: dict[str, str], values: dict[str, str], database: dict[str, str]
 ) -> None:
     with running_app(files | database, tmp_path) as app:
@@ -256,7 +256,7 @@ def test_data_whose_key_is_gone_is_shown_as_nothing(
         assert app.client.get("/me").json()["last_login_address"] is None
 
 
-def test_a_database_that_knows_another_password_is_explained_and_can_be_mended(
+def test_a_wrong_database_password_is_explained_and_can_be_fixed(
     tmp_path: Path, values: dict[str, str], database: dict[str, str], postgres: Postgres
 ) -> None:
     postgres.set_password("the password the volume was first made with")
@@ -274,7 +274,7 @@ def test_a_database_that_knows_another_password_is_explained_and_can_be_mended(
         assert app.log().count("refuses DATABASE_PASSWORD for the role cctv") == 2  # the start, and the login
 
 
-def test_a_database_that_comes_up_later_is_waited_for(tmp_path: Path, values: dict[str, str]) -> None:
+def test_the_app_waits_for_a_database_that_starts_later(tmp_path: Path, values: dict[str, str]) -> None:
     port = str(free_port())
     with running_app(values | {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": port}, tmp_path) as app:
         app.wait_until(lambda: "cannot be reached" in app.log())
@@ -307,7 +307,7 @@ def test_redis_with_another_password_or_none_at_all_is_explained(tmp_path: Path,
         assert "Redis cannot be reached" in app.client.get("/ready").json()["checks"]["redis"]["reason"]
 
 
-def test_a_new_admin_password_counts_after_sighup(
+def test_a_new_admin_password_works_after_sighup(
     tmp_path: Path, files: dict[str, str], values: dict[str, str], database: dict[str, str], postgres: Postgres
 ) -> None:
     with running_app(files | database, tmp_path) as app:
@@ -323,7 +323,7 @@ def test_a_new_admin_password_counts_after_sighup(
         assert postgres.execute("SELECT username FROM accounts") == [("boss",)]
 
 
-def test_secrets_that_cannot_be_read_any_more_make_it_not_ready(tmp_path: Path, files: dict[str, str]) -> None:
+def test_the_app_is_not_ready_if_secrets_can_no_longer_be_read(tmp_path: Path, files: dict[str, str]) -> None:
     with running_app(files, tmp_path) as app:
         app.wait_until_ready()
         Path(files["JWT_SECRET_KEY_FILE"]).unlink()
@@ -336,7 +336,9 @@ def test_secrets_that_cannot_be_read_any_more_make_it_not_ready(tmp_path: Path, 
         assert app.client.get("/health").status_code == 200
 
 
-def test_an_encrypted_file_serves_it_too_and_sighup_reads_it_again(tmp_path: Path, values: dict[str, str]) -> None:
+def test_the_app_reads_an_encrypted_file_and_reads_it_again_after_sighup(
+    tmp_path: Path, values: dict[str, str]
+) -> None:
     from cryptography.fernet import Fernet
 
     key = Fernet.generate_key()
@@ -354,7 +356,7 @@ def test_an_encrypted_file_serves_it_too_and_sighup_reads_it_again(tmp_path: Pat
         app.wait_until(lambda: app.login("the new one").status_code == 200)
 
 
-def test_a_port_that_is_taken_is_an_error(tmp_path: Path, values: dict[str, str]) -> None:
+def test_a_port_in_use_is_an_error(tmp_path: Path, values: dict[str, str]) -> None:
     import socket
 
     with socket.socket() as taken:

@@ -1,4 +1,4 @@
-"""The cloud stores, for the person who deploys: from nothing to an application that answers /ready."""
+"""The cloud stores, from an empty project to an application that answers /ready."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WHAT_NEXT = "What next"
 
 
 def machine(server: Aws | Vault | KeyVault) -> dict[str, str]:
-    """What a machine has that may use the store, before anything is said about where the store is."""
+    """Return the credentials of a machine that may use the store, without the store's address."""
     if isinstance(server, Aws):
         return {**CREDENTIALS, "AWS_ENDPOINT_URL": server.url}
     if isinstance(server, Vault):
@@ -82,7 +82,7 @@ def stored_in_vault(server: Vault, path: str = "cctv") -> dict[str, str]:
 def check_everything_works(
     project: Project, environ: dict[str, str], values: dict[str, str], postgres: Postgres, tmp_path: Path
 ) -> None:
-    """The other scripts find the store, the application reads from it, and no value was shown but the one."""
+    """Check that the other scripts find the store, the application reads from it, and only one value was shown."""
     done = project.run("manage_secrets.py", "get", "DATABASE_PASSWORD", environ=environ)
     assert done.stdout == values["DATABASE_PASSWORD"], done.stderr
     done = project.run("generate_docker_secrets.sh", environ=environ)
@@ -263,7 +263,7 @@ def test_a_second_run_asks_nothing_about_the_store_and_rotates_one_secret(projec
     assert json.loads(after["_METADATA"])["SECRET_KEY"]["previous"][0]["value"] == before["SECRET_KEY"]
 
 
-def test_moving_from_the_encrypted_file_takes_the_secrets_over(project: Project, aws: Aws) -> None:
+def test_moving_from_the_encrypted_file_copies_the_secrets(project: Project, aws: Aws) -> None:
     project.set_up()
     before = project.values()
     terminal = wizard(project, machine(aws))
@@ -281,7 +281,7 @@ def test_moving_from_the_encrypted_file_takes_the_secrets_over(project: Project,
     assert project.values() == before
 
 
-def test_moving_without_questions_takes_the_secrets_over_too(project: Project, vault: Vault) -> None:
+def test_moving_without_questions_copies_the_secrets(project: Project, vault: Vault) -> None:
     project.set_up()
     environ = {"VAULT_ADDR": vault.url, "VAULT_TOKEN": "root"}
     done = project.run("setup_secrets.py", "--non-interactive", "--backend", "vault", environ=environ)
@@ -291,9 +291,7 @@ def test_moving_without_questions_takes_the_secrets_over_too(project: Project, v
     assert {name: stored[name] for name in project.values()} == project.values()
 
 
-def test_while_the_store_is_away_the_check_says_how_to_start_with_the_files_that_are_there(
-    project: Project, vault: Vault
-) -> None:
+def test_without_the_store_the_check_says_how_to_start_with_the_existing_files(project: Project, vault: Vault) -> None:
     environ = {"VAULT_ADDR": vault.url, "VAULT_TOKEN": vault.token}
     away = environ | {"VAULT_ADDR": f"http://127.0.0.1:{free_port()}"}
     project.run("setup_secrets.py", "--non-interactive", "--backend", "vault", environ=environ)
@@ -397,7 +395,7 @@ def test_a_server_that_stops_before_the_write_leaves_everything_as_it_was(
     assert project.state() == before
 
 
-def test_staging_has_places_of_its_own(project: Project, aws: Aws, vault: Vault) -> None:
+def test_staging_has_its_own_places(project: Project, aws: Aws, vault: Vault) -> None:
     flags = ("--non-interactive", "--environment", "staging", "--backend")
     environ = machine(aws) | {"AWS_REGION": REGION}
     done = project.run("setup_secrets.py", *flags, "aws", environ=environ)
@@ -431,7 +429,7 @@ def test_a_profile_is_chosen_from_those_that_the_machine_has(project: Project, a
     assert done.stdout == "admin", done.stderr
 
 
-def test_a_running_app_keeps_its_secrets_when_vault_is_away_and_says_so_when_it_refuses(
+def test_a_running_app_keeps_its_secrets_without_vault_and_reports_a_denied_access(
     vault: Vault, tmp_path: Path
 ) -> None:
     values = {

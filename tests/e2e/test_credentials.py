@@ -1,4 +1,4 @@
-"""What a rotation runs inside the application's container, here beside real servers."""
+"""The commands that a rotation runs in the application's container, here with real servers."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def accepts(postgres: Postgres, password: str) -> bool:
     return True
 
 
-def test_the_database_gets_the_first_password_whichever_it_has_now(postgres: Postgres) -> None:
+def test_the_database_gets_the_first_password_from_any_current_one(postgres: Postgres) -> None:
     postgres.set_password(OLD)
     assert run("database", [NEW, "another", OLD], database(postgres)) == (0, "changed")
     assert accepts(postgres, NEW)
@@ -79,7 +79,7 @@ def test_a_database_that_accepts_none_of_them_is_left_as_it_is(postgres: Postgre
     assert accepts(postgres, "that nobody knows")
 
 
-def test_a_server_that_is_not_there_is_said_so() -> None:
+def test_an_unreachable_server_is_reported() -> None:
     port = str(free_port())
     code, text = run("database", [NEW], {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": port})
     assert (code, text.partition(":")[0]) == (1, "PostgreSQL cannot be reached")
@@ -97,7 +97,7 @@ def redis_accepts(port: int, password: str) -> bool:
 
 def test_redis_accepts_both_passwords_and_then_the_new_one_alone(redis_port: int) -> None:
     environ = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis_port)}
-    assert run("redis-only", ["new-password"], environ)[0] == 1  # nobody is locked out by a wrong order
+    assert run("redis-only", ["new-password"], environ)[0] == 1  # the wrong order locks nobody out
     assert run("redis-accept", ["new-password", "old-password"], environ) == (0, "changed")
     assert run("redis-accept", ["new-password", "old-password"], environ) == (0, "unchanged")
     assert redis_accepts(redis_port, "old-password")
@@ -108,7 +108,7 @@ def test_redis_accepts_both_passwords_and_then_the_new_one_alone(redis_port: int
     assert (code, text) == (1, "Redis accepts none of the passwords that are known")
 
 
-def test_the_administrator_is_logged_in_as_a_person_would_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_administrator_logs_in_like_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"SECRET_KEY": "k" * 64, "JWT_SECRET_KEY": "j" * 64, "ENCRYPTION_KEY": "e" * 32}
     secrets |= {"WEBHOOK_SECRET": "w" * 43, "ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": NEW}
     secrets |= {"DATABASE_PASSWORD": "d" * 43, "REDIS_PASSWORD": "r" * 43}

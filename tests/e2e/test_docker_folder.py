@@ -1,4 +1,4 @@
-"""The folder of the Docker files: nobody else may have made it, lead it elsewhere, or write into it."""
+"""The folder of the Docker files: no other user may own it, redirect it, or write to it."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def open_project(project: Project, elsewhere: Path) -> None:
 
 
 BY_ROOT = [foreign_link, own_link_to_foreign_folder, foreign_folder]
-BY_ANYBODY = [open_folder, folder_open_to_its_group, own_link_to_open_folder, dangling_link, open_project]
+BY_ANY_USER = [open_folder, folder_open_to_its_group, own_link_to_open_folder, dangling_link, open_project]
 
 
-@pytest.mark.parametrize("plant", [*BY_ROOT, *BY_ANYBODY], ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("plant", [*BY_ROOT, *BY_ANY_USER], ids=lambda plant: plant.__name__)
 def test_a_folder_that_others_can_change_gets_no_secret(
     plant: Callable[[Project, Path], None], project: Project, tmp_path: Path
 ) -> None:
@@ -74,7 +74,7 @@ def test_a_folder_that_others_can_change_gets_no_secret(
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o500 | 0o200])
-def test_a_folder_of_ones_own_is_fine_and_so_is_a_link_to_one(mode: int, project: Project, tmp_path: Path) -> None:
+def test_an_own_folder_or_a_link_to_it_is_accepted(mode: int, project: Project, tmp_path: Path) -> None:
     project.set_up()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -85,7 +85,7 @@ def test_a_folder_of_ones_own_is_fine_and_so_is_a_link_to_one(mode: int, project
     assert (elsewhere / "db_password.txt").stat().st_size == 43
 
 
-def test_an_output_in_a_folder_for_everybody_is_made_there_and_is_private(project: Project, tmp_path: Path) -> None:
+def test_a_new_output_folder_in_a_public_folder_is_private(project: Project, tmp_path: Path) -> None:
     project.set_up()
     shared = tmp_path / "shared"
     shared.mkdir()

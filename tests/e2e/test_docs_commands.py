@@ -1,7 +1,7 @@
 """Every block of commands in the README and the guides, run in order as a reader would type it.
 
 A block that is not run says why in a comment before it: ``<!-- not run: reason -->``. The end of the run lists those.
-One that another test runs, because it needs more around it, names it: ``<!-- run by: test_name -->``.
+A block that another test runs, because it needs more set-up, names that test: ``<!-- run by: test_name -->``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.support.engine import need_engine
 from tests.support.terminal import ENTER, Terminal
 
 PASSPHRASE = "several unlikely words together 7"
-# In this order, by who reads them: a page may use what the reader's page before has set up.
+# In this order, with their readers: a page may use what the reader's previous page has set up.
 PAGES = {
     "docs/development.md": "developer",
     "README.md": "deployer",
@@ -61,8 +61,8 @@ class Block:
     """One block of commands.
 
     Attributes:
-        page: Where it stands.
-        number: Which one of that page.
+        page: The page's path.
+        number: The number of the block in that page.
         text: The commands.
         reason: Why it is not run.
         run_by: The other test that runs it.
@@ -111,13 +111,13 @@ def test_every_block_is_run_or_says_why_not_and_nine_of_ten_are() -> None:
 
 
 class Reader:
-    """Somebody with a checkout and a terminal, who types what stands there and answers what is asked.
+    """A reader with a checkout and a terminal, who types the commands of a page and answers the questions.
 
     Attributes:
         checkout: The clone.
-        environ: What this reader's shell has besides.
+        environ: Additional variables of this reader's shell.
         usb: A USB stick.
-        examples: What this reader puts in place of what is only an example.
+        examples: The reader's own values for the examples in the page.
     """
 
     def __init__(self, checkout: Checkout, port: str = "8000") -> None:
@@ -140,7 +140,7 @@ class Reader:
         self.usb.mkdir()
 
     def type(self, block: Block) -> None:
-        """Run one block, which has to succeed, in the shell that ran the ones before it."""
+        """Run one block, which must succeed, in the shell that ran the previous blocks."""
         text = self._filled_in(block.text)
         shell = shlex.quote(str(self._shell))
         script = (
@@ -165,7 +165,7 @@ class Reader:
         assert terminal.finish() == 0, f"{text}\n{terminal.text}"
 
     def _answer(self, terminal: Terminal) -> str:
-        """The keys for an open question, one that the cursor stands in; Enter is a good answer to nearly all."""
+        """Return the keys for an open question, where the cursor is. Enter answers nearly all of them."""
         questions = re.findall(r"^\? (.*)", "\n".join(terminal.lines), re.MULTILINE)
         if not questions or terminal.screen.cursor.x == 0:
             return ""
@@ -176,7 +176,7 @@ class Reader:
     def _filled_in(self, text: str) -> str:
         for example, own in self.examples.items():
             text = text.replace(example, own)
-        # What the text announces to end with 1 may do so.
+        # A command may end with 1 if the page says so.
         return re.sub(r"^(.*?)(\s+#.*exit code 1.*)$", r"\1 || test $? = 1\2", text, flags=re.MULTILINE)
 
 
@@ -189,7 +189,7 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def deployer(folder: Path, name: str) -> Iterator[Reader]:
-    """Somebody with an engine and the command line clients of the clouds."""
+    """A reader with an engine and the command line clients of the clouds."""
     need_root()
     need_engine()
     need_program("curl", "curl")
@@ -209,7 +209,7 @@ def make_folder(path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def readers(request: pytest.FixtureRequest, folder: Path) -> Iterator[Callable[[str], Reader]]:
-    """Gives the reader of a page, who comes when first called and stays."""
+    """Return the readers by name; each is created at its first use."""
     present: dict[str, Reader] = {}
     with ExitStack() as stack:
 
@@ -226,7 +226,7 @@ def _developer(_request: pytest.FixtureRequest, folder: Path, _stack: ExitStack)
 
 
 def _deployer(request: pytest.FixtureRequest, folder: Path, stack: ExitStack) -> Reader:
-    """With the encrypted file, and two servers to move to."""
+    """The encrypted file, and two servers to migrate to."""
     reader = stack.enter_context(deployer(folder, "file"))
     aws, vault = request.getfixturevalue("aws_server"), request.getfixturevalue("vault_server")
     aws.clear()
@@ -246,7 +246,7 @@ def _deployer_on_aws(request: pytest.FixtureRequest, folder: Path, stack: ExitSt
 
 
 def _deployer_on_vault(request: pytest.FixtureRequest, folder: Path, stack: ExitStack) -> Reader:
-    """Signed in with `vault login` as somebody who may do everything, on a Vault without an engine."""
+    """Signed in with `vault login` with the root token, on a Vault without an engine."""
     reader = stack.enter_context(deployer(folder, "vault"))
     server = stack.enter_context(running_vault())
     server.client().sys.disable_secrets_engine("secret")
@@ -287,7 +287,7 @@ def test_the_commands_of_a_page_work_in_their_order(readers: Callable[[str], Rea
 
 
 def _prepare_operations(reader: Reader) -> None:
-    """What the page takes for granted: a provider's secret, and programs that need one."""
+    """Set up what the page assumes: a provider's secret, and programs that need one."""
     checkout = reader.checkout
     checkout.run("scripts/setup_secrets.py", "--non-interactive", "--import", str(_provider_file(reader)))
     checkout.run("scripts/generate_docker_secrets.sh")
@@ -308,7 +308,7 @@ def _prepare_rotation(reader: Reader) -> None:
 
 
 def _prepare_migration(reader: Reader) -> None:
-    """Another environment, and an old file that turns up again."""
+    """Set up another environment, and an old encrypted file."""
     checkout = reader.checkout
     checkout.run("scripts/setup_secrets.py", "--non-interactive", "--environment", "staging")
     shutil.copy(checkout.directory / "config/secrets.enc", checkout.directory / "old.enc")

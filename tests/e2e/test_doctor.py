@@ -1,4 +1,4 @@
-"""Every check of the doctor finds the fault that is planted for it, and is silent where all is well."""
+"""Every check of the doctor finds the fault that is planted for it, and finds nothing in a healthy deployment."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.conftest import Project
 from tests.support.commands import manage, typed
 from tests.support.findings import ELSEWHERE, PLANTED, STACK_CHECKS, compose_file, make_healthy
 
-# What would be gone for good when somebody types it as it stands.
+# Commands that would destroy a file permanently if the user copies them.
 DESTROYS = re.compile(r"\b(shred|rm|rmdir|dd|truncate|mkfs\S*|unlink)\b(?! --cached)|(?<![>2])>(?!>)")
 
 
 @pytest.fixture
 def healthy(project: Project) -> Project:
-    """A deployment with git, Docker files and another environment, in which all is well."""
+    """A healthy deployment with git, Docker files and another environment."""
     return make_healthy(project)
 
 
@@ -49,7 +49,7 @@ def test_every_check_has_its_planted_fault() -> None:
 
 
 @pytest.mark.parametrize("check", [name for name in PLANTED if name not in ELSEWHERE])
-def test_a_planted_fault_is_found_and_nothing_is_before(check: str, healthy: Project) -> None:
+def test_the_doctor_finds_nothing_until_a_fault_is_planted(check: str, healthy: Project) -> None:
     if check in STACK_CHECKS:
         from tests.support.engine import need_engine
 
@@ -82,7 +82,7 @@ def test_a_small_disk_is_noticed(project: Project, small_disk: Path) -> None:
     "check",
     ["settings-mode", "secrets-file-mode", "master-key-mode", "master-key-folder", "docker-files-mode", "temporaries"],
 )
-def test_what_is_safe_to_mend_is_mended_on_demand(check: str, healthy: Project) -> None:
+def test_doctor_fix_fixes_what_is_safe_to_fix(check: str, healthy: Project) -> None:
     PLANTED[check](healthy)
     assert [finding["mended"] for finding in doctor(healthy, "--only", check, "--fix")] == [True]
     assert doctor(healthy, "--only", check) == []
@@ -104,7 +104,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_plain_text_is_named_by_its_lines_and_no_file_is_to_be_destroyed(name: str, healthy: Project) -> None:
+def test_plain_text_is_reported_by_line_and_no_hint_destroys_a_file(name: str, healthy: Project) -> None:
     text, lines = PLAIN[name]
     (healthy.directory / name).write_text(text)
     (finding,) = doctor(healthy, "--only", "plaintext")
@@ -122,13 +122,13 @@ def test_files_without_a_value_are_left_alone(healthy: Project) -> None:
     assert doctor(healthy, "--only", "plaintext") == []
 
 
-def test_the_dotenv_file_of_another_environment_is_its_own_affair(healthy: Project) -> None:
+def test_plain_text_in_the_dotenv_store_of_another_environment_is_allowed(healthy: Project) -> None:
     healthy.set_up("--environment", "lab", "--backend", "env")
     assert "SECRET_KEY=" in (healthy.directory / ".env.lab").read_text()
     assert doctor(healthy, "--only", "plaintext") == []
 
 
-def test_a_line_in_composes_file_leaves_the_rest_of_it_alone(healthy: Project) -> None:
+def test_for_a_secret_in_composes_env_only_its_line_is_to_be_removed(healthy: Project) -> None:
     with (healthy.directory / ".env").open("a") as file:
         file.write("SECRETS_DIR=./secrets\nDATABASE_PASSWORD=x\n")
     number = (healthy.directory / ".env").read_text().splitlines().index("DATABASE_PASSWORD=x") + 1
@@ -162,7 +162,7 @@ def test_a_journal_without_names_is_one_finding_and_one_error(content: dict[str,
     assert not DESTROYS.search(done.stderr)
 
 
-def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(
+def test_a_failed_check_is_a_finding_and_the_other_checks_run(
     healthy: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import dataclasses

@@ -1,4 +1,4 @@
-"""A store that held the secrets and does not any more: nothing takes the place of what is left of them."""
+"""A store that has lost its secrets: no command replaces what is left of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ READERS = [
 
 @pytest.fixture
 def lost(project: Project) -> Project:
-    """A deployment with a file before the last change and Docker files, whose encrypted file was deleted."""
+    """A deployment whose encrypted file was deleted; the previous file and the Docker files are still there."""
     project.set_up("--import", "-", standard_input="SMTP_PASSWORD=first\n")
     (project.directory / "value").write_text("second")
     assert project.run("manage_secrets.py", "set", "SMTP_PASSWORD", "--file", "value").returncode == 0
@@ -62,7 +62,7 @@ def test_the_program_that_run_starts_is_not_started(lost: Project) -> None:
     assert "secrets were set up here before" in done.stderr
 
 
-def test_another_store_that_is_empty_is_not_taken_for_it(project: Project, tmp_path: Path) -> None:
+def test_another_store_that_is_missing_is_not_reported_as_the_lost_one(project: Project, tmp_path: Path) -> None:
     project.set_up()
     assert project.run("generate_docker_secrets.sh").returncode == 0
     done = project.run("manage_secrets.py", "migrate", "--from", f"file:{tmp_path}/secrets.other.enc", "--to", "env")
@@ -71,13 +71,13 @@ def test_another_store_that_is_empty_is_not_taken_for_it(project: Project, tmp_p
     assert "were set up here before" not in done.stderr
 
 
-def test_the_doctor_finds_it(lost: Project) -> None:
+def test_the_doctor_finds_the_lost_store(lost: Project) -> None:
     done = lost.run("manage_secrets.py", "doctor", "--only", "store")
     assert done.returncode == 1
     assert "secrets were set up here before" in done.stdout.replace("\n", " ")
 
 
-def test_enter_through_the_wizard_changes_nothing(lost: Project) -> None:
+def test_pressing_only_enter_in_the_wizard_changes_nothing(lost: Project) -> None:
     before = lost.state()
     terminal = wizard(lost)
     terminal.answer("Where do you want to store the secrets")
@@ -87,7 +87,7 @@ def test_enter_through_the_wizard_changes_nothing(lost: Project) -> None:
     assert lost.state() == before
 
 
-def test_starting_over_keeps_what_is_left_where_nothing_overwrites_it(lost: Project) -> None:
+def test_starting_over_keeps_what_is_left_in_a_safe_place(lost: Project) -> None:
     key = lost.key_file.read_bytes()
     left = {path.read_bytes() for path in (lost.directory / "secrets").glob("*.txt")}
     left.add((lost.directory / "config/secrets.enc.bak").read_bytes())
@@ -107,7 +107,7 @@ def test_starting_over_keeps_what_is_left_where_nothing_overwrites_it(lost: Proj
     assert lost.key_file.read_bytes() == key
 
 
-def test_each_advice_brings_the_secrets_back_when_it_is_typed_as_it_stands(lost: Project) -> None:
+def test_each_hint_restores_the_secrets_when_it_is_copied(lost: Project) -> None:
     values = {path.name: path.read_text() for path in (lost.directory / "secrets").glob("*.txt")}
     hints = advice(lost)
     copy = next(hint for hint in hints if "cp -np" in hint).partition(": ")[2]
@@ -121,7 +121,7 @@ def test_each_advice_brings_the_secrets_back_when_it_is_typed_as_it_stands(lost:
     assert {path.name: path.read_text() for path in (lost.directory / "secrets").glob("*.txt")} == values
 
 
-def test_a_backup_is_named_and_brings_everything_back(lost: Project) -> None:
+def test_a_backup_is_named_and_restores_everything(lost: Project) -> None:
     key = lost.home / "key"
     key.write_bytes(lost.key_file.read_bytes())
     key.chmod(0o600)
@@ -143,7 +143,7 @@ def test_a_backup_is_named_and_brings_everything_back(lost: Project) -> None:
     ],
     ids=["the file alone", "everything of it", "the whole volume"],
 )
-def test_what_is_missing_besides_makes_no_first_run_of_it(remove: Callable[[Path], object], lost: Project) -> None:
+def test_other_missing_files_do_not_make_it_a_first_run(remove: Callable[[Path], object], lost: Project) -> None:
     for path in (lost.directory / "secrets").iterdir():
         path.unlink()
     remove(lost.directory / "config")
@@ -172,9 +172,7 @@ def test_prepared_settings_without_anything_else_are_a_first_run(project: Projec
 
 
 @pytest.mark.parametrize("name", ["aws", "vault", "keyvault"])
-def test_a_server_that_answers_that_it_is_empty_is_no_first_run(
-    name: str, project: Project, request: pytest.FixtureRequest
-) -> None:
+def test_an_empty_server_is_no_first_run(name: str, project: Project, request: pytest.FixtureRequest) -> None:
     server: Aws | Vault | KeyVault = request.getfixturevalue(name)
     environ = server.environ()
     empty(server)
@@ -205,7 +203,7 @@ def advice(project: Project) -> list[str]:
 
 
 def type_in(project: Project, command: str, environ: dict[str, str] | None = None) -> int:
-    """Run a command as a person would who copied it from the screen, in the project's folder."""
+    """Run a command that a user copied from the screen, in the project's folder."""
     done = subprocess.run(
         ["sh", "-c", command], cwd=project.directory, env=project.environ(environ), check=False, capture_output=True
     )

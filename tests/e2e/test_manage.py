@@ -1,4 +1,4 @@
-"""manage_secrets.py after the first day: looking, changing, moving, backing up."""
+"""manage_secrets.py: show, change, move, back up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PASSPHRASE = "several unlikely words together 7"
 
 
 def rewrite(project: Project, change: dict[str, object]) -> None:
-    """Change the encrypted file's content from outside, as an older program or a clock would have left it."""
+    """Change the content of the encrypted file, as an older program or an earlier time would have written it."""
     content = project.decrypt()
     for name, entry in change.items():
         content["metadata"][name] = entry  # type: ignore[index]
@@ -101,7 +101,7 @@ def test_a_value_is_set_from_standard_input_and_comes_back_unchanged(project: Pr
     assert manage(project, "get", "WEBHOOK_SECRET").stdout == value
 
 
-def test_a_value_is_typed_unseen_and_twice(project: Project) -> None:
+def test_a_value_is_typed_twice_and_hidden(project: Project) -> None:
     project.set_up()
     terminal = Terminal(
         project.script("manage_secrets.py", "set", "SMTP_PASSWORD"),
@@ -128,7 +128,7 @@ def test_ctrl_c_while_a_value_is_typed_changes_nothing(project: Project) -> None
     assert project.state() == before
 
 
-def test_set_explains_what_it_cannot_take(project: Project) -> None:
+def test_set_explains_invalid_values(project: Project) -> None:
     project.set_up()
     before = project.state()
     assert "Did you mean SECRET_KEY?" in error_of(manage(project, "set", "SECRET_KEI", code=1))
@@ -141,7 +141,7 @@ def test_set_explains_what_it_cannot_take(project: Project) -> None:
     assert project.state() == before
 
 
-def test_a_previous_value_is_shown_in_history_and_brought_back_by_rollback(project: Project) -> None:
+def test_history_shows_a_previous_value_and_rollback_restores_it(project: Project) -> None:
     project.set_up()
     old = project.values()["JWT_SECRET_KEY"]
     manage(project, "set", "JWT_SECRET_KEY", "--generate")
@@ -159,7 +159,7 @@ def test_a_previous_value_is_shown_in_history_and_brought_back_by_rollback(proje
     assert "keeps no earlier value" in error_of(manage(project, "rollback", "SECRET_KEY", "--yes", code=1))
 
 
-def test_a_change_asks_and_without_a_terminal_needs_yes(project: Project) -> None:
+def test_a_change_asks_first_and_needs_yes_without_a_terminal(project: Project) -> None:
     project.set_up()
     manage(project, "set", "SECRET_KEY", "--generate")
     before = project.state()
@@ -175,7 +175,7 @@ def test_remove_takes_an_optional_secret_with_its_feature_and_no_required_one(pr
     assert "is required" in error_of(manage(project, "remove", "SECRET_KEY", "--yes", code=1))
 
 
-def test_a_dotenv_store_is_changed_in_its_file_and_an_exported_variable_stands_in_the_way(project: Project) -> None:
+def test_a_dotenv_store_is_changed_in_its_file_unless_a_variable_is_exported(project: Project) -> None:
     project.set_up("--backend", "env")
     manage(project, "set", "WEBHOOK_SECRET", standard_input="a new one\n")
     assert dotenv_values(project.directory / ".env")["WEBHOOK_SECRET"] == "a new one"
@@ -213,7 +213,7 @@ def test_every_export_reads_back_the_same(project: Project) -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["--files"]])
-def test_run_gives_a_program_the_secrets_and_nothing_else_of_its_own(project: Project, flags: list[str]) -> None:
+def test_run_gives_a_program_only_the_named_secrets_and_its_arguments(project: Project, flags: list[str]) -> None:
     project.set_up()
     code = (
         "import os, sys\n"
@@ -293,7 +293,7 @@ def test_diff_compares_without_showing_values(project: Project) -> None:
     assert states["SECRET_KEY"] == "differs"
 
 
-def test_migrate_shows_first_and_moves_when_told(project: Project) -> None:
+def test_migrate_shows_a_preview_and_moves_only_with_apply(project: Project) -> None:
     project.set_up("--backend", "env")
     values = {name: value for name, value in dotenv_values(project.directory / ".env").items() if value}
     before = project.state()
@@ -306,7 +306,7 @@ def test_migrate_shows_first_and_moves_when_told(project: Project) -> None:
     assert stat.S_IMODE(project.key_file.stat().st_mode) == 0o400
 
 
-def test_two_encrypted_files_with_keys_of_their_own(project: Project) -> None:
+def test_secrets_move_between_two_encrypted_files_with_different_keys(project: Project) -> None:
     project.set_up()
     manage(project, "set", "JWT_SECRET_KEY", "--generate")
     values, content = project.values(), project.decrypt()
@@ -360,7 +360,7 @@ def test_a_target_that_cannot_be_written_leaves_the_source_in_use(project: Proje
 # --- The master key --------------------------------------------------------------------------------------------------
 
 
-def test_a_new_master_key_opens_the_file_and_the_old_one_is_kept_until_told(project: Project) -> None:
+def test_a_new_master_key_opens_the_file_and_the_old_one_is_kept_until_forget(project: Project) -> None:
     project.set_up()
     values, old_key = project.values(), project.key_file.read_text()
     done = manage(project, "rotate-master-key", "--yes")
@@ -376,7 +376,7 @@ def test_a_new_master_key_opens_the_file_and_the_old_one_is_kept_until_told(proj
     assert not (project.directory / "config/secrets.enc.bak").exists()
 
 
-def test_a_rotation_of_the_master_key_that_was_stopped_in_the_middle_is_finished(project: Project) -> None:
+def test_an_interrupted_rotation_of_the_master_key_is_finished(project: Project) -> None:
     project.set_up()
     values, old = project.values(), project.key_file.read_text().strip()
     new = Fernet.generate_key().decode()
@@ -449,7 +449,7 @@ def test_a_master_key_that_cannot_be_written_from_here_is_explained(project: Pro
 # --- Backup and restore ----------------------------------------------------------------------------------------------
 
 
-def test_a_backup_brings_everything_back_into_an_empty_place(project: Project, tmp_path: Path) -> None:
+def test_a_backup_restores_everything_into_an_empty_place(project: Project, tmp_path: Path) -> None:
     (project.directory / "import.json").write_text(json.dumps(DIFFICULT))
     project.set_up("--import", "import.json")
     manage(project, "set", "JWT_SECRET_KEY", "--generate")
@@ -533,7 +533,7 @@ def test_a_backup_s_passphrase_is_typed_twice_and_has_to_be_strong(project: Proj
     assert len(list((project.home / ".local/state/cctv-face-detection/backups").iterdir())) == 1
 
 
-def test_a_backup_goes_into_a_folder_under_a_name_of_its_own(project: Project, tmp_path: Path) -> None:
+def test_a_backup_in_a_folder_gets_its_own_name(project: Project, tmp_path: Path) -> None:
     project.set_up()
     (tmp_path / "passphrase").write_text(PASSPHRASE)
     (tmp_path / "usb").mkdir()
@@ -542,7 +542,7 @@ def test_a_backup_goes_into_a_folder_under_a_name_of_its_own(project: Project, t
     assert re.fullmatch(r"production-\d{4}-\d\d-\d\dT\d{6}Z\.backup", backup.name)
 
 
-def test_nothing_is_asked_for_a_command_that_cannot_be_done(project: Project, tmp_path: Path) -> None:
+def test_an_impossible_command_asks_no_question(project: Project, tmp_path: Path) -> None:
     project.set_up()
     (tmp_path / "there").touch()
     for arguments, message in (
@@ -614,7 +614,7 @@ def test_many_writers_keep_the_trail_in_order(project: Project) -> None:
     assert json.loads(manage(project, "status", "--audit", "--json").stdout)["faults"] == []
 
 
-def test_a_trail_that_cannot_be_written_is_said_and_stops_nothing(project: Project) -> None:
+def test_an_unwritable_trail_is_reported_and_stops_no_command(project: Project) -> None:
     blocked = project.home / "not a folder"
     blocked.write_text("")
     done = project.set_up(environ={"XDG_STATE_HOME": str(blocked)})
@@ -627,13 +627,13 @@ def test_a_trail_that_cannot_be_written_is_said_and_stops_nothing(project: Proje
 
 
 def interrupt(project: Project, **content: str) -> Path:
-    """Leave a journal behind, as a rotation of SECRET_KEY does that is killed."""
+    """Write the journal that a killed rotation of SECRET_KEY leaves."""
     path = project.home / ".local/state/cctv-face-detection/rotate-production.json"
     path.write_text(json.dumps({"project": str(project.directory), "names": ["SECRET_KEY"]} | content))
     return path
 
 
-def test_what_an_interrupted_rotation_had_not_changed_yet_is_said_and_what_was_asked_is_done(project: Project) -> None:
+def test_an_interrupted_rotation_without_changes_is_reported_and_the_next_command_runs(project: Project) -> None:
     project.set_up()
     before = project.values()
     journal = interrupt(project, undone_from="a revision that is not there")

@@ -1,4 +1,4 @@
-"""Secrets that people put into the wrong place: no message ever repeats what was not understood."""
+"""Secrets that users put into the wrong place: no message repeats input that was not understood."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.terminal import Terminal
 CANARY = "hunter2hunter2"
 KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
 
-# Files that people import, each with the canary in a place of its own.
+# Files that users import, each with the canary in another place.
 FILES = {
     "a password alone": f"{CANARY}\n",
     "a password alone, without a line end": CANARY,
@@ -54,7 +54,7 @@ def test_a_wrong_file_is_refused_and_nothing_of_it_is_shown(text: str, dry_run: 
 
 
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
-def test_beside_a_value_of_ours_lines_are_named_by_their_number(text: str, project: Project) -> None:
+def test_an_import_with_a_known_name_shows_no_other_line(text: str, project: Project) -> None:
     if text.startswith(("{", "\ufeff", '"', "[")):
         return
     done = project.run(
@@ -74,7 +74,7 @@ def test_names_that_are_left_out_are_shown_and_other_lines_by_their_number(proje
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "OTHER=1\n", "SECRET_KEY=\n", "{}", '{"SECRET_KEY": null}'])
-def test_a_file_that_brings_nothing_is_an_error_and_nothing_is_made(text: str, project: Project) -> None:
+def test_a_file_without_secrets_is_an_error_and_nothing_is_written(text: str, project: Project) -> None:
     before = project.state()
     said = shown(project, "setup_secrets.py", "--non-interactive", "--import", "-", standard_input=text)
     assert "has no value for any secret of the catalogue" in said
@@ -132,7 +132,7 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A deployment that no test of this module changes."""
+    """A deployment that no test in this module changes."""
     import shutil
 
     from tests.conftest import PROJECT
@@ -174,7 +174,7 @@ def test_a_setting_that_holds_a_secret_by_mistake_is_not_repeated(setting: str, 
         assert CANARY not in said
 
 
-def test_the_same_in_the_settings_file(project: Project) -> None:
+def test_a_secret_in_the_settings_file_is_not_repeated(project: Project) -> None:
     project.set_up()
     settings = project.directory / ".env.production"
     lines = settings.read_text().splitlines()
@@ -192,7 +192,7 @@ def test_the_same_in_the_settings_file(project: Project) -> None:
     assert KEY not in doctor.stdout + doctor.stderr
 
 
-def test_a_value_behind_a_name_says_that_the_shell_remembers_it(ready: Project) -> None:
+def test_a_value_as_an_argument_warns_about_the_shell_history(ready: Project) -> None:
     said = shown(ready, "manage_secrets.py", "set", f"SMTP_PASSWORD={CANARY}")
     assert "it may be in the shell's history now" in said
     assert "hint: Give the name alone: SMTP_PASSWORD" in said

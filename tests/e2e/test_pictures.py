@@ -9,7 +9,7 @@ from tests.conftest import PROJECT
 from tests.pictures import PICTURES, draw_all
 
 
-def test_the_pictures_are_current_and_hold_no_secret() -> None:
+def test_the_pictures_are_up_to_date_and_contain_no_secret() -> None:
     drawn = draw_all()
     assert {path.name: path.read_text() for path in PICTURES.glob("*.svg")} == drawn
     for svg in drawn.values():

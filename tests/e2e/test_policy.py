@@ -1,4 +1,4 @@
-"""The printed policies, given to servers that enforce them."""
+"""The printed policies, on servers that enforce them."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_in_vault_the_deployer_can_set_up_and_the_app_can_only_read(project: Pro
         open_backend(Settings(environ | {"VAULT_SECRET_PATH": "cctv-staging"})).load()
 
 
-def test_in_a_version_1_engine_it_is_the_same(project: Project, sealed_vault: Vault) -> None:
+def test_the_policies_also_work_in_a_version_1_engine(project: Project, sealed_vault: Vault) -> None:
     client = sealed_vault.client()
     client.sys.enable_secrets_engine("kv", path="old", options={"version": "1"})
     environ = sealed_vault.environ(mount="old")

@@ -1,4 +1,4 @@
-"""Values that everybody can know: refused where they come in, and at the start of a server that strangers reach."""
+"""Published example values: input refuses them, and a public server does not start with them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REST_OF_AN_EXAMPLE_FILE = "SMTP_SERVER=smtp.gmail.com\nTWILIO_FROM_NUMBER=+12345
 
 
 @pytest.mark.parametrize("name", GENERATED)
-def test_an_import_with_one_is_refused_and_names_it(name: str, project: Project) -> None:
+def test_an_import_with_a_published_example_is_refused_and_names_it(name: str, project: Project) -> None:
     before = project.state()
     text = f"{name}={EXAMPLE}\n{REST_OF_AN_EXAMPLE_FILE}"
     done = project.run("setup_secrets.py", "--non-interactive", "--import", "-", standard_input=text)
@@ -31,7 +31,7 @@ def test_an_import_with_one_is_refused_and_names_it(name: str, project: Project)
     assert project.state() == before
 
 
-def test_an_import_with_several_names_them_all(project: Project) -> None:
+def test_an_import_with_several_examples_names_them_all(project: Project) -> None:
     text = "".join(f"{name}=change-me\n" for name in GENERATED)
     done = project.run("setup_secrets.py", "--non-interactive", "--import", "-", standard_input=text)
     assert done.returncode == 1
@@ -39,7 +39,7 @@ def test_an_import_with_several_names_them_all(project: Project) -> None:
 
 
 @pytest.mark.parametrize("name", GENERATED)
-def test_a_file_with_one_is_refused(name: str, project: Project) -> None:
+def test_a_file_with_an_example_is_refused(name: str, project: Project) -> None:
     (project.directory / "value").write_text("changeme\n")
     before = project.state()
     done = project.run("setup_secrets.py", "--non-interactive", "--set-file", f"{name}=value")
@@ -50,7 +50,7 @@ def test_a_file_with_one_is_refused(name: str, project: Project) -> None:
 
 
 @pytest.mark.parametrize("command", [["set", "JWT_SECRET_KEY", "--file", "-"], ["set", "JWT_SECRET_KEY"]])
-def test_set_refuses_one(command: list[str], project: Project) -> None:
+def test_set_refuses_an_example(command: list[str], project: Project) -> None:
     project.set_up()
     before = project.state()
     done = project.run("manage_secrets.py", *command, standard_input="changeme\n")
@@ -60,7 +60,7 @@ def test_set_refuses_one(command: list[str], project: Project) -> None:
     assert project.state() == before
 
 
-def test_a_typed_one_is_refused_at_the_prompt(project: Project) -> None:
+def test_a_typed_example_is_refused_at_the_prompt(project: Project) -> None:
     project.set_up()
     terminal = Terminal(
         project.script("manage_secrets.py", "set", "JWT_SECRET_KEY"),
@@ -73,14 +73,14 @@ def test_a_typed_one_is_refused_at_the_prompt(project: Project) -> None:
     assert "published example" in terminal.text
 
 
-def test_what_people_name_and_providers_issue_is_not_judged(project: Project) -> None:
+def test_names_and_values_from_providers_are_not_checked(project: Project) -> None:
     done = project.set_up("--import", "-", standard_input="ADMIN_USERNAME=root\nSMTP_PASSWORD=password\n")
     assert "published" not in done.stdout + done.stderr
     assert project.values()["SMTP_PASSWORD"] == "password"
 
 
-def test_one_that_is_stored_already_is_told_wherever_it_is_used(project: Project) -> None:
-    """As an earlier version of these tools stored it, or another program."""
+def test_a_stored_example_is_reported_everywhere(project: Project) -> None:
+    """Store a value as an earlier version of these tools, or another program, stored it."""
     import json
 
     from cryptography.fernet import Fernet
@@ -109,14 +109,12 @@ def test_one_that_is_stored_already_is_told_wherever_it_is_used(project: Project
 
 @pytest.fixture
 def values() -> dict[str, str]:
-    """A complete set, for a server that listens on every address."""
+    """A complete set of secrets, for a server that listens on every address."""
     return make_plan(CATALOG, {}, GivenValues()).values() | {"APP_HOST": "0.0.0.0"}
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "JWT_SECRET_KEY", "WEBHOOK_SECRET", "ADMIN_PASSWORD"])
-def test_a_server_for_others_does_not_start_with_one_that_lets_strangers_in(
-    name: str, values: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_public_server_does_not_start_with_an_example_key(name: str, values: dict[str, str], tmp_path: Path) -> None:
     with running_app(values | {name: EXAMPLE}, tmp_path, wait=False) as app:
         assert app.process.wait(30) == 1
         assert f"The application does not start: {name} is a published example" in app.log()
@@ -124,7 +122,7 @@ def test_a_server_for_others_does_not_start_with_one_that_lets_strangers_in(
         assert EXAMPLE not in app.log()
 
 
-def test_with_a_database_it_is_no_development(values: dict[str, str], tmp_path: Path) -> None:
+def test_a_server_with_a_database_does_not_start_with_an_example_key(values: dict[str, str], tmp_path: Path) -> None:
     environ = values | {"SECRET_KEY": EXAMPLE, "APP_HOST": "127.0.0.1", "DATABASE_HOST": "127.0.0.1"}
     with running_app(environ, tmp_path, wait=False) as app:
         assert app.process.wait(30) == 1
@@ -141,14 +139,14 @@ def test_with_a_database_it_is_no_development(values: dict[str, str], tmp_path: 
     ],
     ids=["on this machine", "by its name", "when told so", "a key of data", "another server's password"],
 )
-def test_otherwise_it_starts_and_warns(changed: dict[str, str], values: dict[str, str], tmp_path: Path) -> None:
+def test_a_development_server_starts_and_warns(changed: dict[str, str], values: dict[str, str], tmp_path: Path) -> None:
     with running_app(values | changed, tmp_path) as app:
         assert app.get("/health").status_code == 200
         assert "is a published example that everybody can know" in app.log()
         assert EXAMPLE not in app.log()
 
 
-def test_an_earlier_key_that_everybody_knows_signs_nothing_any_more(values: dict[str, str], tmp_path: Path) -> None:
+def test_a_previous_key_that_is_an_example_is_not_accepted(values: dict[str, str], tmp_path: Path) -> None:
     import time
 
     previous = tmp_path / "jwt_secret_key_previous.json"

@@ -90,7 +90,7 @@ def database_accepts(stack: Checkout, password: str) -> bool:
 
 
 class Caller(threading.Thread):
-    """Somebody who calls /ready, and /me with a token from before, 20 times a second."""
+    """A client that calls /ready, and /me with a token from before the rotation, 20 times a second."""
 
     def __init__(self, stack: Checkout, token: str) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class Caller(threading.Thread):
 
 
 def app_restart(stack: Checkout) -> tuple[float, float]:
-    """When the app's container stopped, and when it was up again, in seconds since the epoch."""
+    """Return when the app's container stopped, and when it was up again, in seconds since the epoch."""
     state = containers(stack)["app"]["State"]
     return tuple(  # type: ignore[return-value]
         time.mktime(time.strptime(state[name][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone + float(state[name][19:26])
@@ -153,7 +153,7 @@ def test_all_secrets_change_while_requests_fail_during_the_app_s_own_restart_onl
     after = stack.values()
     assert [name for name in before if after[name] != before[name]] == [name for name in before if name in ROTATED]
     stopped, started = app_restart(stack)
-    # A request that was under way when the container stopped; a start that takes a moment.
+    # A request may be running when the container stops, and the start takes a moment.
     outside = [answer for answer in caller.answers if not answer[1] and not stopped - 1.5 < answer[0] < started + 10]
     assert outside == []
     failed = [answer for answer in caller.answers if not answer[1]]
@@ -172,7 +172,7 @@ def test_all_secrets_change_while_requests_fail_during_the_app_s_own_restart_onl
     assert not [name for name in ROTATED if before[name] in seen]
     assert "SCRAM-SHA-256" not in stack.compose("logs", "postgres")
     assert "up to date" in stack.run("scripts/generate_docker_secrets.sh", "--check").stdout
-    # The servers keep the new passwords over a restart of their own.
+    # The servers keep the new passwords after a restart.
     stack.compose("restart", "postgres", "redis")
     wait_until_healthy(stack)
     assert redis_accepts(stack, after["REDIS_PASSWORD"])
@@ -190,7 +190,7 @@ def test_after_the_grace_time_an_old_token_is_refused(stack: Checkout) -> None:
 
 
 def steps_of(stack: Checkout) -> list[str]:
-    """The commands that a rotation runs, in order, as a wrapper around Compose sees them."""
+    """Return the commands that a rotation runs, in order, recorded by a wrapper around Compose."""
     return (stack.home / "calls").read_text().splitlines()
 
 
@@ -210,11 +210,11 @@ exec {real} "$@"
 
 @pytest.fixture
 def killer(stack: Checkout) -> Iterator[None]:
-    """scripts/compose.sh as a wrapper that kills."""
+    """Replace scripts/compose.sh with a wrapper that kills."""
     script = stack.directory / "scripts/compose.sh"
     real = stack.directory / "scripts/compose-real.sh"
     script.rename(real)
-    # The real one would replace the process that the wrapper waits for: that is the one to kill.
+    # The real script would replace the process that the wrapper waits for, and this process must be killed.
     script.write_text(KILLING.format(home=stack.home, real="scripts/compose-real.sh"))
     script.chmod(0o755)
     yield
@@ -225,7 +225,7 @@ def killer(stack: Checkout) -> Iterator[None]:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
-def test_killed_at_any_step_nobody_is_locked_out_and_the_next_run_finishes(
+def test_a_kill_at_any_step_locks_nobody_out_and_the_next_run_finishes(
     stack: Checkout, killer: None, step: int, when: str
 ) -> None:
     before = stack.values()
@@ -249,7 +249,7 @@ def test_killed_at_any_step_nobody_is_locked_out_and_the_next_run_finishes(
     assert not list((stack.home / ".local/state/cctv-face-detection").glob("rotate-*"))
 
 
-def test_a_step_that_fails_is_undone_with_all_the_others(stack: Checkout) -> None:
+def test_a_failed_step_undoes_the_whole_rotation(stack: Checkout) -> None:
     """The app cannot log in as an administrator with a name that it does not have: the last step fails."""
     before = stack.values()
     script = stack.directory / "scripts/compose.sh"
@@ -282,7 +282,7 @@ def test_the_plan_is_shown_first_and_a_dry_run_changes_nothing(stack: Checkout) 
 
 
 @pytest.mark.parametrize("how", [("stop", "postgres"), ("down",)])
-def test_a_database_that_does_not_run_is_not_left_behind(stack: Checkout, how: tuple[str, ...]) -> None:
+def test_the_password_of_a_stopped_database_is_not_rotated(stack: Checkout, how: tuple[str, ...]) -> None:
     before = stack.values()
     stack.compose(*how)
     try:

@@ -1,7 +1,7 @@
-"""What a person sees: every page of every way through the wizard, at 40, 80 and 120 columns.
+"""What the user sees: every page of every path through the wizard, at 40, 80 and 120 columns.
 
-The pictures are in ``tests/e2e/screens``. After a change that is meant: ``UPDATE_SCREENS=1 make test
-PYTEST_ARGS=tests/e2e/test_screens.py``, and look at what git says has changed.
+The pictures are in ``tests/e2e/screens``. After an intended change: ``UPDATE_SCREENS=1 make test
+PYTEST_ARGS=tests/e2e/test_screens.py``, then check `git diff`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLEAR = "\x15"
 KEY = "<the last six characters of the key>"
 
 Step = tuple[str, str]
-"""A text that has to be on the screen, and the keys that are typed then."""
+"""A text that must be on the screen, and the keys to type then."""
 
 STORE, NAME, PASSWORD = "Where do you want to store the secrets", "Name of the first", "Password of the first"
 SMS, MAIL = "Do you send SMS", "Do you send e-mail"
@@ -108,9 +108,9 @@ class Session:
         )
 
     def play(self, steps: Sequence[Step]) -> None:
-        """Type what is to be typed, each at its question."""
+        """Type the keys of each step at its question."""
         for pattern, keys in steps:
-            # A narrow screen breaks a line anywhere.
+            # On a narrow screen, a line can break anywhere.
             self.terminal.wait_for(r"\s*".join(re.findall(r"\\.|[^ ]", pattern)))
             self.terminal.settle()
             self._take_picture()
@@ -128,7 +128,7 @@ class Session:
         return match[1] if match else None
 
     def picture(self, masked: Sequence[str] = ()) -> str:
-        """All pages; what differs from run to run is made alike."""
+        """Return all pages, with placeholders for what differs between runs."""
         text = "".join(f"----- {number}\n{page}\n" for number, page in enumerate(self.pages, 1))
         key = self.shown_key()
         shown = re.search(r"\(ADMIN_PASSWORD\):\s+([\w-]{24})", self.terminal.text)
@@ -152,7 +152,7 @@ def compare(session: Session, name: str, columns: int, masked: Sequence[str] = (
 
 @pytest.mark.parametrize("columns", WIDTHS)
 @pytest.mark.parametrize("name", LOCAL_PATHS)
-def test_the_pages_of_a_first_run_are_as_pictured(project: Project, name: str, columns: int) -> None:
+def test_the_pages_of_a_first_run_match_the_stored_ones(project: Project, name: str, columns: int) -> None:
     session = Session(project, columns)
     session.play(LOCAL_PATHS[name])
     assert session.finish() == 0
@@ -160,7 +160,7 @@ def test_the_pages_of_a_first_run_are_as_pictured(project: Project, name: str, c
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
-def test_the_pages_of_a_second_run_are_as_pictured(project: Project, columns: int) -> None:
+def test_the_pages_of_a_second_run_match_the_stored_ones(project: Project, columns: int) -> None:
     project.set_up()
     session = Session(project, columns)
     session.play(SECOND_RUN)
@@ -170,7 +170,7 @@ def test_the_pages_of_a_second_run_are_as_pictured(project: Project, columns: in
 
 @pytest.mark.parametrize("columns", WIDTHS)
 @pytest.mark.parametrize("question", range(len(FIRST_RUN)), ids=[pattern for pattern, _ in FIRST_RUN])
-def test_what_leaving_at_a_question_shows_is_as_pictured(project: Project, question: int, columns: int) -> None:
+def test_the_pages_after_leaving_match_the_stored_ones(project: Project, question: int, columns: int) -> None:
     session = Session(project, columns)
     session.play([*FIRST_RUN[:question], (FIRST_RUN[question][0], CTRL_C)])
     assert session.finish() == 130
@@ -179,7 +179,7 @@ def test_what_leaving_at_a_question_shows_is_as_pictured(project: Project, quest
 
 
 def leave_at_each(start: Callable[[], Session], steps: Sequence[Step], *, first: int = 0) -> None:
-    """Leave at one question after the other, from the one numbered ``first`` on; nothing may have changed."""
+    """Quit at each question in turn, from number ``first`` on; nothing may have changed."""
     for number in range(first, len(steps)):
         session = start()
         before = session.project.state()
@@ -257,7 +257,7 @@ PREPARE: dict[str, Callable[[pytest.FixtureRequest], tuple[list[Step], dict[str,
 
 @pytest.mark.parametrize("columns", WIDTHS)
 @pytest.mark.parametrize("name", PREPARE)
-def test_the_pages_for_a_cloud_store_are_as_pictured(
+def test_the_pages_for_a_cloud_store_match_the_stored_ones(
     request: pytest.FixtureRequest, project: Project, name: str, columns: int
 ) -> None:
     steps, environ, port = PREPARE[name](request)

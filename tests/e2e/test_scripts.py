@@ -1,4 +1,4 @@
-"""The scripts without a terminal: flags, exit codes, and what they leave behind."""
+"""The scripts without a terminal: options, exit codes, and the files that they write."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_without_a_terminal_and_without_the_flag_it_says_so_and_exits_2(project:
     assert project.state() == before
 
 
-def test_the_password_is_not_shown_when_nobody_is_at_a_terminal(project: Project) -> None:
+def test_without_a_terminal_the_password_is_not_shown(project: Project) -> None:
     done = project.set_up()
     assert not any(value in done.stdout for value in project.values().values() if len(value) > 8)
     assert "manage_secrets.py get ADMIN_PASSWORD" in done.stdout
@@ -53,7 +53,7 @@ def test_a_cloud_store_without_its_address_is_one_clear_error(backend: str, sett
     assert project.state() == before
 
 
-def test_difficult_values_survive_the_whole_way(project: Project) -> None:
+def test_difficult_values_reach_the_docker_files_unchanged(project: Project) -> None:
     (project.directory / "import.json").write_text(json.dumps(DIFFICULT))
     project.set_up("--import", "import.json")
     assert DIFFICULT.items() <= project.values().items()
@@ -79,7 +79,7 @@ def test_values_come_from_files_and_standard_input(project: Project) -> None:
     assert "Not in the catalogue, not imported: HOME" in done.stdout
 
 
-def test_an_import_never_replaces_unless_told(project: Project) -> None:
+def test_an_import_replaces_values_only_with_replace(project: Project) -> None:
     project.set_up()
     old = project.values()["SECRET_KEY"]
     text = "SECRET_KEY=imported\n"
@@ -118,12 +118,12 @@ def test_a_dry_run_writes_nothing(project: Project) -> None:
 
 
 def remove_all_but_the_key(project: Project) -> None:
-    """What is left when somebody clones the project once more, on a machine that had it before."""
+    """The user clones the project again on a machine that had it before."""
     for path in (*project.directory.glob("config/[!c]*"), project.directory / ".env.production"):
         path.unlink()
 
 
-def test_a_key_file_is_read_if_it_is_there_and_else_written(project: Project) -> None:
+def test_an_existing_key_file_is_read_and_a_missing_one_is_written(project: Project) -> None:
     path = project.home / "my keys/key"
     project.set_up("--master-key-file", str(path))
     key = path.read_text()
@@ -183,7 +183,7 @@ def test_an_unknown_name_or_environment_is_refused(project: Project) -> None:
     error_of(project.run("setup_secrets.py", "--non-interactive", "--environment", "Example"))
 
 
-def test_a_weak_password_is_refused_from_a_file_and_told_when_imported(project: Project) -> None:
+def test_a_weak_password_is_refused_from_a_file_and_reported_in_an_import(project: Project) -> None:
     (project.directory / "weak").write_text("michael1990!")
     before = project.state()
     done = project.run("setup_secrets.py", "--non-interactive", "--set-file", "ADMIN_PASSWORD=weak")
@@ -194,7 +194,7 @@ def test_a_weak_password_is_refused_from_a_file_and_told_when_imported(project: 
     assert "ADMIN_PASSWORD: the imported value is weak" in imported.stdout
 
 
-def test_lines_that_people_added_to_the_settings_stay(project: Project) -> None:
+def test_lines_that_the_user_added_to_the_settings_are_kept(project: Project) -> None:
     settings = project.directory / ".env.production"
     settings.write_text("# mine\nDATABASE_HOST=db.example\n")
     settings.chmod(0o644)
@@ -232,7 +232,7 @@ def test_get_prints_the_bare_value(project: Project) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, project.values()["REDIS_PASSWORD"], "")
 
 
-def test_get_of_what_is_not_there_is_an_error_with_the_next_command(project: Project) -> None:
+def test_get_of_a_missing_secret_is_an_error_with_a_hint(project: Project) -> None:
     assert f"hint: {typed(project, set_up())}\n" in error_of(project.run("manage_secrets.py", "get", "SECRET_KEY"))
     project.set_up()
     assert "SMTP_PASSWORD is not in" in error_of(project.run("manage_secrets.py", "get", "SMTP_PASSWORD"))
@@ -292,7 +292,7 @@ def test_env_keeps_its_other_lines_and_its_mode(project: Project) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_prune_removes_what_left_the_catalogue(project: Project) -> None:
+def test_prune_removes_files_that_are_not_in_the_catalogue(project: Project) -> None:
     project.set_up()
     project.run("generate_docker_secrets.sh")
     old = project.directory / "secrets/old_secret.txt"
@@ -304,7 +304,7 @@ def test_prune_removes_what_left_the_catalogue(project: Project) -> None:
     assert project.run("generate_docker_secrets.sh", "--check").returncode == 0
 
 
-def test_another_folder_is_used_and_told_to_compose(project: Project, tmp_path: Path) -> None:
+def test_another_folder_is_used_and_saved_for_compose(project: Project, tmp_path: Path) -> None:
     project.set_up()
     folder = tmp_path / "run/secrets here"
     assert project.run("generate_docker_secrets.sh", "--output", str(folder)).returncode == 0
@@ -330,7 +330,7 @@ def test_another_environment_has_its_own_folder_and_compose_project(project: Pro
         assert project.run("generate_docker_secrets.sh", "--check", *arguments).returncode == 0
 
 
-def test_the_environment_store_gives_docker_secrets_too_and_says_what_env_holds_now(project: Project) -> None:
+def test_docker_secrets_of_the_environment_store_share_env_with_compose(project: Project) -> None:
     project.set_up("--backend", "env")
     done = project.run("generate_docker_secrets.sh")
     assert done.returncode == 0
@@ -348,7 +348,7 @@ def test_missing_secrets_stop_it_before_anything_is_written(project: Project) ->
     assert project.state() == before
 
 
-def test_its_wrong_usage_exits_2_and_help_0(project: Project) -> None:
+def test_the_docker_script_exits_2_for_wrong_usage_and_0_for_help(project: Project) -> None:
     assert project.run("generate_docker_secrets.sh", "--no-such").returncode == 2
     assert project.run("generate_docker_secrets.sh", "--check", "--swarm").returncode == 2
     assert "--prune" in project.run("generate_docker_secrets.sh", "--help").stdout
@@ -413,7 +413,7 @@ docker_file = "station_password.txt"
 """
 
 
-def test_another_projects_catalogue_goes_the_whole_way_without_changing_code(project: Project, python: str) -> None:
+def test_another_projects_catalogue_works_without_changing_code(project: Project, python: str) -> None:
     (project.directory / "config/catalog.toml").write_text(OTHER_CATALOG)
     done = project.set_up()
     assert "Weather Station" in (project.directory / ".env.production").read_text()

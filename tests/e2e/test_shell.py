@@ -1,4 +1,4 @@
-"""Comfort in the shell: completion in the real shells, versions, and where a failure leads."""
+"""The shell: completion in real shells, versions, and the hint after a failure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ASK = {
 
 
 def complete(project: Project, shell: str, *words: str) -> list[str]:
-    """What Tab offers in a real shell after these words; the last one is the one being typed."""
+    """Return what Tab offers in a real shell after these words; the last word is still being typed."""
     program = need_program(shell, shell)
     typed = ["./scripts/manage_secrets.py", *words]
     code = ASK[shell].format(
@@ -124,7 +124,7 @@ def test_a_failing_command_ends_with_the_doctors_line_for_the_same_deployment(
     assert looked.stdout.startswith(b"[")
 
 
-def test_wrong_usage_and_a_no_do_not_send_anybody_to_the_doctor(project: Project) -> None:
+def test_wrong_usage_and_a_no_do_not_suggest_the_doctor(project: Project) -> None:
     done = project.run("manage_secrets.py", "statsu")
     assert done.returncode == 2
     assert "Did you mean status?" in done.stderr
@@ -155,7 +155,7 @@ def test_wrong_usage_is_one_error_with_a_suggestion_and_a_hint_that_can_be_typed
     assert subprocess.run(shlex.split(command), cwd=PROJECT, capture_output=True, check=False).returncode == 0
 
 
-def test_a_name_that_is_written_almost_right_is_recognised(project: Project) -> None:
+def test_an_almost_right_name_is_recognised(project: Project) -> None:
     project.set_up()
     wizard = project.run("setup_secrets.py", "--non-interactive", "--set-file", "DATABASE_PASWORD=x")
     assert "hint: Did you mean DATABASE_PASSWORD?" in wizard.stderr

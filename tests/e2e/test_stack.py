@@ -57,7 +57,7 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module", params=[0, 1000], ids=["root", "uid 1000"])
 def checkout(request: pytest.FixtureRequest) -> Iterator[Checkout]:
-    """A clone in which `make secrets` was typed, and only Enter pressed."""
+    """A clone set up with `make secrets`, by pressing only Enter."""
     need_root()
     need_program("make", "make")
     base = Path(tempfile.mkdtemp(prefix="clone-"))  # not in pytest's own folder, which only root may enter
@@ -111,7 +111,7 @@ def test_make_secrets_on_a_fresh_clone_needs_only_enter(checkout: Checkout) -> N
     assert checkout.key_file.read_text().strip() not in checkout.transcript
 
 
-def test_make_alone_lists_the_tasks_and_what_git_sees_holds_no_secret(checkout: Checkout) -> None:
+def test_make_alone_lists_the_tasks_and_git_sees_no_secret(checkout: Checkout) -> None:
     assert "make secrets" in checkout.run("make").stdout
     checkout.run("git", "init", "--quiet")
     checkout.run("git", "add", "--all")
@@ -136,7 +136,7 @@ def test_make_up_refuses_a_stack_whose_secrets_were_not_written_yet_and_says_how
 
 @pytest.fixture(scope="module")
 def stack(checkout: Checkout) -> Iterator[Checkout]:
-    """The three commands' result: three containers, healthy."""
+    """Three healthy containers, started with the three commands."""
     with prepared_for_compose(checkout, f"stack-test-{os.getpid()}-{checkout.uid}"):
         checkout.environ["PATH"] = f"{give_compose(checkout.home)}:{checkout.environ['PATH']}"
         checkout.environ["DOCKER_BUILDKIT"] = "0"
@@ -163,7 +163,7 @@ def test_the_admin_password_logs_in(stack: Checkout) -> None:
         assert http.get("/ready").json()["status"] == "ready"
 
 
-def test_the_leak_hunt_finds_a_planted_leak(stack: Checkout) -> None:
+def test_the_leak_scanner_finds_a_planted_leak(stack: Checkout) -> None:
     assert find_leaks(stack, b"..." + stack.values()["REDIS_PASSWORD"].encode() + b"...") == ["REDIS_PASSWORD"]
 
 
@@ -224,7 +224,7 @@ def test_each_container_sees_only_its_own_secrets(stack: Checkout) -> None:
         assert set(stack.compose("exec", "-T", service, "ls", "/run/secrets").split()) == expected
 
 
-def test_the_files_are_in_step_and_stopping_is_quick_and_clean(stack: Checkout) -> None:
+def test_the_files_are_up_to_date_and_stopping_is_quick_and_clean(stack: Checkout) -> None:
     assert "up to date" in stack.run("./scripts/generate_docker_secrets.sh", "--check").stdout
     start = time.monotonic()
     stack.compose("stop")
@@ -235,7 +235,7 @@ def test_the_files_are_in_step_and_stopping_is_quick_and_clean(stack: Checkout) 
     wait_until_healthy(stack)
 
 
-def test_a_volume_that_keeps_its_old_password_is_explained_and_mended_without_losing_data(stack: Checkout) -> None:
+def test_a_volume_with_its_old_password_is_explained_and_fixed_without_losing_data(stack: Checkout) -> None:
     old = stack.values()["DATABASE_PASSWORD"]
     new = stack.home / "new password"
     new.write_text('it\'s \\ "new" $HOME #1')
@@ -252,7 +252,7 @@ def test_a_volume_that_keeps_its_old_password_is_explained_and_mended_without_lo
     assert "is out of date" in refused.stderr
     stack.run("./scripts/generate_docker_secrets.sh")
     stack.compose("up", "-d", "--force-recreate")
-    wait_until_healthy(stack)  # the app remembers the earlier password, and says that it had to
+    wait_until_healthy(stack)  # the app uses the previous password, and says so
     log = stack.compose("logs", "app")
     assert "An earlier DATABASE_PASSWORD works" in log
     assert "keeps the password it was first made with" in log
@@ -271,7 +271,7 @@ def test_a_volume_that_keeps_its_old_password_is_explained_and_mended_without_lo
     assert find_leaks(stack, stack.compose("logs").encode()) == []
 
 
-def test_another_environment_runs_beside_it_with_volumes_of_its_own(stack: Checkout) -> None:
+def test_another_environment_runs_next_to_it_with_its_own_volumes(stack: Checkout) -> None:
     python, script = ".venv/bin/python", "scripts/setup_secrets.py"
     stack.run(python, script, "--non-interactive", "--environment", "staging")
     images = {name: value for name, value in dotenv_values(stack.directory / ".env").items() if name.endswith("IMAGE")}
@@ -302,7 +302,7 @@ def test_another_environment_runs_beside_it_with_volumes_of_its_own(stack: Check
 # --- Swarm -----------------------------------------------------------------------------------------------------------
 
 
-def test_swarm_secrets_are_made_with_a_version_and_the_stack_file_takes_them(swarm: Checkout) -> None:
+def test_swarm_secrets_have_a_version_and_the_stack_file_uses_them(swarm: Checkout) -> None:
     for version in ("1", "2"):
         done = swarm.run("./scripts/generate_docker_secrets.sh", "--swarm")
         assert f"SECRETS_VERSION={version} docker stack deploy -c docker-stack.yml" in done.stdout
@@ -323,7 +323,7 @@ def test_swarm_secrets_are_made_with_a_version_and_the_stack_file_takes_them(swa
     assert declared == names
 
 
-def test_the_stack_of_a_swarm_becomes_healthy_with_the_secrets_that_it_keeps(swarm: Checkout) -> None:
+def test_the_stack_of_a_swarm_becomes_healthy_with_its_secrets(swarm: Checkout) -> None:
     made = swarm.run("./scripts/generate_docker_secrets.sh", "--swarm").stdout
     command = re.search(r"SECRETS_VERSION=\d+ docker stack deploy -c docker-stack\.yml ", made)
     assert command
@@ -344,7 +344,7 @@ def test_the_stack_of_a_swarm_becomes_healthy_with_the_secrets_that_it_keeps(swa
 
 
 def remove_volumes(stack_name: str, seconds: float = 60) -> None:
-    """Remove a Swarm stack's volumes, which its containers let go of some time after it is gone."""
+    """Remove a Swarm stack's volumes; its containers release them some time after the stack is removed."""
     deadline = time.monotonic() + seconds
     while volumes := docker("volume", "ls", "--quiet", "--filter", f"name={stack_name}_").split():
         assert time.monotonic() < deadline, volumes
@@ -361,7 +361,7 @@ def test_without_a_swarm_it_says_how_to_make_one(stack: Checkout) -> None:
 
 
 def docker_clients() -> list[str]:
-    """Each Docker client that this machine has: Debian 12's own is older than what people install from elsewhere."""
+    """Return each Docker client of this machine: Debian 12's own client is older than others that users install."""
     found = (shutil.which("docker", path=folder) for folder in os.environ["PATH"].split(os.pathsep))
     return sorted({os.path.realpath(path) for path in found if path})
 

@@ -1,4 +1,4 @@
-"""The stack whose app reads its secrets from Vault itself, with an AppRole of its own."""
+"""The stack whose app reads its secrets from Vault itself, with its own AppRole."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ APP_ID = 10001
 
 @pytest.fixture(scope="module")
 def vault() -> Iterator[Vault]:
-    """A Vault that containers reach, too: on the bridge's address of this machine."""
+    """A Vault that containers can reach, on this machine's address in the bridge network."""
     need_root()
     need_engine()
     with running_vault(_address_for_containers()) as server:
@@ -41,7 +41,10 @@ def vault() -> Iterator[Vault]:
 
 
 def _address_for_containers() -> str:
-    """This machine's own on the bridge: the network's first, which an engine that has just been started leaves out."""
+    """Return this machine's address in the bridge network: the gateway, or else the first address.
+
+    An engine that has just started does not list the gateway.
+    """
     network = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
     return str(network.get("Gateway") or next(ipaddress.ip_network(network["Subnet"]).hosts()))
 
@@ -65,7 +68,7 @@ def stack(vault: Vault) -> Iterator[Checkout]:
 
 
 def app_sign_in(checkout: Checkout, vault: Vault) -> dict[str, str]:
-    """An AppRole with the app's policy; its secret id in a file that only the app's user can read."""
+    """Create an AppRole with the app's policy; its secret id is in a file that only the app's user can read."""
     policy = checkout.run("scripts/manage_secrets.py", "policy", "vault").stdout
     client = vault.client()
     client.sys.create_or_update_policy("cctv-app", policy)
@@ -95,13 +98,13 @@ def test_only_postgres_and_redis_get_files(stack: Checkout) -> None:
     assert "2 files, all up to date" in done.stdout
 
 
-def test_the_app_logs_people_in_with_what_vault_holds(stack: Checkout, vault: Vault) -> None:
+def test_the_app_accepts_the_admin_password_in_vault(stack: Checkout, vault: Vault) -> None:
     values = stored(vault)
     assert log_in(stack, values["ADMIN_PASSWORD"]).status_code == 200
     assert log_in(stack, "wrong").status_code == 401
 
 
-def test_no_secret_and_no_sign_in_is_in_inspect_or_logs(stack: Checkout, vault: Vault) -> None:
+def test_no_secret_and_no_credential_is_in_inspect_or_logs(stack: Checkout, vault: Vault) -> None:
     values = [value for value in stored(vault).values() if len(value) > 8]
     values.append((stack.home / "app-secret-id").read_text())
     text = json.dumps(containers(stack)) + stack.compose("logs")

@@ -1,4 +1,4 @@
-"""The wizard on the terminals that people really sit at: tmux, `script`, a slow line, no colour, a screen reader."""
+"""The wizard on different terminals: tmux, `script`, a slow line, no colour, a screen reader."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def play(terminal: Terminal) -> None:
 
 
 class Tmux:
-    """A tmux server of its own, with one window."""
+    """A separate tmux server, with one window."""
 
     def __init__(self, program: str, project: Project, columns: int = 80, rows: int = 24) -> None:
         self._tmux = [program, "-L", f"test-{project.directory.parent.name}", "-f", "/dev/null"]
@@ -40,7 +40,7 @@ class Tmux:
         self.run("set-option", "-g", "remain-on-exit", "on")
 
     def run(self, *arguments: str) -> str:
-        """Give a command to the server."""
+        """Send a command to the server."""
         done = subprocess.run(
             [*self._tmux, *arguments], env=self._environ, capture_output=True, text=True, check=False, timeout=20
         )
@@ -48,7 +48,7 @@ class Tmux:
         return done.stdout
 
     def wait_for(self, text: str) -> str:
-        """Look at the screen until ``text`` is there; returns the screen."""
+        """Wait until ``text`` is on the screen; returns the screen."""
         deadline = time.monotonic() + 30
         while text not in (screen := self.run("capture-pane", "-p")):
             assert time.monotonic() < deadline, f"{text!r} did not appear:\n{screen}"
@@ -84,7 +84,7 @@ def test_in_tmux_everything_works_and_earlier_pages_can_be_scrolled_back_to(tmux
     assert len(project.values()) == 8
 
 
-def test_what_script_records_can_be_read_and_holds_no_typed_value(project: Project, tmp_path: Path) -> None:
+def test_the_record_of_script_is_readable_and_has_no_typed_value(project: Project, tmp_path: Path) -> None:
     program, record = need_program("script", "bsdutils"), tmp_path / "typescript"
     command = shlex.join(project.script("setup_secrets.py"))
     terminal = Terminal(
@@ -125,7 +125,7 @@ def test_on_a_slow_line_a_page_is_small_and_keys_that_come_in_pieces_are_underst
     assert terminal.finish() == 0, terminal.text
     assert len(project.values()) == 8
     assert "\x1b[6n" not in terminal.transcript, "the terminal is asked nothing: its answer would come late"
-    # 2,400 characters take two seconds on a line of 9,600 baud; a full screen drawn anew has as many cells.
+    # 2,400 characters take two seconds on a line of 9,600 baud; a full redraw of the screen has as many cells.
     assert max(sizes) < 2400, sizes
 
 

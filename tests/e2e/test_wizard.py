@@ -1,4 +1,4 @@
-"""The wizard, with a person at a real pseudo-terminal."""
+"""The wizard, at a real pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def mode(path: Path) -> int:
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
-def test_enter_through_every_question_makes_a_complete_set(project: Project, columns: int) -> None:
+def test_pressing_only_enter_makes_a_complete_set(project: Project, columns: int) -> None:
     terminal = wizard(project, columns=columns)
     for question in FIRST_RUN:
         terminal.answer(question.replace(" ", r"\s+"))
@@ -99,7 +99,7 @@ def test_no_at_the_confirmation_changes_nothing(project: Project) -> None:
     assert project.state() == before
 
 
-def test_typed_values_are_judged_asked_twice_and_kept_exactly(project: Project) -> None:
+def test_typed_values_are_checked_asked_twice_and_stored_exactly(project: Project) -> None:
     terminal = wizard(project)
     terminal.answer(FIRST_RUN[0], "1" + ENTER)
     terminal.answer(FIRST_RUN[1], "-person" + ENTER)
@@ -162,7 +162,7 @@ def test_the_key_can_go_to_another_file(project: Project) -> None:
     assert project.run("manage_secrets.py", "get", "SECRET_KEY").stdout == content["secrets"]["SECRET_KEY"]
 
 
-def test_the_key_can_be_shown_once_and_kept_by_the_person(project: Project) -> None:
+def test_the_key_can_be_shown_once_and_stored_by_the_user(project: Project) -> None:
     terminal = wizard(project)
     for question in FIRST_RUN[:5]:
         terminal.answer(question)
@@ -290,7 +290,9 @@ def _garbage(project: Project) -> None:
 
 
 @pytest.mark.parametrize("damage", [_other_key, _lost_key, _garbage])
-def test_a_file_that_does_not_open_is_never_written_over(project: Project, damage: Callable[[Project], None]) -> None:
+def test_a_file_that_cannot_be_decrypted_is_never_overwritten(
+    project: Project, damage: Callable[[Project], None]
+) -> None:
     project.set_up()
     damage(project)
     before = project.state()
@@ -343,7 +345,7 @@ def test_starting_over_with_a_key_that_is_only_shown_forgets_the_old_key_file(pr
     assert "SECRETS_MASTER_KEY_FILE" not in (project.directory / ".env.production").read_text()
 
 
-def test_starting_over_keeps_to_a_key_that_the_shell_gives(project: Project) -> None:
+def test_starting_over_keeps_an_exported_key(project: Project) -> None:
     project.set_up()
     key = Fernet.generate_key().decode()
     terminal = wizard(project, environ={"SECRETS_MASTER_KEY": key})

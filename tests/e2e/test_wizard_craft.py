@@ -1,4 +1,4 @@
-"""Going back, changing one's mind at the review, and plain questions: the wizard for tired people."""
+"""Going back, changing an answer in the review, and plain questions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STRONG = "correct horse $'\" #battery"
 
 
 @pytest.mark.parametrize("question", range(1, len(FIRST_RUN)), ids=FIRST_RUN[1:])
-def test_esc_goes_back_to_the_question_before_and_the_rest_goes_on(project: Project, question: int) -> None:
+def test_esc_goes_back_to_the_previous_question_and_the_dialogue_continues(project: Project, question: int) -> None:
     terminal = wizard(project)
     for text in FIRST_RUN[:question]:
         terminal.answer(text)
@@ -90,7 +90,7 @@ def test_another_store_can_be_chosen_at_the_review(project: Project) -> None:
     assert not project.secrets_file.exists()
 
 
-def test_esc_where_an_answer_is_chosen_to_be_changed_leads_back_to_the_review(project: Project) -> None:
+def test_esc_in_the_list_of_answers_goes_back_to_the_review(project: Project) -> None:
     terminal = wizard(project)
     for text in FIRST_RUN[:6]:
         terminal.answer(text)
@@ -102,7 +102,7 @@ def test_esc_where_an_answer_is_chosen_to_be_changed_leads_back_to_the_review(pr
     assert len(project.values()) == 8
 
 
-def test_a_key_that_was_shown_stays_the_same_when_the_person_goes_back(project: Project) -> None:
+def test_a_key_that_was_shown_stays_the_same_after_going_back(project: Project) -> None:
     terminal = wizard(project)
     for text in FIRST_RUN[:5]:
         terminal.answer(text)
@@ -138,7 +138,7 @@ def test_a_summary_without_secrets_can_be_read_again(project: Project, store: st
     assert path.stat().st_mtime_ns == before
 
 
-def test_a_summary_that_cannot_be_written_is_said_and_is_no_failure(project: Project) -> None:
+def test_an_unwritable_summary_is_reported_and_is_no_failure(project: Project) -> None:
     (project.directory / "config/SETUP.md").mkdir()
     done = project.set_up()
     assert "The summary was not written" in done.stdout
@@ -167,7 +167,7 @@ def test_plain_questions_draw_nothing(project: Project, arguments: list[str], en
     assert len(project.values()) == 8
 
 
-def test_plain_answers_are_judged_and_can_be_taken_back(project: Project) -> None:
+def test_plain_answers_are_checked_and_can_be_changed(project: Project) -> None:
     terminal = wizard(project, "--plain")
     terminal.answer(FIRST_RUN[0], "9\n")
     terminal.wait_for("Type a number from 1 to 5")

@@ -1,4 +1,4 @@
-"""The commands that write, the state that each starts from, and what each promises when it ends with 0."""
+"""The commands that write, the start state of each, and what each promises if it ends with 0."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OLD = "old-canary-0815"
 NEW = "new-canary-4711"
 KNOWN = {OLD: "<old>", NEW: "<new>"}
 GIVEN = "NEW"
-"""A file of the test's own, with the new value in it."""
+"""Write a file with the new value."""
 BACKUP = "secrets.backup"
 BACKUP_KEY = "backup.key"
 IN_PROJECT = "a project"
@@ -34,12 +34,12 @@ Promise = Callable[["Ended"], None]
 
 @dataclass(frozen=True)
 class Ended:
-    """What was there before a command, and what is there after it.
+    """The states before and after a command.
 
     Attributes:
-        project: Where.
-        old: What was there.
-        new: What is there.
+        project: The project's folder.
+        old: The files before.
+        new: The files after.
     """
 
     project: Project
@@ -47,28 +47,28 @@ class Ended:
     new: State
 
     def values(self) -> dict[str, str]:
-        """What the application reads now."""
+        """Return what the application reads now."""
         found = self.meaning().values()
         assert found is not None
         return found
 
     def old_values(self) -> dict[str, str]:
-        """What the application read before."""
+        """Return what the application read before."""
         return Meaning(contents(self.old), self.project, KNOWN).values() or {}
 
     def meaning(self) -> Meaning:
-        """What the files mean now."""
+        """Return the meaning of the files now."""
         return Meaning(contents(self.new), self.project, KNOWN, contents(self.old))
 
     def content(self, name: str) -> bytes:
-        """A file of the project."""
+        """Return a file of the project."""
         content = self.new[f"{IN_PROJECT}/{name}"].content
         assert content is not None
         return content
 
 
 class Runner:
-    """Runs commands on one project, in forks of one interpreter."""
+    """Runs commands in one project, in forks of one interpreter."""
 
     def __init__(self, interpreter: Interpreter, project: Project) -> None:
         self.interpreter = interpreter
@@ -95,19 +95,19 @@ class Runner:
         )
 
     def must(self, script: str, *arguments: str, standard_input: str = "") -> None:
-        """Run it, and expect that it works."""
+        """Run it, and check that it succeeds."""
         done = self.run(script, *arguments, standard_input=standard_input)
         assert done.returncode == 0, done.stderr
 
 
 @dataclass(frozen=True)
 class FollowUp:
-    """A run that the next run after a crash advises.
+    """A further run that the first run after a crash suggests.
 
     Attributes:
-        as_long_as: It is needed while this file is there.
-        said: What the next run then says.
-        arguments: Its own.
+        as_long_as: It is needed while this file exists.
+        said: The message of the first run.
+        arguments: The arguments of the further run.
     """
 
     as_long_as: str
@@ -122,14 +122,14 @@ class Command:
     Attributes:
         name: For the test's name.
         script: The script, or the module that a shell script runs.
-        arguments: Its own.
-        prepare: Makes the state before.
-        promise: What is there when it has ended with 0, looked at without the project's own code.
-        after: What ``SECRET_KEY`` is afterwards; ``None``: what it was before.
-        plain_files: Files that are meant to hold values.
-        standard_input: What it asks for.
-        has_steps: Whether it may stop between two of its steps, to be finished by the next run.
-        follow_up: What the next run may leave to a further one.
+        arguments: Its arguments.
+        prepare: Makes the start state.
+        promise: Checks the result after exit code 0, without the project's code.
+        after: ``SECRET_KEY`` after the command; ``None`` if it does not change.
+        plain_files: Files that may contain values.
+        standard_input: Its standard input.
+        has_steps: Whether it may stop between two steps, so that the next run finishes it.
+        follow_up: A further run that the next run may need.
     """
 
     name: str
@@ -161,7 +161,7 @@ class Command:
         )
 
     def run_again(self, runner: Runner) -> Done:
-        """Run it after it was stopped, and then what it says has to be run besides."""
+        """Run it after it was stopped, and then the further run that it suggests."""
         done = self.run(runner)
         if self.follow_up is None or not (runner.project.directory / self.follow_up.as_long_as).exists():
             return done
@@ -172,11 +172,11 @@ class Command:
 _SETUP, _MANAGE, _DOCKER = "setup_secrets.py", "manage_secrets.py", "src.ops.commands.docker_secrets"
 
 
-# --- The states before -----------------------------------------------------------------------------------------------
+# --- The start states -----------------------------------------------------------------------------------------------
 
 
 def _nothing(runner: Runner) -> None:
-    """The first run of all."""
+    """The very first run."""
 
 
 def _file_store(runner: Runner) -> None:
@@ -216,7 +216,7 @@ def _backup_of_new(runner: Runner) -> None:
 
 
 def prepare(runner: Runner, command: Command) -> None:
-    """Make the state before the command."""
+    """Make the start state of the command."""
     project = runner.project
     for folder in (project.directory, project.home):
         shutil.rmtree(folder, ignore_errors=True)
@@ -230,20 +230,20 @@ def prepare(runner: Runner, command: Command) -> None:
 
 
 def environ_of(project: Project) -> dict[str, str]:
-    """What the command runs with, so that two runs make the same calls in the same order."""
+    """Return the variables of the command, so that two runs make the same calls in the same order."""
     path = f"{Path(__file__).parent / 'bin'}:{os.environ['PATH']}"
     fixed = {"PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "0", "PATH": path}
     return {name: value for name, value in {**project.environ(), **fixed}.items() if not name.startswith("COVERAGE_")}
 
 
-# --- What is promised ------------------------------------------------------------------------------------------------
+# --- The promises ------------------------------------------------------------------------------------------------
 
 
-def _new_value_and_the_others_as_they_were(ended: Ended) -> None:
+def _new_value_and_unchanged_others(ended: Ended) -> None:
     assert ended.values() == {**ended.old_values(), "SECRET_KEY": NEW}
 
 
-def _a_whole_set(ended: Ended) -> None:
+def _a_complete_set(ended: Ended) -> None:
     values = ended.values()
     assert set(CATALOG.required_names) <= set(values)
     assert values["SECRET_KEY"] == NEW
@@ -264,7 +264,7 @@ def _docker_files_hold_the_values(ended: Ended) -> None:
 
 
 def _rotated(ended: Ended) -> None:
-    _new_value_and_the_others_as_they_were(ended)
+    _new_value_and_unchanged_others(ended)
     _docker_files_hold_the_values(ended)
     earlier = json.loads(ended.content("secrets/secret_key_previous.json"))
     assert [entry["value"] for entry in earlier] == [OLD]
@@ -300,14 +300,14 @@ def _a_backup_of_everything(ended: Ended) -> None:
 
 _MIGRATE_AND_EMPTY = ("migrate", "--to", "file:config/other.enc", "--apply", "--delete-source", "--yes")
 COMMANDS = (
-    Command("first set-up", _SETUP, ("--non-interactive", "--import", GIVEN), _nothing, _a_whole_set),
+    Command("first set-up", _SETUP, ("--non-interactive", "--import", GIVEN), _nothing, _a_complete_set),
     Command(
         *("later set-up", _SETUP, ("--non-interactive", "--import", GIVEN, "--replace"), _file_store),
-        _new_value_and_the_others_as_they_were,
+        _new_value_and_unchanged_others,
     ),
     Command(
         *("set-up for development", _SETUP, ("--non-interactive", "--backend", "env", "--import", GIVEN), _nothing),
-        _a_whole_set,
+        _a_complete_set,
         plain_files=(".env",),
     ),
     Command(
@@ -321,11 +321,11 @@ COMMANDS = (
     ),
     Command(
         *("set", _MANAGE, ("set", "SECRET_KEY", "--file", "value"), _file_store),
-        _new_value_and_the_others_as_they_were,
+        _new_value_and_unchanged_others,
     ),
     Command(
         *("set in a dotenv file", _MANAGE, ("set", "SECRET_KEY", "--file", "value"), _dotenv),
-        _new_value_and_the_others_as_they_were,
+        _new_value_and_unchanged_others,
         plain_files=(".env",),
     ),
     Command(
@@ -370,16 +370,16 @@ COMMANDS = (
     ),
     Command(
         *("restore", _MANAGE, ("restore", BACKUP, "--key-file", BACKUP_KEY, "--yes"), _backup_of_new),
-        _new_value_and_the_others_as_they_were,
+        _new_value_and_unchanged_others,
     ),
 )
 
 
-# --- What holds at any moment ----------------------------------------------------------------------------------------
+# --- True at any moment ----------------------------------------------------------------------------------------
 
 
 def assert_private(state: State) -> None:
-    """Nobody else may read what a command of ours wrote."""
+    """Check that no other user can read what our commands write."""
     others = {GIVEN, "value", "catalog.toml", "config", IN_PROJECT, "home", ".config", ".local", "state"}
     for name, entry in state.items():
         if Path(name).name not in others:
@@ -387,7 +387,7 @@ def assert_private(state: State) -> None:
 
 
 def plain_files(state: State, command: Command) -> list[str]:
-    """Where a value can be read that has no business there."""
+    """Return the files that contain a value and must not."""
     found = []
     for name, entry in state.items():
         short = name.removeprefix(f"{IN_PROJECT}/")
@@ -399,11 +399,11 @@ def plain_files(state: State, command: Command) -> list[str]:
 
 
 def _is_part_of(name: str, command: Command) -> bool:
-    """Whether it is a temporary file of one that is meant to hold values."""
+    """Return whether it is a temporary file of one that may contain values."""
     return is_leftover(name) and any(Path(plain).name.strip("/") in name for plain in command.plain_files)
 
 
 def expected_values(command: Command, before: Mapping[str, str] | None) -> list[str | None]:
-    """What ``SECRET_KEY`` may be while the command runs."""
+    """Return the possible values of ``SECRET_KEY`` while the command runs."""
     old = before["SECRET_KEY"] if before else None
     return [old, command.after if command.after or before is None else old]

@@ -1,4 +1,4 @@
-"""One interpreter for a worker's commands, and each command's stage, prepared once."""
+"""One interpreter for the commands of a process, and the stage of each command, prepared once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def command(request: pytest.FixtureRequest) -> Command:
 def stage(
     command: Command, interpreter: Interpreter, stages: dict[str, Stage], tmp_path_factory: pytest.TempPathFactory
 ) -> Stage:
-    """The command's stage, in the state before."""
+    """The command's stage, in its start state."""
     if command.name not in stages:
         directory = tmp_path_factory.mktemp("stage")
         stages[command.name] = Stage(interpreter, directory, command)

@@ -1,8 +1,8 @@
-"""Runs the project's scripts in forks of one interpreter that has imported their modules already.
+"""Runs the project's scripts in forks of one interpreter that has already imported their modules.
 
-A fork is a process of its own, with its own arguments, environment, umask and standard files, that runs the script
-from its first line and ends as every interpreter does. What it saves is the 300 ms in which Python starts and
-imports, some thousands of times. ``test_a_fork_makes_the_same_calls_as_a_fresh_interpreter`` compares the two.
+Each fork is a separate process with its own arguments, environment, umask and standard files. It runs the script from
+the first line and ends like every interpreter. This saves the 300 ms in which Python starts and imports, some
+thousands of times. ``test_a_fork_makes_the_same_calls_as_a_fresh_interpreter`` compares the two.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Done:
 
     Attributes:
         returncode: The exit code, or the signal's number with a minus.
-        stdout: What it said.
-        stderr: What it complained of.
+        stdout: Its standard output.
+        stderr: Its standard error.
     """
 
     returncode: int
@@ -97,7 +97,7 @@ class Interpreter:
     """One interpreter that forks for each run.
 
     Args:
-        directory: For its files; none of a run's own.
+        directory: A folder for its own files.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -140,10 +140,10 @@ class Interpreter:
         Args:
             arguments: The script or module and its arguments.
             environ: All its variables.
-            directory: Where it runs.
-            standard_input: What it can read.
+            directory: The current folder.
+            standard_input: Its standard input.
             umask: Its umask.
-            strace: Options of the strace to run it under, if any.
+            strace: Options for strace; empty: run without strace.
         """
         files = [self._directory / name for name in ("stdin", "stdout", "stderr")]
         for path, text in zip(files, (standard_input, "", ""), strict=True):
@@ -176,13 +176,13 @@ class Interpreter:
 
 
 def _trace(child: int, options: Sequence[str]) -> None:
-    """Trace a process that stops itself, from there to its end."""
+    """Trace a process that has stopped itself, from that point to its end."""
     while _state(child) != "T":
         pass
     command = ["strace", *options, "-p", str(child)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
         assert strace.stderr is not None
-        # From this line on, the process does not make a call that is not seen.
+        # From this line on, strace sees every call of the process.
         said = strace.stderr.readline()
         assert "attached" in said, said
         os.kill(child, signal.SIGCONT)

@@ -1,6 +1,6 @@
-"""Faults to be planted in a copy of the project, and for each the test that has to fail then.
+"""Faults to plant in a copy of the project, and for each the tests that must fail then.
 
-Each once passed every test. ``make prove`` plants all of them, ``make test`` those that are found in a few seconds.
+Each fault once passed every test. ``make prove`` plants all of them, ``make test`` those that are found quickly.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Fault:
 
     Attributes:
         name: What is wrong then.
-        file: Where.
-        old: What is there now; it occurs once.
-        new: What is put in its place.
-        tests: The tests that have to fail, each by itself.
-        is_cheap: Whether that takes a few seconds only.
+        file: The file to change.
+        old: The current text; it occurs once.
+        new: The new text.
+        tests: The tests that must fail, each when run alone.
+        is_cheap: Whether they take only a few seconds.
     """
 
     name: str
@@ -39,10 +39,10 @@ class Fault:
     is_cheap: bool = True
 
     def plant(self, directory: Path) -> None:
-        """Put it into a copy of the project.
+        """Plant it in a copy of the project.
 
         Raises:
-            AssertionError: The code has changed, and the fault does not fit any more.
+            AssertionError: The code has changed, and the fault no longer fits.
         """
         path = directory / self.file
         text = path.read_text()
@@ -51,7 +51,7 @@ class Fault:
 
 
 def copy_project(directory: Path) -> None:
-    """A copy that runs with the same packages."""
+    """Make a copy that uses the same packages."""
     directory.mkdir()
     for name in COPIED:
         source = PROJECT / name
@@ -78,15 +78,12 @@ def run_test(directory: Path, test: str) -> subprocess.CompletedProcess[str]:
 
 
 _CRASHES = "tests/faults/test_crashes.py"
-_REFUSED = f"{_CRASHES}::test_refused_at_each_step_the_old_state_is_there_and_one_error_says_why"
-_KILLED = f"{_CRASHES}::test_killed_at_each_step_the_old_or_the_new_state_is_there_and_the_next_run_works"
+_REFUSED = f"{_CRASHES}::test_an_error_at_each_step_leaves_the_old_state_and_is_reported"
+_KILLED = f"{_CRASHES}::test_a_kill_at_each_step_leaves_the_old_or_new_state_and_the_next_run_works"
 _MODES = "tests/faults/test_modes.py::test_the_mode_of_every_file_is_right_from_its_first_byte"
-_POWER = (
-    "tests/faults/test_power_loss.py"
-    "::test_whenever_the_power_fails_the_old_or_the_new_value_is_there_and_at_the_end_the_new_one"
-)
+_POWER = "tests/faults/test_power_loss.py::test_a_power_failure_leaves_the_old_or_new_value_and_at_the_end_the_new_one"
 _HOSTILE = "tests/faults/test_hostile.py"
-_SERVERS = "tests/faults/test_hostile_servers.py::test_whatever_a_server_answers_is_one_clear_error"
+_SERVERS = "tests/faults/test_hostile_servers.py::test_any_wrong_response_gives_one_clear_error"
 _FUZZ = "tests/fuzz/test_parsers.py"
 _SCANNER = "tests/unit/test_leak_scanner.py"
 
@@ -194,7 +191,7 @@ FAULTS = (
         "src/utils/secrets/backends/file.py",
         "                raise self._decryption_error(token) from None\n",
         "                return Snapshot({}, revision=_revision(token))\n",
-        (f"{_FUZZ}::test_an_encrypted_file_that_was_changed_is_refused_or_is_what_it_was",),
+        (f"{_FUZZ}::test_a_changed_encrypted_file_is_refused_or_has_the_same_content",),
     ),
     Fault(
         "the audit trail cannot hold every name",
@@ -209,7 +206,7 @@ FAULTS = (
         "            if monotonic() < self._next_try:\n                return\n            outcome",
         "            if monotonic() < self._next_try or self._attempts > 2:\n"
         "                return\n            outcome",
-        ("tests/faults/test_load.py::test_no_read_fails_while_values_change_and_the_store_is_away[file]",),
+        ("tests/faults/test_load.py::test_no_read_fails_while_values_change_and_the_store_is_unavailable[file]",),
         is_cheap=False,
     ),
     Fault(
@@ -217,7 +214,7 @@ FAULTS = (
         "tests/faults/test_load.py",
         "        while not last_one or",
         "        while self.seen < 3 and not last_one or self.seen < 3 and",
-        ("tests/faults/test_load.py::test_no_read_fails_while_values_change_and_the_store_is_away[file]",),
+        ("tests/faults/test_load.py::test_no_read_fails_while_values_change_and_the_store_is_unavailable[file]",),
         is_cheap=False,
     ),
     Fault(

@@ -1,4 +1,4 @@
-"""One command with the state that it starts from, what an undisturbed run does, and what a disturbed one may do."""
+"""One command with its start state, what a normal run does, and what a disturbed run may do."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ from .steps import (
     read_recording,
 )
 
-# An import that finds nothing lists a folder again when somebody has made a file in it meanwhile: one call more.
+# An import that finds nothing lists a folder again if a new file is in it: one more call.
 TRIES = 3
 IN_FULL = bool(os.environ.get("PROVE"))
 
-SAID_TO_BE_LEFT_OUT = {
+REPORTED_AS_LEFT_OUT = {
     "warning: the audit trail": (TRAIL, f"{TRAIL}.lock"),
     "The summary was not written": ("SETUP.md",),
 }
-"""What a command may do without when it is refused, as long as it says so, and the ends of the files' names."""
+"""Messages with which a command may continue after an error, and the ends of the names of the files concerned."""
 MAY_DIFFER_AFTERWARDS = (
     TRAIL,  # two runs
     ".bak",  # of the run before
-    ".sum",  # until the next change; it only makes a message more precise
-    ".old-<id of a new key>",  # when the first run had come to its end, the second changed the key again
+    ".sum",  # missing until the next change; it only makes a message more precise
+    ".old-<id of a new key>",  # if the first run was complete, the second has changed the key again
 )
-"""The ends of the names of files that need not be as after a single run once a second one has finished the first."""
+"""The ends of the names of files that may differ from a single run, after a second run has finished the first."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """An undisturbed run, with a umask that hides nothing.
+    """A normal run, with a umask that forbids nothing.
 
     Attributes:
         calls: Every system call.
         ended: The states before and after.
-        shown: What the files mean after it.
+        shown: The meaning of the files after it.
     """
 
     calls: list[Call]
@@ -69,10 +69,10 @@ class Recorded:
 
 
 class Stage:
-    """Where one command is run again and again, each time from the same state.
+    """Runs one command many times, each time from the same start state.
 
     Args:
-        interpreter: Runs it.
+        interpreter: Runs the command.
         directory: An empty folder.
         command: The command.
     """
@@ -91,7 +91,7 @@ class Stage:
         self.points = points_of(self.recorded.calls, self.project)
 
     def reset(self) -> None:
-        """Make the state before."""
+        """Restore the start state."""
         write_state(self.project, self.before)
 
     def run(self) -> Done:
@@ -99,10 +99,10 @@ class Stage:
         return self.command.run(self.runner)
 
     def disturb(self, point: Point, fault: str) -> Done:
-        """Run the command from its first state with a fault at a point.
+        """Run the command from its start state with a fault at a point.
 
         Raises:
-            AssertionError: The fault did not come to that point.
+            AssertionError: The run did not reach that point.
         """
         for _ in range(TRIES):
             self.reset()
@@ -120,17 +120,17 @@ class Stage:
         raise AssertionError("the run took another way")
 
     def meaning(self, state: State) -> Meaning:
-        """What a state means, with the keys that were there before, too."""
+        """Return the meaning of a state, using also the previous keys."""
         return self.meaning_of(contents(state))
 
     def meaning_of(self, files: Contents) -> Meaning:
-        """What files mean."""
+        """Return the meaning of files."""
         return Meaning(files, self.project, KNOWN, contents(self.before))
 
-    # --- What may be there -------------------------------------------------------------------------------------------
+    # --- Allowed states -------------------------------------------------------------------------------------------
 
     def assert_old_or_new(self, state: State) -> None:
-        """The application reads a whole set, old or new; each file is old or new; nothing is open to others."""
+        """Check that the application reads a complete set, and that each file is private, and old or new."""
         meaning = self.meaning(state)
         self.assert_values(meaning)
         assert_private(state)
@@ -144,7 +144,7 @@ class Stage:
                 assert now.get(name) in may_be, f"{name} is neither as before nor as after"
 
     def assert_values(self, meaning: Meaning) -> None:
-        """Everything can be read, and is what it was or what it is to be."""
+        """Check that everything can be read, and is old or new."""
         now, before = meaning.values(), self.values_before
         if now is None:
             assert before is None, "nothing is set up any more"
@@ -156,7 +156,7 @@ class Stage:
             assert {**now, "SECRET_KEY": ""} == {**before, "SECRET_KEY": ""}
 
     def assert_old(self, state: State) -> None:
-        """Nothing has changed: no byte, no mode, no owner. The trail has the attempt."""
+        """Check that no byte, mode or owner has changed, and that the audit trail has the attempt."""
         changed = {
             name
             for name in state.keys() | self.before.keys()
@@ -165,10 +165,10 @@ class Stage:
         assert not changed, f"changed: {sorted(changed)}"
 
     def assert_done(self, state: State, *, but: tuple[str, ...] = ()) -> None:
-        """Everything is as after an undisturbed run, file by file.
+        """Check that every file is as after a normal run.
 
         Args:
-            state: What is there.
+            state: The files.
             but: Ends of the names of files that may differ.
         """
         self.command.promise(Ended(self.project, self.before, state))
@@ -185,18 +185,18 @@ class Stage:
         }
         assert not wrong, f"mode or owner: {sorted(wrong)}"
 
-    def assert_done_as_said(self, state: State, done: Done) -> None:
-        """Everything is as after an undisturbed run, but for what it says that it had to do without."""
+    def assert_done_except_reported(self, state: State, done: Done) -> None:
+        """Check that every file is as after a normal run, except those that the command reported."""
         said = done.stdout + done.stderr
-        but = [ends for text, ends in SAID_TO_BE_LEFT_OUT.items() if text in said]
+        but = [ends for text, ends in REPORTED_AS_LEFT_OUT.items() if text in said]
         self.assert_done(state, but=tuple(end for ends in but for end in ends))
 
     def assert_next_run_finishes(self) -> None:
-        """Whatever stopped it: run again, it ends with everything that it promises."""
+        """Check that the next run succeeds and does everything that the command promises."""
         backup = self.project.directory / BACKUP
         if self.command.name == "backup" and backup.exists():
             self.command.promise(Ended(self.project, self.before, read_state(self.project)))
-            backup.unlink()  # whole, so that the next run would refuse to write over it
+            backup.unlink()  # a complete file, which the next run would refuse to overwrite
         again = self.command.run_again(self.runner)
         assert again.returncode == 0, again.stderr
         self.assert_done(read_state(self.project), but=MAY_DIFFER_AFTERWARDS)
@@ -204,7 +204,7 @@ class Stage:
     # -----------------------------------------------------------------------------------------------------------------
 
     def _record(self) -> Recorded:
-        done = self.run()  # it imports; later runs do no more
+        done = self.run()  # the first run imports modules; later runs do not
         assert done.returncode == 0, done.stderr
         self.reset()
         log = self._logs / "log"
@@ -221,5 +221,5 @@ class Stage:
 
 
 def _is_kept_on_failure(name: str) -> bool:
-    """Locks, and the audit trail with its folders: it records attempts that failed, too."""
+    """Return whether it is a lock, or the audit trail or its folder: the trail also records failed attempts."""
     return name.endswith((".lock", TRAIL)) or name.startswith("home/.local")

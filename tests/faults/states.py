@@ -1,4 +1,4 @@
-"""What is on the disk, and what it means: read with nothing of the project's own code."""
+"""The files on the disk, and their meaning, read without the project's code."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ class Entry:
 
 
 State = dict[str, Entry]
-"""By the path below the folder that holds the project's and the home folder."""
+"""By their paths relative to the folder that contains the project's folder and the home folder."""
 Contents = Mapping[str, bytes]
-"""The files alone."""
+"""Only the files, without folders and links."""
 
 
 def read_state(project: Project) -> State:
-    """All of a project and its home."""
+    """Return all files of a project and its home."""
     root = project.directory.parent
     return {str(path.relative_to(root)): _read_entry(path) for path in sorted(root.rglob("*"))}
 
 
 def write_state(project: Project, state: State) -> None:
-    """Make a project and its home what they were, owners and modes as well."""
+    """Restore a project and its home, with owners and modes."""
     root = project.directory.parent
     shutil.rmtree(root)
     root.mkdir()
@@ -71,12 +71,12 @@ def write_state(project: Project, state: State) -> None:
 
 
 def contents(state: State) -> dict[str, bytes]:
-    """The files of a state, without the temporary ones."""
+    """Return the files of a state, without temporary ones."""
     return {name: entry.content for name, entry in state.items() if entry.content is not None and not is_leftover(name)}
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file is a temporary one."""
+    """Return whether it is a temporary file."""
     return TEMPORARY.search(name) is not None
 
 
@@ -95,13 +95,13 @@ class UnreadableError(AssertionError):
 
 
 class Meaning:
-    """What files hold, as the application and people would read them.
+    """The content of files, as the application and users read it.
 
     Args:
         files: The files, see :data:`Contents`.
-        project: Where they are; nothing is read there.
-        known: Values and what to call them.
-        older: What was there before, whose keys still open what they opened.
+        project: Their folder; nothing is read from it.
+        known: Values and their names.
+        older: The previous files; their keys are used, too.
     """
 
     def __init__(
@@ -114,10 +114,10 @@ class Meaning:
         self.keys = key_files(files)
 
     def values(self) -> dict[str, str] | None:
-        """What the application reads; ``None`` when nothing was set up.
+        """Return what the application reads; ``None`` if nothing was set up.
 
         Raises:
-            UnreadableError: It was set up, and something of it is missing, damaged or does not fit together.
+            UnreadableError: It was set up, and a file is missing, damaged or does not fit.
         """
         name = next((name for name in (".env.production", ".env") if self._in_project(name) in self._files), None)
         if name is None:
@@ -149,13 +149,13 @@ class Meaning:
         raise UnreadableError(f"{path} does not open with {key_file}")
 
     def by_file(self) -> dict[str, str]:
-        """What each file says, with what differs from run to run left out: it is equal where two runs did the same."""
+        """Return the meaning of each file, without what differs between runs. It is equal if two runs did the same."""
         names = {value: f"<{name}>" for name, value in self._all_values().items() if len(value) > 5}
         self._known = {**names, **self._known}
         return {self._shown_name(name): self._shown(name, content) for name, content in sorted(self._files.items())}
 
     def _all_values(self) -> dict[str, str]:
-        """Those in use, and those of encrypted files that are not in use yet."""
+        """Return the keys in use, and those of encrypted files that are not in use yet."""
         found: dict[str, str] = {}
         for content in self._files.values():
             texts = [_decrypt(key, content) for key in self._all_keys()] if content.startswith(_TOKEN) else []
@@ -224,7 +224,7 @@ class Meaning:
 
 
 def shown_trail(content: bytes) -> str:
-    """What an audit trail says was done, checked line by line."""
+    """Return the actions in an audit trail; each line is checked."""
     lines, previous = [], "0" * 64
     for line in content.splitlines():
         entry = json.loads(line)
@@ -235,7 +235,7 @@ def shown_trail(content: bytes) -> str:
 
 
 def key_files(files: Contents) -> dict[str, list[str]]:
-    """The files that hold keys, and the keys."""
+    """Return the files that contain keys, and the keys."""
     found = {}
     for name, content in files.items():
         keys = re.split(rb"[,\s]+", content.strip())
@@ -245,7 +245,7 @@ def key_files(files: Contents) -> dict[str, list[str]]:
 
 
 def key_id(key: str) -> str:
-    """The name of a key, as settings files have it."""
+    """Return the id of a key, as in settings files."""
     return hashlib.sha256(b"cctv-face-detection master key id\0" + key.encode()).hexdigest()[:8]
 
 

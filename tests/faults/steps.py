@@ -1,4 +1,4 @@
-"""Records each system call of a command, finds those that change a file, and disturbs it there (strace's injection)."""
+"""Records each system call of a command, finds those that change a file, and injects faults there with strace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHANGING = (
     | {"mkdir", "mkdirat", "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat"}
     | {"utime", "utimes", "utimensat", "futimesat", "setxattr", "lsetxattr", "fsetxattr", "removexattr"}
 )
-# Looking, waiting, memory, processes, signals, sockets: nothing of it changes a file.
+# Reading, waiting, memory, processes, signals, sockets: none of these calls changes a file.
 _HARMLESS = """
 access arch_prctl bind brk capget capset chdir clock_getres clock_gettime clock_nanosleep clone clone3 close
 close_range connect dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd eventfd2 execve
@@ -77,13 +77,13 @@ class Call:
     """One system call of a run.
 
     Attributes:
-        time: When.
-        process: The number of its process among those of the run; 0 is the first.
-        name: The call.
-        number: The how many-th of that name in its process.
+        time: The time of the call.
+        process: The number of its process in the run; 0 is the first.
+        name: The name of the call.
+        number: Its number among the calls of that name in its process.
         arguments: As strace shows them.
         result: As strace shows it.
-        paths: Every absolute path that it names, relative ones completed.
+        paths: Every path in it, as an absolute path.
     """
 
     time: float
@@ -96,18 +96,18 @@ class Call:
 
     @property
     def has_worked(self) -> bool:
-        """Whether it was not refused."""
+        """Whether it succeeded."""
         return not self.result.startswith("-")
 
 
 @dataclass(frozen=True)
 class Point:
-    """A call at which a run is disturbed.
+    """A call at which a fault is injected.
 
     Attributes:
         call: The call.
-        kind: Its name and what its file is for.
-        index: The how many-th of its kind.
+        kind: Its name and the purpose of its file.
+        index: Its number among the calls of this kind.
     """
 
     call: Call
@@ -119,11 +119,11 @@ class Point:
 
 
 def read_recording(log: Path, directory: Path) -> list[Call]:
-    """The calls of all processes of a run, in the order of time.
+    """Return the calls of all processes of a run, in the order of time.
 
     Args:
-        log: What strace was told with ``-o``.
-        directory: Where the run was, for relative names.
+        log: The path in strace's ``-o``.
+        directory: The current folder of the run, for relative names.
     """
     files = sorted(log.parent.glob(f"{log.name}.*"), key=lambda path: int(path.suffix[1:]))
     calls: list[Call] = []
@@ -150,14 +150,14 @@ def _paths(name: str, arguments: str, rest: str, directory: str) -> tuple[str, .
         texts = [path if path.startswith("/") else f"{directory}/{path}" for path in _TEXT.findall(arguments)]
         found = [f"<{path}>" for path in texts]
     elif name.rstrip("2").endswith("at"):
-        # Each name stands after the folder that it is relative to.
+        # Each name comes after the folder that it is relative to.
         pairs = re.findall(r'<(/[^<>]*)>, "((?:[^"\\]|\\.)*)"', arguments)
         found = [f"<{os.path.join(folder, path)}>" for folder, path in pairs]
     return tuple(path.removesuffix(" (deleted)") for text in found for path in _DESCRIBED.findall(text))
 
 
 def unknown_calls(calls: Iterable[Call], project: Project) -> list[str]:
-    """The calls of which it is not known whether they change a file."""
+    """Return the calls that are not known to be harmless or to change a file."""
     found = set()
     for call in calls:
         mapped = call.name == "mmap" and "PROT_WRITE" in call.arguments and "MAP_SHARED" in call.arguments
@@ -168,7 +168,7 @@ def unknown_calls(calls: Iterable[Call], project: Project) -> list[str]:
 
 
 def changing_calls(calls: Iterable[Call], project: Project) -> list[Call]:
-    """Those that change something of the project or of the home folder."""
+    """Return the calls that change the project's folder or the home folder."""
     return [call for call in calls if call.has_worked and _changes(call) and _is_inside(call, project)]
 
 
@@ -184,14 +184,14 @@ def _is_inside(call: Call, project: Project) -> bool:
 
 
 def role_of(path: str, project: Project) -> str:
-    """What a file is for: its name without what differs from run to run; all Docker files are one of two."""
+    """Return the purpose of a file: its name without what differs between runs; for Docker files one of two."""
     name = os.path.relpath(path, project.directory.parent)
     name = re.sub(r"\.old-[0-9a-f]{8}", ".old-KEY", TEMPORARY.sub(".tmp", name))
     return re.sub(r"/secrets/(\.?)\w+?(_previous\.json|\.txt)", r"/secrets/\1NAME\2", name)
 
 
 def points_of(calls: list[Call], project: Project) -> list[Point]:
-    """A point for each call that changes something."""
+    """Return a point for each call that changes a file."""
     points: list[Point] = []
     counts: dict[str, int] = {}
     for call in changing_calls(calls, project):
@@ -202,19 +202,19 @@ def points_of(calls: list[Call], project: Project) -> list[Point]:
 
 
 def kind_of(call: Call, project: Project) -> str:
-    """The call's name, and what its file is for."""
+    """Return the call's name, and the purpose of its file."""
     root = str(project.directory.parent)
     roles = [role_of(path, project) for path in call.paths if path.startswith(root)]
     return f"{call.name} {' '.join(dict.fromkeys(roles))}"
 
 
 def first_of_each_kind(points: list[Point]) -> list[Point]:
-    """For the short form. A child's calls are those of another command: there, one of each name is enough."""
+    """Return the first point of each kind, for the short form; in a child process, the first of each name."""
     return list({_sort(point): point for point in reversed(points)}.values())[::-1]
 
 
 def last_of_each_kind(points: list[Point]) -> list[Point]:
-    """The same from the other end."""
+    """Return the last point of each kind; in a child process, the last of each name."""
     return list({_sort(point): point for point in points}.values())
 
 
@@ -223,16 +223,16 @@ def _sort(point: Point) -> str:
 
 
 def injection(point: Point, fault: str, log: Path) -> list[str]:
-    """The options of strace that disturb a process there: ``signal=KILL`` or ``error=NAME``."""
+    """Return the options of strace that inject a fault there: ``signal=KILL`` or ``error=NAME``."""
     inject = f"inject={point.call.name}:{fault}:when={point.call.number}"
     return ["-ttt", "-y", "-e", f"trace={point.call.name}", "-e", inject, "-o", str(log)]
 
 
 def injection_into_child(point: Point, fault: str, log: Path, script: Path) -> dict[str, str]:
-    """The variables with which a shell script that is started as a child is disturbed, and nothing before it.
+    """Return the variables that inject a fault into a shell script that is a child process, and into nothing before it.
 
-    strace counts the calls of each process by itself, so with the parent's children the parent would be hit as well.
-    A second such child, which undoes what the first has done, is left alone.
+    strace counts the calls of each process separately, so tracing all children would also hit the parent.
+    A second such child, which undoes the changes of the first, gets no fault.
     """
     words = shlex.join(["strace", "-qq", *injection(point, fault, log)])
     script.write_text(f'unset BASH_ENV; [[ -e {shlex.quote(str(log))} ]] || exec {words} env bash "$0" "$@"\n')

@@ -1,4 +1,4 @@
-"""Killed, or refused by the system, at each file-changing system call in turn: the old state or the new one, always."""
+"""Commands that are killed, or get an error, at each system call that changes a file leave the old or the new state."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ pytestmark = pytest.mark.timeout(7200)
 
 ERRORS = ("ENOSPC", "EIO", "EACCES", "EROFS", "EDQUOT", "EMFILE")
 REPEATED = "EINTR"
-"""Python repeats what it interrupts, so that everything has to be done."""
+"""Python repeats an interrupted call, so the command must complete."""
 Item = tuple[Point, str]
 
 
 def faults_of(points: list[Point]) -> list[Item]:
-    """Each error at each point; in the short form one at each, in turn, and an interruption of each call."""
+    """Return each error at each point; in the short form one error at each point, and an interruption of each call."""
     if IN_FULL:
         return [(point, error) for point in points for error in (*ERRORS, REPEATED)]
     refused = [(point, ERRORS[number % len(ERRORS)]) for number, point in enumerate(points)]
@@ -45,7 +45,7 @@ def faults_of(points: list[Point]) -> list[Item]:
 
 
 def check_each(items: Iterable[Item], check: Callable[[Point, str], None]) -> None:
-    """Check every item, and fail with what was wrong with each."""
+    """Check every item, and fail with all problems."""
     wrong = []
     for point, fault in items:
         try:
@@ -56,7 +56,7 @@ def check_each(items: Iterable[Item], check: Callable[[Point, str], None]) -> No
         pytest.fail("\n\n".join(wrong), pytrace=False)
 
 
-def test_killed_at_each_step_the_old_or_the_new_state_is_there_and_the_next_run_works(stage: Stage) -> None:
+def test_a_kill_at_each_step_leaves_the_old_or_new_state_and_the_next_run_works(stage: Stage) -> None:
     points = stage.points if IN_FULL else last_of_each_kind(stage.points)
     assert len(points) >= 4
 
@@ -76,8 +76,8 @@ def assert_one_error(done: Done) -> None:
     assert "hint: " in done.stderr, done.stderr
 
 
-def test_refused_at_each_step_the_old_state_is_there_and_one_error_says_why(stage: Stage) -> None:
-    # What cleans up cannot be undone when it is refused itself: what could not be removed stays.
+def test_an_error_at_each_step_leaves_the_old_state_and_is_reported(stage: Stage) -> None:
+    # If the removal of a file is refused, the file stays.
     points = stage.points if IN_FULL else first_of_each_kind(stage.points)
     items = faults_of([point for point in points if point.call.name not in REMOVING])
 
@@ -88,7 +88,7 @@ def test_refused_at_each_step_the_old_state_is_there_and_one_error_says_why(stag
         assert "Traceback" not in done.stderr
         stage.assert_old_or_new(state)
         if done.returncode == 0:
-            stage.assert_done_as_said(state, done)
+            stage.assert_done_except_reported(state, done)
             return
         assert_one_error(done)
         if stage.command.has_steps:
@@ -100,7 +100,7 @@ def test_refused_at_each_step_the_old_state_is_there_and_one_error_says_why(stag
     figures.add("refused at a system call", len(items), "points")
 
 
-# --- A disk that is really full --------------------------------------------------------------------------------------
+# --- A full disk --------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_leaves_everything_as_it_was(project: Project, small_disk: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_full_disk_leaves_everything_as_it_was(project: Project, small_disk: P
     assert full.state() == before
 
 
-# --- Places that cannot be written, and places that lead elsewhere ---------------------------------------------------
+# --- Read-only places, and links ---------------------------------------------------
 
 
 def test_a_read_only_folder_is_one_clear_error(project: Project) -> None:
@@ -192,7 +192,7 @@ def test_a_fifo_or_file_in_a_wrong_place_is_one_clear_error(name: str, project: 
     assert not project.key_file.exists()
 
 
-def test_the_file_opens_with_nothing_of_ours_installed(project: Project) -> None:
+def test_the_file_opens_without_this_project(project: Project) -> None:
     project.set_up()
     key = Fernet(project.key_file.read_text().strip())
     assert json.loads(key.decrypt(project.secrets_file.read_bytes()))["secrets"].keys() >= set(CATALOG.required_names)

@@ -1,4 +1,4 @@
-"""Other users of the machine, hostile files and hostile servers."""
+"""Other users of the machine, and hostile files."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ print("tries", tries, flush=True)
 
 SLOWLY = ["strace", "-f", "-qq", "--seccomp-bpf", "-e", "trace=fchmod,rename,link,linkat", "-o", os.devnull]
 SLOWLY += ["-e", "inject=fchmod:delay_enter=40000", "-e", "inject=rename,link,linkat:delay_exit=10000"]
-"""Every file that is written is there for a while, with its content and the mode that it was made with."""
+"""Delays, so that each written file exists for a while with its content and its first mode."""
 
 
 @pytest.fixture
 def shared() -> Iterator[Project]:
-    """A project in a place where everybody may look."""
+    """A project in a folder that every user can read."""
     need_root()
     base = Path(tempfile.mkdtemp(prefix="shared-"))
     base.chmod(0o755)
@@ -97,7 +97,9 @@ def test_another_user_who_tries_to_read_every_file_all_the_time_reads_no_value(s
 
 @pytest.mark.parametrize("name", ["config/secrets.enc", ".env.production", "secrets", "config/secrets.enc.lock"])
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "fifo"])
-def test_what_another_user_puts_in_a_predictable_place_is_not_written_to(shared: Project, name: str, kind: str) -> None:
+def test_files_that_another_user_puts_in_predictable_places_are_not_written_to(
+    shared: Project, name: str, kind: str
+) -> None:
     victim = shared.directory.parent / "victim"
     victim.write_text("precious")
     for folder in (shared.directory, shared.directory / "config"):

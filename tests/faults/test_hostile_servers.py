@@ -1,4 +1,4 @@
-"""Servers that answer anything at any moment of reading, writing, removing and restoring."""
+"""Servers that send any response, at any request of reading, writing, removing and restoring."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ANSWERS = {
     "not text": in_http(b"\xff\xfe\x00"),
     "ten megabytes of JSON of no use": in_http(b'{"a": "' + b"x" * 10_000_000 + b'"}'),
 }
-"""Whatever is asked, from some request on."""
+"""The responses to all requests, from some request on."""
 
 
 def check_loaded(backend: Backend) -> None:
@@ -79,12 +79,12 @@ OPERATIONS: dict[str, Operation] = {
 
 @dataclass
 class Place:
-    """A store behind a server that can interfere.
+    """A store behind a server that can change responses.
 
     Attributes:
         make: A new store in it, empty.
-        server: What interferes.
-        address: The settings that lead there.
+        server: The server that changes responses.
+        address: The settings to reach it.
         is_atomic: Whether several secrets are written together or not at all.
     """
 
@@ -117,12 +117,12 @@ def place(store: str, request: pytest.FixtureRequest) -> Iterator[Place]:
 
 @dataclass
 class Outcome:
-    """What came of an operation.
+    """The result of an operation.
 
     Attributes:
-        requests: How many requests it made.
-        answers: The right answers to them.
-        error: What it raised.
+        requests: The number of requests.
+        answers: The right responses.
+        error: The exception that it raised.
     """
 
     requests: int
@@ -131,11 +131,11 @@ class Outcome:
 
 
 class Attempt:
-    """One operation on a store of its own.
+    """One operation on a new store.
 
     Args:
         where: The server.
-        operation: What is done.
+        operation: The name of the operation.
         environment: Sets the variables that SDKs read.
     """
 
@@ -145,12 +145,12 @@ class Attempt:
         self._environment = environment
 
     def run(self, first: int, answer: Callable[[bytes], bytes], *, only_one: bool = False) -> Outcome:
-        """Do it, with other answers from the request ``first`` on.
+        """Run it, with other responses from the request ``first`` on.
 
-        Anyone who can change a single answer can also lie about what is in the store: then success means nothing.
+        If only one response is changed, the server can also lie about the stored values, so success proves nothing.
 
         Raises:
-            AssertionError: What is in the store afterwards is neither old nor new, or the error is not a good one.
+            AssertionError: The stored values are neither old nor new, or the error is not a good one.
         """
         self._where.server.interfere = None
         store = self._where.make()
@@ -197,7 +197,7 @@ class Attempt:
 
 
 def assert_good(error: SecretsError, store: Store) -> None:
-    """It helps, is short, and repeats no value and no credential."""
+    """Check that the error has a hint, is short, and repeats no value and no credential."""
     assert error.hint
     said = f"{error} {error.hint} {error.__cause__!r}"
     assert len(said) < 3000
@@ -206,7 +206,7 @@ def assert_good(error: SecretsError, store: Store) -> None:
 
 
 def delete(store: Store) -> None:
-    """Remove it so that it can be restored."""
+    """Delete the secrets so that they can be restored."""
     if isinstance(store, AwsStore):
         store.server.client().delete_secret(SecretId=store.secret_id, RecoveryWindowInDays=7)
     elif isinstance(store, VaultStore):
@@ -221,24 +221,24 @@ CASES += [("vault version 1", operation) for operation in ("load", "save", "chec
 
 IDS = ["-".join(case).replace(" ", "-") for case in CASES]
 Trial = tuple[str, Callable[[bytes], bytes], int]
-"""What it is, the answer, and to which request."""
+"""A name, the response, and the number of the request."""
 
 
 def check_each(attempt: Attempt, trials: Iterator[Trial], *, only_one: bool = False) -> None:
-    """Make every attempt, and fail with what was wrong with each."""
+    """Run every trial, and fail with all problems."""
     wrong = []
     for what, answer, first in trials:
         figures.add("hostile answers", 1, "answers")
         try:
             attempt.run(first, answer, only_one=only_one)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not the project's own
+        except Exception as error:  # noqa: BLE001 - any error that is not the project's own
             wrong.append(f"{what}, request {first}: {type(error).__name__}: {str(error)[:300]}")
     if wrong:
         pytest.fail("\n".join(wrong), pytrace=False)
 
 
 @pytest.mark.parametrize(("store", "operation"), CASES, ids=IDS)
-def test_whatever_a_server_answers_is_one_clear_error_in_time(
+def test_any_wrong_response_gives_one_clear_error_in_time(
     place: Place, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt = Attempt(place, operation, monkeypatch)
@@ -248,15 +248,15 @@ def test_whatever_a_server_answers_is_one_clear_error_in_time(
 
     def trials() -> Iterator[Trial]:
         for number, (kind, answer) in enumerate(ANSWERS.items()):
-            # In the short form, each kind from one request on, in turn.
+            # In the short form, each kind at one request only.
             for first in range(1, right.requests + 1) if IN_FULL else [1 + number % right.requests]:
                 yield kind, (lambda _, found=answer: found), first  # type: ignore[misc]
 
     check_each(attempt, trials())
 
 
-def spoilt(right: bytes, number: int) -> bytes | None:
-    """An answer with one of its values of another kind; ``None`` when it has no more values."""
+def with_another_type(right: bytes, number: int) -> bytes | None:
+    """Return a response in which one value has another type; ``None`` if there are no more values."""
     head, _, body = right.partition(b"\r\n\r\n")
     try:
         document = json.loads(body)
@@ -275,7 +275,7 @@ OTHERS: tuple[Any, ...] = (None, 5, [], {}, "x", True, [[]], {"x": None})
 
 
 def values_in(document: Any) -> Iterator[tuple[Any, Any]]:
-    """Each value of a document, as what holds it and its key there."""
+    """Yield each value of a document, as its container and its key."""
     for key, value in list(document.items() if isinstance(document, dict) else enumerate(document)):
         yield document, key
         if isinstance(value, dict | list):
@@ -283,7 +283,7 @@ def values_in(document: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize(("store", "operation"), CASES, ids=IDS)
-def test_an_answer_with_a_value_of_another_kind_is_understood_or_is_one_clear_error(
+def test_a_response_with_a_value_of_another_type_works_or_gives_one_clear_error(
     place: Place, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt = Attempt(place, operation, monkeypatch)
@@ -292,8 +292,8 @@ def test_an_answer_with_a_value_of_another_kind_is_understood_or_is_one_clear_er
     def trials() -> Iterator[Trial]:
         for first, answer in enumerate(right.answers, 1):
             for number in range(10_000 if IN_FULL else 8):
-                if spoilt(answer, number) is None:
+                if with_another_type(answer, number) is None:
                     break
-                yield f"value {number}", (lambda found, n=number: spoilt(found, n) or found), first  # type: ignore[misc]
+                yield f"value {number}", (lambda found, n=number: with_another_type(found, n) or found), first  # type: ignore[misc]
 
     check_each(attempt, trials(), only_one=True)

@@ -1,4 +1,4 @@
-"""The forks in which the fault tests run commands do what a fresh interpreter does."""
+"""The forks of the fault tests behave like a fresh interpreter."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def set_up(project: Project, backend: SecretsBackend) -> None:
 
 
 def before(function: Callable[..., object]) -> Callable[..., object]:
-    """The function, with Ctrl-C just before it does its work."""
+    """Return the function, with Ctrl-C just before it starts."""
 
     def interrupted(*arguments: object, **keywords: object) -> object:
         os.kill(os.getpid(), signal.SIGINT)
@@ -71,7 +71,7 @@ def test_an_interrupt_at_any_step_of_the_dotenv_file_undoes_it(
     assert project.state() == state
 
 
-def test_a_failure_after_somebody_else_has_written_takes_back_nothing_of_theirs(
+def test_a_failure_does_not_undo_a_later_write_of_another_program(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.set_up()
@@ -89,7 +89,7 @@ def test_a_failure_after_somebody_else_has_written_takes_back_nothing_of_theirs(
     assert settings.read_text() == theirs
 
 
-def test_what_reads_back_differently_is_undone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_reads_back_differently_is_undone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     state = project.state()
     load = FileBackend.load
 
@@ -104,7 +104,7 @@ def test_what_reads_back_differently_is_undone(project: Project, monkeypatch: py
     assert project.state() == state
 
 
-def test_interrupts_are_held_back_only_inside() -> None:
+def test_interrupts_are_delayed_only_inside_the_block() -> None:
     with deferred_interrupts() as check:
         check()
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Every command with canaries for secrets; then everything that it said, started or left behind is searched."""
+"""Every command runs with canaries as secrets; then its output, child processes and files are searched."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CANARIES = {
     for number, spec in enumerate(load_catalog().secrets)
 }
 HISTORY = ("set", "rollback", "rotate", "restore")
-MEANT_TO_HOLD = ("project/secrets/", "home/canaries.json", "home/value")
+MAY_CONTAIN_VALUES = ("project/secrets/", "home/canaries.json", "home/value")
 
 
-def test_no_command_leaves_a_value_anywhere_but_where_it_belongs(
+def test_no_command_leaves_a_value_in_a_wrong_place(
     tmp_path: Path,
 ) -> None:
     need_program("strace", "strace")
@@ -50,7 +50,7 @@ def test_no_command_leaves_a_value_anywhere_but_where_it_belongs(
         assert code is None or done.returncode == code, done.stderr.decode()
         calls = log.read_bytes()
         processes += len(re.findall(rb"execve\(.* = 0$", calls, re.MULTILINE))
-        # strace writes what is not ASCII as octal numbers.
+        # strace writes non-ASCII characters as octal numbers.
         plain = calls.decode().encode().decode("unicode_escape").encode("latin-1")
         for where, data in (("output", done.stdout + done.stderr), ("processes", calls + plain)):
             assert leaked(CANARIES, data) == [], (script, arguments, where)
@@ -78,7 +78,7 @@ def test_no_command_leaves_a_value_anywhere_but_where_it_belongs(
     run(manage, "doctor", code=None)
     run(manage, "doctor", "--json", code=None)
     run(manage, "status", "--audit")
-    # What goes wrong says what, not which value.
+    # Errors do not repeat the value.
     run(manage, "get", "NOT_THERE", code=None)
     run(manage, "restore", "../home/canaries.json", *lock, "--yes", code=1)
     run("setup_secrets.py", "--non-interactive", "--import", "all.backup", code=None)
@@ -102,8 +102,8 @@ def test_no_command_leaves_a_value_anywhere_but_where_it_belongs(
     assert leaked(CANARIES, tracked) == []
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "execve"]
     holding = {str(path.relative_to(tmp_path)) for path in files if leaked(CANARIES, path.read_bytes())}
-    assert [name for name in holding if not name.startswith(MEANT_TO_HOLD)] == []
-    assert any(name.startswith("project/secrets/") for name in holding)  # the hunt looks where something is
+    assert [name for name in holding if not name.startswith(MAY_CONTAIN_VALUES)] == []
+    assert any(name.startswith("project/secrets/") for name in holding)  # the search really had input
     figures.add("searched for leaks", commands, "commands")
     figures.add("searched for leaks", processes, "processes")
     figures.add("searched for leaks", len(files), "files")

@@ -1,4 +1,4 @@
-"""Many readers while a writer changes a value every second and the store comes and goes."""
+"""Many readers, while a writer changes a value every second and the store is sometimes unavailable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IN_FULL = bool(os.environ.get("PROVE"))
 SECONDS = 600 if IN_FULL else 9
 PROCESSES, THREADS = (8, 64) if IN_FULL else (3, 64)
 AWAY_SECONDS, WRITES_BETWEEN = 2, 7 if IN_FULL else 3
-# The store is away, tried again after at most two seconds, and each value is kept for one.
+# The store is unavailable, is tried again after at most two seconds, and each value is cached for one second.
 MOST_SECONDS_WITH_ONE_VALUE = AWAY_SECONDS + 2 + 1 + 3
 GROWTH_BYTES = 8 << 20
 pytestmark = pytest.mark.timeout(SECONDS + 300)
@@ -97,7 +97,7 @@ print(json.dumps({
 
 
 @pytest.mark.parametrize("store", ["file", "aws"])
-def test_no_read_fails_while_values_change_and_the_store_is_away(
+def test_no_read_fails_while_values_change_and_the_store_is_unavailable(
     store: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if store == "file":
@@ -149,7 +149,7 @@ def _run(writing: dict[str, str], reading: dict[str, str], switch: Callable[[boo
     for result in results:
         assert (result["failures"], result["back"]) == (0, 0)
         assert result["last"] == [written, written], "a reader did not see the last value"
-        # A value may come and go between two looks at the store, and while it is away.
+        # A reader may miss a value between two reads of the store, and while the store is unavailable.
         assert result["fewest values"] >= written / 3, result
         assert result["longest with one value"] < MOST_SECONDS_WITH_ONE_VALUE, result
         assert result["fewest busy seconds"] >= result["seconds"] * 0.8, "a reader did not read all the time"
@@ -165,7 +165,7 @@ def _run(writing: dict[str, str], reading: dict[str, str], switch: Callable[[boo
 
 
 def _write(backend: Backend, switch: Callable[[bool], None]) -> int:
-    """Change the value every second, and take the store away now and then; gives the last value."""
+    """Change the value every second, and make the store unavailable sometimes; returns the last value."""
     written = 1
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Files are closed to others from their first byte on: looked at where the system makes them, not afterwards."""
+"""Files are private from the first byte: checked at the system calls that create them, not afterwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHERS = 0o077
 
 
 def open_to_others(calls: list[Call], project: Project) -> list[str]:
-    """The calls that let others at a file or folder, with a umask that forbids nothing."""
+    """Return the calls that let other users read a file or folder, with a umask that forbids nothing."""
     return [
         f"{call.name} {call.paths}: {mode:04o}"
         for call in changing_calls(calls, project)
@@ -28,7 +28,7 @@ def open_to_others(calls: list[Call], project: Project) -> list[str]:
 
 
 def given_mode(call: Call) -> int | None:
-    """The mode that a call gives to what it makes or changes."""
+    """Return the mode that a call sets."""
     makes = call.name in OPENING and ("O_CREAT" in call.arguments or "O_TMPFILE" in call.arguments)
     if not makes and not call.name.startswith(("creat", "mkdir", "mknod", "chmod", "fchmod")):
         return None
@@ -53,7 +53,7 @@ def test_the_mode_of_every_file_is_right_from_its_first_byte(stage: Stage) -> No
     ],
     ids=["Docker-files-elsewhere", "export", "migrate-to-a-dotenv-file", "backup-in-a-new-folder"],
 )
-def test_so_are_those_of_commands_that_write_elsewhere(
+def test_the_modes_are_right_for_commands_that_write_elsewhere(
     script: str, arguments: tuple[str, ...], interpreter: Interpreter, tmp_path: Path
 ) -> None:
     project = Project(tmp_path / "now/a project", tmp_path / "now/home")

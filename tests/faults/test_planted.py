@@ -1,4 +1,4 @@
-"""The tests find what they are there to find: each planted fault makes the tests fail that are named beside it."""
+"""The tests find faults: each planted fault makes its tests fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_planted_fault_is_found(fault: Fault, tmp_path: Path) -> None:
     copy_project(copy)
     fault.plant(copy)
     if not IN_FULL and not fault.is_cheap:
-        return  # that it can be planted still is something
+        return  # at least the fault can still be planted
     for test in fault.tests if IN_FULL else fault.tests[:1]:
         done = run_test(copy, test)
         assert done.returncode == 1, f"{test}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
@@ -31,6 +31,6 @@ def test_a_planted_fault_is_found(fault: Fault, tmp_path: Path) -> None:
         figures.add("planted faults", 1, "found")
 
 
-def test_what_is_planted_is_not_there_already() -> None:
+def test_a_planted_fault_is_not_in_the_code_already() -> None:
     for fault in FAULTS:
         assert fault.new not in (PROJECT / fault.file).read_text() or fault.new in fault.old, fault.name

@@ -1,6 +1,6 @@
-"""The power fails: what was not synced is gone. Played from the recording of every system call of a command.
+"""Power failures, simulated from a recording of every system call of a command: everything that was not synced is lost.
 
-A file's content counts from its own fsync on, a name from the fsync of its folder on, as fsync(2) promises and no more.
+A file's content is safe after its own fsync, a name after the fsync of its folder, as fsync(2) guarantees and no more.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .states import TRAIL, State, contents, is_leftover, key_files
 from .steps import Call, changing_calls, unknown_calls
 
 NO_CONTENT = frozenset({"chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat", "utimensat"})
-GROWING = (TRAIL, ".lock")
-"""The ends of the names of files that are not replaced but written to."""
-NOT_PROMISED = (*GROWING, ".bak")
-"""The ends of the names of files that need not be there at the end."""
+APPENDED = (TRAIL, ".lock")
+"""The ends of the names of files that are appended to, not replaced."""
+MAY_BE_MISSING = (*APPENDED, ".bak")
+"""The ends of the names of files that may be missing at the end."""
 _TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -34,9 +34,9 @@ class Inode:
     """A file.
 
     Attributes:
-        content: What the system shows.
-        synced: What the disk has.
-        is_at_end: Whether what is written is appended.
+        content: The content that the system shows.
+        synced: The content on the disk.
+        is_at_end: Whether writes are appended.
     """
 
     content: bytes = b""
@@ -45,18 +45,18 @@ class Inode:
 
 
 class UnknownCallError(AssertionError):
-    """The model does not know what a call does to the disk."""
+    """The model does not know the effect of a call."""
 
 
 @dataclass
 class Disk:
-    """Names and contents as the system shows them, and as the disk has them.
+    """The names and contents that the system shows, and those on the disk.
 
     Attributes:
-        root: Everything is below it.
-        shown: What is at each path now; ``None`` is a folder.
+        root: The folder of all files.
+        shown: The file at each path; ``None`` is a folder.
         durable: The names in each folder when it was last synced.
-        whole: Each content that a path was given at once.
+        whole: Each complete content that a path has had.
     """
 
     root: Path
@@ -66,7 +66,7 @@ class Disk:
 
     @classmethod
     def of(cls, root: Path, state: State) -> Disk:
-        """A state, synced."""
+        """Return the model of a synced state."""
         disk = cls(root, {root: None})
         for name, entry in state.items():
             inode = None if entry.content is None else Inode(entry.content, entry.content)
@@ -78,11 +78,11 @@ class Disk:
         return disk
 
     def sync_folder(self, folder: Path) -> None:
-        """Put the names in a folder on the disk."""
+        """Write the names of a folder to the disk."""
         self.durable[folder] = {path.name: inode for path, inode in self.shown.items() if path.parent == folder}
 
     def play(self, call: Call) -> None:
-        """Do what a recorded call did.
+        """Repeat a recorded call.
 
         Raises:
             UnknownCallError: It changes a file in a way that is not modelled.
@@ -150,7 +150,7 @@ class Disk:
         self.durable.setdefault(path, {})
 
     def after_power_loss(self) -> list[dict[str, bytes]]:
-        """What may be found: only what was synced; every name, but only synced contents; everything."""
+        """Return the possible states: only what was synced; every name, but only synced contents; everything."""
         synced: dict[Path, bytes] = {}
         folders = [self.root]
         while folders:
@@ -165,7 +165,7 @@ class Disk:
         return [self._named(found) for found in (synced, names, self.contents())]
 
     def contents(self) -> dict[Path, bytes]:
-        """What the system shows."""
+        """Return what the system shows."""
         return {path: inode.content for path, inode in self.shown.items() if inode is not None}
 
     def _named(self, files: dict[Path, bytes]) -> dict[str, bytes]:
@@ -173,20 +173,20 @@ class Disk:
 
 
 def assert_usable(stage: Stage, disk: Disk, files: dict[str, bytes]) -> None:
-    """The application reads a whole set, old or new; whatever has a name of its own is whole."""
+    """Check that the application reads a complete set, old or new, and that each other file is complete."""
     found = {name: content for name, content in files.items() if not is_leftover(name)}
     stage.assert_values(stage.meaning_of(found))
     torn = [
         name
         for name, content in found.items()
-        if not name.endswith(GROWING) and content not in disk.whole.get(disk.root / name, ())
+        if not name.endswith(APPENDED) and content not in disk.whole.get(disk.root / name, ())
     ]
     assert not torn, f"not whole: {torn}"
     encrypted = [name for name, content in found.items() if name.endswith(".enc") and content]
     assert key_files(found) or not encrypted, "an encrypted file, and no key that opens it"
 
 
-def test_whenever_the_power_fails_the_old_or_the_new_value_is_there_and_at_the_end_the_new_one(stage: Stage) -> None:
+def test_a_power_failure_leaves_the_old_or_new_value_and_at_the_end_the_new_one(stage: Stage) -> None:
     calls, project = stage.recorded.calls, stage.project
     assert unknown_calls(calls, project) == []
     disk = Disk.of(project.directory.parent, stage.before)
@@ -208,13 +208,15 @@ def test_whenever_the_power_fails_the_old_or_the_new_value_is_there_and_at_the_e
     shown = {name: content for name, content in disk.after_power_loss()[2].items() if not is_leftover(name)}
     assert shown == after, "the model shows another disk than the system"
     durable = disk.after_power_loss()[0]
-    lost = [name for name, content in after.items() if durable.get(name) != content and not name.endswith(NOT_PROMISED)]
+    lost = [
+        name for name, content in after.items() if durable.get(name) != content and not name.endswith(MAY_BE_MISSING)
+    ]
     assert not lost, f"the command has ended, and these are not on the disk: {lost}"
     figures.add("power lost", states, "states")
 
 
 def calls_that_count(calls: list[Call], stage: Stage) -> list[Call]:
-    """Those that change something, and those that move the place at which it is written."""
+    """Return the calls that change a file, and those that move the write position."""
     changing = set(changing_calls(calls, stage.project))
     root = str(stage.project.directory.parent)
     return [

@@ -1,4 +1,4 @@
-"""The store fails under sixty-four reading threads: no read fails, and afterwards everything is fresh again."""
+"""The store fails while sixty-four threads read: no read fails, and afterwards the values are fresh again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEY = Fernet.generate_key().decode()
 
 
 class Readers:
-    """Threads that read one secret over and over."""
+    """Threads that read one secret repeatedly."""
 
     def __init__(self, manager: SecretsManager) -> None:
         self._manager = manager
@@ -45,7 +45,7 @@ class Readers:
                 except Exception as error:  # noqa: BLE001 - whatever it is, it counts
                     self.failures.append(repr(error))
                 count += 1
-            time.sleep(0.01)  # without it, the threads of the test itself would hardly ever run
+            time.sleep(0.01)  # otherwise the test's own thread would hardly run
         self.counts.append(count)
 
     def start(self) -> None:
@@ -60,7 +60,7 @@ class Readers:
 
 @contextmanager
 def reading(manager: SecretsManager) -> Iterator[Readers]:
-    """Sixty-four readers; at the end, none of their reads has failed."""
+    """Run sixty-four readers, and check that none of their reads failed."""
     assert manager.get_secret("A") == "0"
     readers = Readers(manager)
     readers.start()

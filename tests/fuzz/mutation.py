@@ -1,4 +1,4 @@
-"""Inputs that are almost right: seeds with pieces cut, doubled, replaced and swapped. Deeper than random bytes go."""
+"""Inputs that are almost valid, so that they pass a parser's first checks: seeds with changed parts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NASTY = (b"\0", b"\xff\xfe", b"\xed\xa0\x80", b"{", b"[" * 2000, b'"', b"'", b"
 
 @st.composite
 def mutated(draw: DrawFn, seeds: list[bytes]) -> bytes:
-    """One of ``seeds`` with up to six changes."""
+    """Draw one of ``seeds`` with up to six changes."""
     data = draw(st.sampled_from(seeds))
     for _ in range(draw(st.integers(0, 6))):
         start = draw(st.integers(0, len(data)))
@@ -40,7 +40,7 @@ def mutated(draw: DrawFn, seeds: list[bytes]) -> bytes:
 
 
 def json_values() -> st.SearchStrategy[Any]:
-    """Any JSON, with the names that mean something to this project among its keys."""
+    """Draw any JSON, with names of this project among its keys."""
     names = st.sampled_from(["secrets", "metadata", "version", "previous", "value", "updated_at", "SECRET_KEY", "data"])
     scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
     return st.recursive(
@@ -52,7 +52,7 @@ def json_values() -> st.SearchStrategy[Any]:
 
 @st.composite
 def reshaped(draw: DrawFn, document: dict[str, Any]) -> Any:
-    """``document`` with parts of it, anywhere, replaced by something else or taken out."""
+    """Draw ``document`` with some parts replaced or removed."""
     changed = json.loads(json.dumps(document))
     for _ in range(draw(st.integers(1, 3))):
         node: Any = changed
@@ -76,7 +76,7 @@ NESTED = ("[" * 100_000, '{"a":' * 100_000, "[" * 900 + "]" * 900, '{"a":' * 900
 
 @st.composite
 def almost_json(draw: DrawFn, document: dict[str, Any]) -> bytes:
-    """``document`` as text, a part of it of another shape, and a value or a key of it in a form of JSON's edges."""
+    """Draw ``document`` as text, with a part of another type, and a value or a key that is a special case of JSON."""
     text = json.dumps(draw(st.just(document) | reshaped(document)))
     for _ in range(draw(st.integers(0, 3))):
         places = [place for place, character in enumerate(text) if character in ":,{["]

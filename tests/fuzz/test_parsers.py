@@ -1,4 +1,4 @@
-"""Whatever is in a file: the project's own error with a hint, or a result, and never a value in the error."""
+"""A file with any content gives a result, or the project's own error with a hint and without a value."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ DOCUMENT = {
 
 
 def seeds(kind: str) -> list[bytes]:
-    """The corpus: inputs that are right, and those that were once handled wrongly."""
+    """Return the corpus: valid inputs, and inputs that were once handled wrongly."""
     found = [path.read_bytes() for path in sorted((CORPUS / kind).iterdir())]
     assert found
     return found
@@ -83,7 +83,7 @@ def deployment(folder: Path) -> Deployment:
 
 
 def only_own_errors(function: Callable[[], Any], outcomes: Counter[str] | None = None) -> Any:
-    """Call it; gives its result, or ``None`` after an error of the project's own, and counts what came of it."""
+    """Call it and count the outcome; returns its result, or ``None`` after one of the project's own errors."""
     figures.add("fuzzed inputs", 1, "inputs")
     counted = Counter() if outcomes is None else outcomes
     try:
@@ -113,7 +113,7 @@ def test_an_encrypted_file_of_any_bytes(folder: Path, data: bytes) -> None:
     assert only_own_errors(FileBackend(written(folder, data), MASTER_KEY).load) is None
 
 
-def test_an_encrypted_file_that_was_changed_is_refused_or_is_what_it_was(folder: Path) -> None:
+def test_a_changed_encrypted_file_is_refused_or_has_the_same_content(folder: Path) -> None:
     tokens = [Fernet(KEY).encrypt(json.dumps(content).encode()) for content in (DOCUMENT, {"SECRET_KEY": CANARY}, {})]
     others = [Fernet(Fernet.generate_key()).encrypt(b"{}"), tokens[0] + b"\n", tokens[0] + tokens[1]]
     outcomes: Counter[str] = Counter()
@@ -149,7 +149,7 @@ def test_an_encrypted_file_whose_content_is_almost_right(folder: Path) -> None:
 
 
 def read_everything(path: str) -> None:
-    """Each value of an encrypted file, with its earlier ones."""
+    """Return each value of an encrypted file, with its previous ones."""
     snapshot = FileBackend(path, MASTER_KEY).load()
     assert all(isinstance(value, str) for value in snapshot.values.values())
     environ = {"SECRETS_BACKEND": "file", "SECRETS_FILE_PATH": path, "SECRETS_MASTER_KEY": KEY}
@@ -160,7 +160,7 @@ def read_everything(path: str) -> None:
 
 
 def read_metadata(metadata: SecretMetadata | None) -> None:
-    """What is shown of it."""
+    """Return what the commands show of it."""
     if metadata is not None:
         age_in_days(metadata.updated_at)
         json.dumps(metadata.to_document())
@@ -276,7 +276,7 @@ def test_a_backup_with_any_content(folder: Path, content: Any) -> None:
 
 
 def journals(project: str) -> st.SearchStrategy[bytes]:
-    """Journals of this project and of others, whole and of other shapes."""
+    """Journals of this project and of others, complete and malformed."""
     document = {"project": project, "names": ["SECRET_KEY", "SMTP_PASSWORD"], "revision": "abc"}
     undone = {"project": project, "names": ["SECRET_KEY"], "undone_from": "abc"}
     others = reshaped(document).map(lambda found: {**found, "project": project} if isinstance(found, dict) else found)
@@ -288,7 +288,7 @@ def journals(project: str) -> st.SearchStrategy[bytes]:
 
 @pytest.fixture(scope="module")
 def deployment_in_use(deployment: Deployment) -> Deployment:
-    """With a store that holds something."""
+    """A project with secrets in its store."""
     path = os.path.join(deployment.project_directory, "in-use.enc")
     FileBackend(path, MASTER_KEY).save({"SECRET_KEY": Change("a value")})
     environ = {"SECRETS_BACKEND": "file", "SECRETS_FILE_PATH": path, "SECRETS_MASTER_KEY": KEY}
@@ -296,7 +296,7 @@ def deployment_in_use(deployment: Deployment) -> Deployment:
 
 
 def test_a_journal(deployment_in_use: Deployment) -> None:
-    """What reads it: the command that finishes what was begun, and the doctor."""
+    """Run what reads the journal: the command that finishes the rotation, and the doctor."""
     outcomes: Counter[str] = Counter()
     path = Path(Journal(deployment_in_use, "rotate").path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -366,7 +366,7 @@ def test_an_audit_trail(deployment: Deployment, data: bytes) -> None:
 
 @full_or_short
 @given(st.one_of(reshaped({"SECRET_KEY": CANARY, "_METADATA": json.dumps(DOCUMENT["metadata"])}), json_values()))
-def test_what_a_server_says_is_in_it(content: Any) -> None:
+def test_the_content_that_a_server_returns(content: Any) -> None:
     snapshot = only_own_errors(lambda: read_flat_map(content, "1", "a server"))
     if snapshot is not None:
         assert all(isinstance(value, str) for value in snapshot.values.values())

@@ -1,4 +1,4 @@
-"""The list of what is installed, for those who look for known vulnerabilities: `make sbom`."""
+"""The list of installed packages, for the search for known vulnerabilities: `make sbom`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tests.conftest import PROJECT
 
 
 def run_in_two_processes(*arguments: str, environ: Mapping[str, str]) -> str:
-    """What pytest prints."""
+    """Return what pytest prints."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "PYTEST_"))}
     kept.pop("REQUIRE_ALL", None)
     done = subprocess.run(
@@ -28,13 +28,13 @@ def run_in_two_processes(*arguments: str, environ: Mapping[str, str]) -> str:
     return done.stdout
 
 
-def test_what_a_test_missed_is_named_at_the_end(tmp_path: Path) -> None:
+def test_missing_programs_are_listed_at_the_end(tmp_path: Path) -> None:
     arguments = ["tests/unit/test_dotenv.py", "-k", "difficult"]
     said = run_in_two_processes(*arguments, environ={"PATH": str(tmp_path)})
     assert re.search(r"^=+ not tested, because .*\n+Docker Compose v2: https://", said, re.MULTILINE), said
 
 
-def test_what_a_test_measured_is_told_at_the_end() -> None:
+def test_measurements_are_printed_at_the_end() -> None:
     said = run_in_two_processes("tests/e2e/test_docs_commands.py", "-k", "every_block", environ={})
     assert re.search(r"^=+ measured =+\n+Blocks of commands in the docs: \d+", said, re.MULTILINE), said
 

@@ -1,4 +1,4 @@
-"""What a type checker knows of the public names, for those who import them."""
+"""The types of the public names, for programs that import them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WRONG = [
 
 
 def check(tmp_path: Path, code: str) -> str:
-    """What mypy says of this program."""
+    """Return what mypy prints for this program."""
     path = tmp_path / "program.py"
     path.write_text(code)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Starts a server for each cloud store and says how to use it, until Ctrl-C."""
+"""Starts a server for each cloud store, prints how to use it, and waits for Ctrl-C."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Aws:
     url: str
 
     def environ(self, secret_id: str = "cctv-face-detection") -> dict[str, str]:
-        """What a person sets to use it; the credentials are for botocore, which reads the process's environment."""
+        """Return the settings to use it; the credentials are for botocore, which reads the process's environment."""
         return {
             "SECRETS_BACKEND": "aws_secrets_manager",
             "SECRETS_AWS_SECRET_ID": secret_id,
@@ -39,13 +39,13 @@ class Aws:
         }
 
     def clear(self) -> None:
-        """Remove every secret, the deleted ones too."""
+        """Remove every secret, also deleted ones."""
         client = self.client()
         for secret in client.list_secrets(IncludePlannedDeletion=True)["SecretList"]:
             client.delete_secret(SecretId=secret["Name"], ForceDeleteWithoutRecovery=True)
 
     def client(self, service: str = "secretsmanager") -> Any:
-        """The SDK's client, to look at the server without the project's code."""
+        """Return the SDK's client, for access without the project's code."""
         return _client(self.url, service)
 
 
@@ -67,12 +67,12 @@ CREDENTIALS = {
 
 @contextmanager
 def running_aws(**environ: str) -> Iterator[Aws]:
-    """Start a server, with more variables: https://docs.getmoto.org/en/latest/docs/configuration/index.html"""
+    """Start a server, with additional variables: https://docs.getmoto.org/en/latest/docs/configuration/index.html"""
     port = free_port()
     with running(command(port), port, environ=os.environ | environ):
         yield Aws(f"http://127.0.0.1:{port}")
 
 
 def command(port: int) -> list[str]:
-    """The command line of a server."""
+    """Return the command line of a server."""
     return [os.path.join(os.path.dirname(sys.executable), "moto_server"), "-p", str(port)]

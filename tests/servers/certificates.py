@@ -40,7 +40,7 @@ class ServerCertificate:
 
 
 class Authority:
-    """Signs certificates; its own is in ``directory/ca.pem``."""
+    """Signs certificates; its own certificate is in ``directory/ca.pem``."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -56,7 +56,7 @@ class Authority:
         self.certificate.write_bytes(_pem(builder.sign(self._key, hashes.SHA256())))
 
     def issue(self, host: str) -> ServerCertificate:
-        """A certificate for ``host``, ``localhost`` and 127.0.0.1."""
+        """Make a certificate for ``host``, ``localhost`` and 127.0.0.1."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName(host), x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         builder = _builder(_name(host), self._name, key)

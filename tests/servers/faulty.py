@@ -1,4 +1,4 @@
-"""A server between a client and the real one: counts requests, and answers in its place when told to."""
+"""A server between a client and the real server: records requests, and can answer instead of the real server."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Faulty:
     Attributes:
         url: Its address.
         requests: Method, path and headers of every request.
-        fault: Gives the answer to a request, or ``None`` to pass it on. Gets method, path and headers.
-        interfere: Changes the bytes of an answer; another answer than the right one ends the connection.
+        fault: Returns the answer to a request, or ``None`` to pass it on. Gets method, path and headers.
+        interfere: Changes the bytes of an answer; after a changed answer the connection is closed.
     """
 
     url: str = ""
@@ -34,7 +34,7 @@ class Faulty:
 
 
 def whole_answer(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
-    """An answer as it is sent."""
+    """Return the bytes of an answer."""
     lines = [f"{name}: {text}" for name, text in {**headers, "Content-Length": str(len(body))}.items()]
     return "\r\n".join([f"HTTP/1.1 {status} -", *lines, "", ""]).encode() + body
 
@@ -88,4 +88,4 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no fault of the server."""
+        """Ignore clients that have closed the connection."""

@@ -1,7 +1,7 @@
 """Azure Key Vault's secrets API, and the token endpoint of a managed identity, on this machine.
 
 Written from the REST reference, for the real SDK over real TLS: challenges, versions, paging, soft deletion, disabled
-secrets, and on demand the answers that only a busy or strict vault gives (429, 403).
+secrets, and on demand the answers of a busy or strict vault (429, 403).
 https://learn.microsoft.com/rest/api/keyvault/secrets/
 """
 
@@ -62,10 +62,10 @@ class KeyVault:
         ca: File with the certificate that signed the vault's.
         delay: Seconds added to each answer.
         managed: Names of the secrets that are the keys of certificates.
-        requests: Method and path of every request that came with a token.
+        requests: Method and path of every request with a token.
         is_down: Whether connections are closed without an answer.
-        fault: Gives the failure to answer a request with, or ``None``.
-        interfere: Changes the bytes of an answer, of the identity's as well.
+        fault: Returns the failure to answer a request with, or ``None``.
+        interfere: Changes the bytes of an answer, also of the identity endpoint.
     """
 
     url: str = ""
@@ -83,7 +83,7 @@ class KeyVault:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def environ(self) -> dict[str, str]:
-        """What a person sets to use it, and what an Azure machine with a managed identity has set."""
+        """Return the settings to use it, and the variables of an Azure machine with a managed identity."""
         return {
             "SECRETS_BACKEND": "azure_keyvault",
             "AZURE_KEYVAULT_URL": self.url,
@@ -95,7 +95,7 @@ class KeyVault:
         }
 
     def clear(self) -> None:
-        """Make the vault empty."""
+        """Remove every secret and every fault."""
         self.secrets.clear()
         self.deleted.clear()
         self.managed.clear()
@@ -103,12 +103,12 @@ class KeyVault:
         self.fault, self.interfere, self.delay, self.is_down = None, None, 0, False
 
     def put(self, name: str, value: str, *, enabled: bool = True, **attributes: int) -> None:
-        """Store a secret as somebody else would."""
+        """Store a secret as another program does."""
         body = {"value": value, "attributes": {"enabled": enabled, **attributes}}
         self.answer("PUT", f"/secrets/{name}", {}, body)
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: dict[str, Any]) -> Answer:
-        """The service's answer to one request."""
+        """Return the service's answer to one request."""
         parts = path.strip("/").split("/")
         with self.lock:
             if parts[0] == "secrets":
@@ -205,7 +205,7 @@ class KeyVault:
 
 @contextmanager
 def running_keyvault(directory: Path) -> Iterator[KeyVault]:
-    """Start a vault, and a managed identity that may use it."""
+    """Start a key vault, and a managed identity that may use it."""
     authority = Authority(directory)
     certificate = authority.issue("vault.localhost")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -235,7 +235,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no fault of the server."""
+        """Ignore clients that have closed the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -31,13 +31,13 @@ class Account:
     url: str
 
     def client(self, service: str) -> Any:
-        """The SDK's client of somebody who may do everything."""
+        """Return the SDK's client of an administrator."""
         session = Session()
         session.set_credentials("test", "test")
         return session.create_client(service, region_name=REGION, endpoint_url=self.url)
 
     def user_with(self, name: str, policy: str) -> dict[str, str]:
-        """Make a user with this policy; returns the variables that make a process that user."""
+        """Make a user with this policy; returns the user's credentials as variables."""
         iam = self.client("iam")
         iam.create_user(UserName=name)
         iam.put_user_policy(UserName=name, PolicyName="policy", PolicyDocument=policy)

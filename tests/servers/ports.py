@@ -9,13 +9,13 @@ import time
 from contextlib import suppress
 
 PORTS = range(15000, 30000)
-"""Outside the range from which the system gives a port to every client."""
+"""Outside the range from which the system assigns ports to clients."""
 
-_system_random = random.SystemRandom()  # plugins seed the other one, and the same ports would come again
+_system_random = random.SystemRandom()  # plugins seed the default generator, which would repeat the same ports
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port on which nothing listens now, and that no other process of the same test run is given."""
+    """Return a port on which nothing listens, and that no other process of this test run uses."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     own = PORTS[worker::workers]
@@ -27,7 +27,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def wait_for_port(port: int, seconds: float = 30, host: str = "127.0.0.1") -> None:
-    """Return when something accepts connections on ``port``."""
+    """Wait until a server accepts connections on ``port``."""
     deadline = time.monotonic() + seconds
     while True:
         try:

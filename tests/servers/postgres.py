@@ -24,7 +24,7 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class Postgres:
-    """Where it listens, and how to log in as its superuser."""
+    """The server's addresses, and access as its superuser."""
 
     port: int
     socket_directory: str
@@ -38,7 +38,7 @@ class Postgres:
             return list(cursor.fetchall()) if cursor.description else []
 
     def set_password(self, password: str) -> None:
-        """Give the application's role a password."""
+        """Set the password of the application's role."""
         from psycopg import sql
 
         with psycopg.connect(
@@ -49,7 +49,7 @@ class Postgres:
 
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
-    """Start a server with the database and role ``cctv``; ends it by its process id."""
+    """Start a server with the database and role ``cctv``, and stop it at the end by its process id."""
     binaries = next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin"))), os.path.dirname(shutil.which("initdb") or ""))
     need("PostgreSQL's server", bool(binaries), "apt-get install postgresql")
     folder = tempfile.mkdtemp(prefix="postgres-")
@@ -99,7 +99,7 @@ def running_postgres() -> Iterator[Postgres]:
 def _first_connection(
     folder: str, port: int, server: subprocess.Popen[bytes]
 ) -> psycopg.Connection[tuple[object, ...]]:
-    """Its port is open a moment before it lets anybody in: "the database system is starting up"."""
+    """Wait until it accepts logins; shortly after it opens its port it still refuses them."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:

@@ -27,7 +27,7 @@ class Vault:
         url: Its address.
         token: A token that may do everything.
         ca: File with the certificate that signed the server's, if it has TLS.
-        unseal_key: Opens it after a start or a seal; of a development server there is none.
+        unseal_key: Unseals it after a start or a seal; empty for a development server.
     """
 
     url: str
@@ -36,7 +36,7 @@ class Vault:
     unseal_key: str | None = field(default=None, repr=False)
 
     def environ(self, path: str = "cctv", mount: str = "secret") -> dict[str, str]:
-        """What a person sets to use it."""
+        """Return the settings to use it."""
         environ = {
             "SECRETS_BACKEND": "hashicorp_vault",
             "VAULT_ADDR": self.url,
@@ -47,11 +47,11 @@ class Vault:
         return environ | ({"VAULT_CACERT": self.ca} if self.ca else {})
 
     def client(self, token: str | None = None) -> Any:
-        """The SDK's client, to look at the server without the project's code."""
+        """Return the SDK's client, for access without the project's code."""
         return hvac.Client(url=self.url, token=token or self.token, verify=self.ca or True)
 
     def clear(self) -> None:
-        """Remove every secret, and every way to sign in but tokens."""
+        """Remove every secret, and every auth method except tokens."""
         client = self.client()
         with suppress(hvac.exceptions.InvalidPath):  # it is empty
             for name in client.secrets.kv.v2.list_secrets("")["data"]["keys"]:
@@ -61,12 +61,12 @@ class Vault:
                 client.sys.disable_auth_method(path)
 
     def unseal(self) -> None:
-        """Open it, and wait until it answers."""
+        """Unseal it, and wait until it answers."""
         self.client().sys.submit_unseal_key(self.unseal_key)
         self.wait_until_active()
 
     def wait_until_active(self) -> None:
-        """An unsealed server elects itself first, and answers requests after that."""
+        """Wait until an unsealed server has elected itself as the active node."""
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -81,7 +81,7 @@ class Vault:
 
 @contextmanager
 def running_vault(host: str = "127.0.0.1") -> Iterator[Vault]:
-    """A development server: in memory, unsealed, version 2 engine ``secret/``, version 1 engine ``kv1/``."""
+    """Start a development server: in memory, unsealed, version 2 engine ``secret/``, version 1 engine ``kv1/``."""
     port = free_port(host)
     command = [PROGRAM, "server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root"]
     with running([*command, f"-dev-listen-address={host}:{port}"], port, host=host):
@@ -93,7 +93,7 @@ def running_vault(host: str = "127.0.0.1") -> Iterator[Vault]:
 
 @contextmanager
 def running_sealed_vault(directory: Path) -> Iterator[Vault]:
-    """A server as in production: TLS with a CA of its own, storage on disk, initialised and unsealed."""
+    """Start a server as in production: TLS with its own CA, storage on disk, initialised and unsealed."""
     port, cluster_port = free_port(), free_port()
     authority = Authority(directory)
     certificate = authority.issue("localhost")

@@ -39,7 +39,7 @@ class App:
         self.wait_until(lambda: self.client.get("/ready").status_code == 200)
 
     def get(self, path: str, *, cookie: str | None = None, **headers: str) -> httpx.Response:
-        """A request of somebody who has nothing but this cookie or these headers."""
+        """Send a request with only this cookie or these headers."""
         if cookie:
             headers["Cookie"] = f"session={cookie}"
         return httpx.get(self.client.base_url.join(path), headers=headers, timeout=30)

@@ -1,4 +1,4 @@
-"""A clone of the project that belongs to somebody, and its stack of containers."""
+"""A user's clone of the project, and its stack of containers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .engine import docker, give_compose, standin_images
 
 @dataclass
 class Checkout:
-    """A fresh clone that belongs to somebody, and that person's shell."""
+    """A user's fresh clone, and that user's shell."""
 
     directory: Path
     home: Path
@@ -36,7 +36,7 @@ class Checkout:
     seconds: float = 0
 
     def command(self, *command: str) -> list[str]:
-        """``command`` as that person runs it."""
+        """Return ``command`` as that user runs it."""
         if self.uid == os.geteuid():
             return list(command)
         group = Path("/var/run/docker.sock").stat().st_gid if Path("/var/run/docker.sock").exists() else self.uid
@@ -66,7 +66,7 @@ class Checkout:
         return self.home / ".config/cctv-face-detection/master.key"
 
     def values(self) -> dict[str, str]:
-        """The secrets, opened with three lines of plain cryptography."""
+        """Return the secrets, decrypted with three lines of plain cryptography."""
         fernet = Fernet(self.key_file.read_bytes().strip())
         text = fernet.decrypt((self.directory / "config/secrets.enc").read_bytes())
         values = json.loads(text)["secrets"]
@@ -75,7 +75,7 @@ class Checkout:
 
 
 def copy_checkout(target: Path) -> None:
-    """What git would give to somebody who clones the project now."""
+    """Copy the files that a clone of the project would have now."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT,
@@ -89,7 +89,7 @@ def copy_checkout(target: Path) -> None:
 
 
 def linked_checkout(base: Path, **environ: str) -> Checkout:
-    """A clone that uses the packages of this project, and no questions asked."""
+    """Make a clone that uses the packages of this project."""
     directory, home = base / "project", base / "home"
     directory.mkdir()
     home.mkdir()
@@ -108,14 +108,14 @@ def linked_checkout(base: Path, **environ: str) -> Checkout:
 
 @contextmanager
 def prepared_for_compose(checkout: Checkout, name: str, image: str = "APP_IMAGE") -> Iterator[dict[str, str]]:
-    """What differs here from a deployer's machine, and at the end no container, volume or image of it.
+    """Configure Compose for the tests; at the end remove the containers, volumes and the image.
 
-    Other images, a free port, names of its own, and a build that shares this machine's network.
+    The settings are other images, a free port, other names, and a build that shares this machine's network.
 
     Args:
-        checkout: Whose stack.
-        name: Of the project and its image.
-        image: The variable that names the app's image.
+        checkout: The clone.
+        name: The name of the project and of its image.
+        image: The variable with the app's image.
     """
     settings = standin_images() | {
         image: f"{name}:latest",
@@ -134,7 +134,7 @@ def prepared_for_compose(checkout: Checkout, name: str, image: str = "APP_IMAGE"
 
 
 def containers(checkout: Checkout) -> dict[str, Any]:
-    """What `docker inspect` says of each service's container."""
+    """Return the output of `docker inspect` for each service's container."""
     ids = checkout.compose("ps", "--all", "--quiet").split()
     return {
         item["Config"]["Labels"]["com.docker.compose.service"]: item for item in json.loads(docker("inspect", *ids))

@@ -1,4 +1,4 @@
-"""The scripts without a terminal, and what they answer."""
+"""Running the scripts without a terminal, and reading their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real Docker Engine and Compose, and stand-ins for the images that no registry gives here."""
+"""The real Docker Engine and Compose, and stand-ins for images that cannot be downloaded here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _compose() -> tuple[str, ...]:
 
 
 def compose_command() -> tuple[str, ...]:
-    """How Compose v2 is called on this machine."""
+    """Return the command of Compose v2 on this machine."""
     command = _compose()
     need("Docker Compose v2", bool(command), "https://docs.docker.com/compose/install/linux/")
     return command
@@ -45,14 +45,14 @@ def need_engine() -> None:
 
 @contextmanager
 def alone(thing: str) -> Iterator[None]:
-    """What an engine has only one of, for one test at a time, whichever process runs it."""
+    """Lock a resource that exists once in an engine, for one test in any process."""
     with FileLock(Path(tempfile.gettempdir(), f"cctv-tests-{os.getuid()}-{thing}.lock")):
         yield
 
 
 @functools.cache
 def standin_images() -> dict[str, str]:
-    """Tags of the stand-in images by the variables of docker-compose.yml, built if they are not there."""
+    """Return the tags of the stand-in images by the variables of docker-compose.yml; builds missing images."""
     need_engine()
     need("mmdebstrap", bool(shutil.which("mmdebstrap")), "apt-get install mmdebstrap")
     with alone("images"):
@@ -73,7 +73,7 @@ def give_compose(home: Path) -> Path:
     plugins, folder = home / ".docker/cli-plugins", home / "bin"
     plugins.mkdir(parents=True, exist_ok=True)
     folder.mkdir(exist_ok=True)
-    if program:  # else Docker has it for everybody
+    if program:  # otherwise Docker has it for all users
         shutil.copy2(program, plugins / "docker-compose")
     shim = folder / "docker-compose"
     shim.write_text('#!/bin/sh\nexec docker compose "$@"\n')

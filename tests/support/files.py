@@ -1,4 +1,4 @@
-"""Files as the project leaves them."""
+"""Files with the modes that the project gives them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_read_only(path: Path, content: str | bytes) -> None:
-    """A new file with mode 0400; only root could open one for writing that has this mode already."""
+    """Write a new file with mode 0400. An existing file with this mode could be opened for writing only by root."""
     path.unlink(missing_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     path.chmod(0o400)

@@ -1,4 +1,4 @@
-"""What the lock files name."""
+"""The content of the lock files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from tests.conftest import PROJECT
 
 INSTALLED = ("requirements.txt", "requirements-cloud.txt", "requirements-secrets.txt")
-"""Of what people install."""
+"""The lock files of the packages that users install."""
 
 
 def packages(file: str | Path) -> list[str]:
-    """The names in one lock file."""
+    """Return the names in one lock file."""
     return re.findall(r"^([A-Za-z0-9._-]+)==", (PROJECT / file).read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Tasks of the Makefile that have tools of their own."""
+"""Tasks of the Makefile that need additional tools."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.conftest import PROJECT, need, need_program
 
 
 def make(task: str, *, tools: str) -> None:
-    """Run a task; skip the test where its ``tools`` are not installed and cannot be."""
+    """Run a task; skip the test if its ``tools`` cannot be installed."""
     need_program("make", "make")
     installed = _make(f".venv/{tools}/.installed")
     need(f"the packages for `make {task}`", installed.returncode == 0, f"make {task}, once, with a network")

@@ -1,4 +1,4 @@
-"""An earlier state of this project, from its history, with its scripts to run."""
+"""An earlier commit of this project, and its scripts."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def unpack(commit: str, folder: Path) -> Path:
     need(f"the project's history back to {commit}", archive.returncode == 0, "git fetch --unshallow")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(folder, filter="data")
-    # The scripts use the project's own environment where there is one: here, that of the tests.
+    # The scripts use the environment of the tests.
     (folder / ".venv").symlink_to(sys.prefix)
     return folder
 
 
 class OldProject(Project):
-    """A project folder on which the scripts of an earlier state are run."""
+    """A project folder for the scripts of an earlier commit."""
 
     def __init__(self, directory: Path, home: Path, code: Path) -> None:
         super().__init__(directory, home)
         self.code = code
 
     def script(self, name: str, *arguments: str) -> list[str]:
-        """The command line of one of the earlier scripts."""
+        """Return the command line of an earlier script."""
         run = [] if name.endswith(".sh") else [str(self.code / ".venv/bin/python")]
         return [*run, str(self.code / "scripts" / name), *arguments, "--project-directory", str(self.directory)]

@@ -1,7 +1,7 @@
 """Which tests stay together when several processes share them (pytest-xdist), and which come first.
 
-Tests that share something longer than one test stay in one process: the fixtures of a module say so. Long ones come
-first, so that the processes end at about the same time.
+Tests that share a fixture of module or class scope stay in one process. Slow tests come first, so that the processes
+end at about the same time.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LONG = (
     "tests/e2e",
     "tests/contract",
 )
-"""The beginnings of paths, the longest first; everything else comes after them."""
+"""The starts of paths, the slowest first; all other tests come after them."""
 
 
-# All that use the engine's networks, one after the other: a Swarm that begins or ends takes the name service away from
-# containers of other stacks that start at that moment, for as long as they run.
+# All tests that use the engine's networks run one after the other: if a Swarm starts or ends while a container of
+# another stack starts, that container has no name service.
 ENGINE = (
     "tests/e2e/test_docs_commands.py",
     "tests/e2e/test_rotation.py",
@@ -39,7 +39,7 @@ ENGINE = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """However several processes are asked for, they get whole groups, in our order."""
+    """Give whole groups to each process, in our order, for every way to request several processes."""
     if hasattr(config, "workerinput"):
         config.option.loadgroup = True
     elif getattr(config.option, "numprocesses", None):
@@ -49,7 +49,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Mark groups before xdist reads the marks, and sort after everything else; alone, a process does neither."""
+    """Mark groups before xdist reads the marks, and sort the tests last; a single process needs neither."""
     if not hasattr(config, "workerinput"):
         yield
         return
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _mark_group(item: pytest.Function) -> bool:
-    """Give the test a group, unless it stands alone: its module, and the parameters of what the module shares."""
+    """Put the test into a group if it shares fixtures: its module, and the parameters of the shared fixtures."""
     if item.get_closest_marker("xdist_group"):
         return True
     if _module(item) in ENGINE:

@@ -1,4 +1,4 @@
-"""The real servers as fixtures: started by the first test of a process that asks, empty for each test."""
+"""The real servers as fixtures: started by the first test of a process that needs one, and emptied for each test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:  # tests that need no server do not wait for these
+if TYPE_CHECKING:  # tests that need no server do not import these
     from tests.servers.aws import Aws
     from tests.servers.keyvault import KeyVault
     from tests.servers.ministack import Account
@@ -77,21 +77,21 @@ def postgres_server() -> Iterator[Postgres]:
 
 @pytest.fixture
 def aws(aws_server: Aws) -> Aws:
-    """AWS without any secret."""
+    """AWS without secrets."""
     aws_server.clear()
     return aws_server
 
 
 @pytest.fixture
 def vault(vault_server: Vault) -> Vault:
-    """A Vault without secrets and ways to sign in."""
+    """A Vault without secrets and auth methods."""
     vault_server.clear()
     return vault_server
 
 
 @pytest.fixture
 def keyvault(keyvault_server: KeyVault) -> KeyVault:
-    """A key vault without secrets, with nothing wrong."""
+    """A key vault without secrets and faults."""
     keyvault_server.clear()
     return keyvault_server
 

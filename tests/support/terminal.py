@@ -1,4 +1,4 @@
-"""A person at a real pseudo-terminal: types keys, and sees a screen."""
+"""A real pseudo-terminal with a screen and keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CTRL_D = "\x04"
 
 
 class Terminal:
-    """A program on a pseudo-terminal, with everything that it ever wrote and what is on the screen now."""
+    """A program on a pseudo-terminal, with all its output and the current screen."""
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        """The screen, without the empty lines at its end."""
+        """Return the screen, without the empty lines at its end."""
         text = "\n".join(line.rstrip() for line in self.screen.display)
         return text.rstrip().splitlines()
 
     @property
     def text(self) -> str:
-        """Everything written so far, without colours and cursor movements."""
+        """Return all output so far, without colours and cursor movements."""
         return re.sub(r"\x1b(\[[0-9;?]*[A-Za-z]|[=>]|\][^\x07]*\x07)", "", self.transcript).replace("\r", "")
 
     def wait_for(self, pattern: str) -> None:
@@ -73,16 +73,16 @@ class Terminal:
         self.process.send(keys)
 
     def settle(self, seconds: float = 0.15) -> None:
-        """Read what is still coming, until nothing has for so many seconds."""
+        """Read output until there is none for this number of seconds."""
         while self._read(seconds):
             pass
 
     def is_running(self) -> bool:
-        """Whether the program has not ended."""
+        """Return whether the program is still running."""
         return bool(self.process.isalive())
 
     def finish(self) -> int:
-        """Read to the end; returns the exit code, or minus the signal that ended the program."""
+        """Read to the end; returns the exit code, or the negative number of the signal that ended it."""
         while self._read():
             pass
         self.process.close()

@@ -1,4 +1,4 @@
-"""The wizard at a terminal, with its first run's questions."""
+"""The wizard at a terminal, and the questions of its first run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def wizard(project: Project, *arguments: str, columns: int = 80, environ: dict[s
 
 
 def store_shown_key(terminal: Terminal) -> str:
-    """Take the key from the screen as a person would, and prove it; returns the key."""
+    """Read the key from the screen and confirm its last characters; returns the key."""
     terminal.wait_for("Have you stored it")
     match = re.search(r"^\s*([A-Za-z0-9_-]{43}=)$", terminal.text, re.MULTILINE)
     assert match

@@ -1,4 +1,4 @@
-"""Replacing a file, all or nothing."""
+"""Replacing a file atomically."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_file_made_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "f").read_text() == "theirs"
 
 
-def test_what_reads_back_differently_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_that_reads_back_differently_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "f").write_text("old")
     monkeypatch.setattr(atomicfile, "read_descriptor", lambda *_: b"something else")
     with pytest.raises(StoreError, match="reads back differently"):
@@ -121,7 +121,7 @@ def test_a_file_can_be_given_to_another_user(tmp_path: Path) -> None:
     assert (status.st_uid, status.st_gid) == (10001, 10002)
 
 
-def test_what_cannot_be_cleaned_up_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_cleanup_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replace_file(str(tmp_path / "f"), b"old", mode=0o600)
 
     def refuse(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""The catalogue, and every way in which it can be wrong."""
+"""The catalogue, and its possible mistakes."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_every_service_gets_the_secrets_that_the_catalogue_gives_it_and_no_other
 
 
 @pytest.mark.parametrize("name", ["docker-compose.yml", "docker-stack.yml"])
-def test_the_app_is_told_every_secret_by_file_and_none_by_value(name: str) -> None:
+def test_the_app_gets_every_secret_as_a_file_and_none_as_a_value(name: str) -> None:
     environment = _services(name)["app"]["environment"]
     assert isinstance(environment, dict)
     for spec in load_catalog().secrets:

@@ -1,4 +1,4 @@
-"""What is installed from elsewhere: pinned by hash, and under licenses that allow this project's use."""
+"""Dependencies are pinned by hash, and have licenses that allow their use here."""
 
 from __future__ import annotations
 

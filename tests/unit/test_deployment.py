@@ -1,4 +1,4 @@
-"""Where a deployment's files are, and which settings count."""
+"""The files of a deployment, and which settings apply."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_each_file_holds_the_bare_value_for_its_owner_only(target: SecretsFolder
         assert stat.S_IMODE(file.stat().st_mode) == 0o400
 
 
-def test_earlier_values_that_still_count_go_into_a_file_beside_it(target: SecretsFolder) -> None:
+def test_previous_values_that_are_still_accepted_go_into_a_second_file(target: SecretsFolder) -> None:
     previous = [
         PreviousValue("valid", utc_now(), utc_after(60)),
         PreviousValue("kept", utc_now(), None),
@@ -106,7 +106,7 @@ def test_every_kind_of_difference_is_found(target: SecretsFolder) -> None:
     ]
 
 
-def test_a_wrong_owner_is_found_and_mended(target: SecretsFolder) -> None:
+def test_a_wrong_owner_is_found_and_fixed(target: SecretsFolder) -> None:
     need_root()
     other = SecretsFolder(target.directory, 10001, 10002)
     write(Snapshot(VALUES), target)
@@ -117,7 +117,7 @@ def test_a_wrong_owner_is_found_and_mended(target: SecretsFolder) -> None:
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (10001, 10002, 0o400)
 
 
-def test_a_failure_in_the_middle_brings_every_file_back(target: SecretsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_in_the_middle_restores_every_file(target: SecretsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     write(Snapshot(VALUES), target)
     before = {path: path.read_bytes() for path in Path(target.directory).iterdir()}
     rename, count = os.rename, 0
@@ -146,7 +146,7 @@ def test_a_link_in_place_of_a_file_is_not_written_through(target: SecretsFolder,
     assert os.listdir(target.directory) == ["db_password.txt"]
 
 
-def test_pruning_removes_what_was_written_here_and_names_what_it_leaves(target: SecretsFolder) -> None:
+def test_pruning_removes_its_own_files_and_names_the_others(target: SecretsFolder) -> None:
     write(Snapshot(VALUES), target)
     folder = Path(target.directory)
     for name, mode in (("old.txt", 0o400), ("notes.txt", 0o644), ("old_previous.json", 0o400), ("README.md", 0o400)):

@@ -1,4 +1,4 @@
-"""The docs hold together: no link leads nowhere, and no message is left out."""
+"""The docs have no broken link, and list every message."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         ("generate_docker_secrets.sh", []),
     ],
 )
-def test_what_a_failing_command_says_is_on_the_page_of_messages(
+def test_the_error_of_a_failed_command_is_on_the_page_of_messages(
     project: Project, script: str, arguments: list[str]
 ) -> None:
     done = project.run(script, *arguments)

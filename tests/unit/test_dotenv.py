@@ -94,14 +94,14 @@ def test_any_value_either_reads_back_the_same_everywhere_or_is_refused(
 @pytest.mark.parametrize(
     "value", ["it's $5", 'it\'s "x"', "double\\\\backslash", "'end\\", "carriage\rreturn", "end\\"]
 )
-def test_what_the_three_read_differently_is_refused_with_advice(value: str) -> None:
+def test_values_that_the_three_read_differently_are_refused_with_advice(value: str) -> None:
     with pytest.raises(InvalidSecretError, match="NAME cannot be written") as caught:
         quote("NAME", value)
     assert "NAME_FILE" in caught.value.hint
     assert value not in str(caught.value) + caught.value.hint
 
 
-def test_rewriting_keeps_every_line_that_people_added() -> None:
+def test_rewriting_keeps_every_line_that_the_user_added() -> None:
     text = "# a comment\n\nexport A=1\nB='two words' # why\n  C=3\n\n# the end"
     assert (
         update_text(text + "\n", {"B": "new", "D": "4"}, "x")
@@ -149,7 +149,7 @@ def test_writing_what_is_there_touches_nothing(tmp_path: Path) -> None:
     assert path.stat().st_ino == inode
 
 
-def test_a_line_that_is_none_is_named_by_its_number() -> None:
+def test_an_invalid_line_is_named_by_its_number() -> None:
     with pytest.raises(ConfigurationError, match=r"Line 3 of settings is not NAME=value"):
         parse_dotenv("A=1\n\n'broken\n", "settings")
 

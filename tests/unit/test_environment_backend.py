@@ -37,7 +37,7 @@ def test_a_file_that_disappears_is_an_error_and_not_a_default(tmp_path: Path) ->
         reader.get_secret("A", "default")
 
 
-def test_a_variable_of_somebody_else_whose_name_ends_in_file_is_not_read(tmp_path: Path) -> None:
+def test_a_foreign_variable_whose_name_ends_in_file_is_not_read(tmp_path: Path) -> None:
     reader = SecretsManager(settings=Settings({"A": "1", "SSL_CERT_FILE": str(tmp_path / "not-there")}))
     assert reader.get_secret("A") == "1"
     reader.refresh()
@@ -45,7 +45,7 @@ def test_a_variable_of_somebody_else_whose_name_ends_in_file_is_not_read(tmp_pat
 
 
 @pytest.mark.parametrize("mount", ["jwt_secret_key.txt", "jwt_secret_key"])
-def test_earlier_values_lie_beside_the_file(mount: str, tmp_path: Path) -> None:
+def test_previous_values_are_in_a_second_file(mount: str, tmp_path: Path) -> None:
     (tmp_path / mount).write_text("new")
     entries = [
         {"value": "valid", "replaced_at": utc_now(), "valid_until": utc_after(60)},
@@ -57,7 +57,7 @@ def test_earlier_values_lie_beside_the_file(mount: str, tmp_path: Path) -> None:
     assert reader.versions("JWT_SECRET_KEY") == ["new", "valid", "kept"]
 
 
-def test_without_such_a_file_there_are_no_earlier_values(tmp_path: Path) -> None:
+def test_without_the_second_file_there_are_no_previous_values(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
     environ = {"A_FILE": str(tmp_path / "a"), "B": "2"}
     reader = SecretsManager(settings=Settings(environ))
@@ -79,7 +79,7 @@ def test_a_damaged_list_of_earlier_values_is_an_error_without_them(text: str, tm
     assert "canary" not in str(caught.value)
 
 
-def test_its_names_are_those_with_a_value() -> None:
+def test_the_names_are_those_with_a_value() -> None:
     values = EnvironmentBackend({"A": "1", "B_FILE": "/b", "EMPTY": ""}).load().values
     assert sorted(values) == ["A", "B"]
     assert len(values) == 2
@@ -88,7 +88,7 @@ def test_its_names_are_those_with_a_value() -> None:
         values["MISSING"]
 
 
-def test_it_cannot_be_written() -> None:
+def test_the_environment_cannot_be_written() -> None:
     with pytest.raises(ConfigurationError, match="cannot be written"):
         EnvironmentBackend({}).save({"A": Change("1")})
     assert EnvironmentBackend({}).describe() == "environment variables"

@@ -1,4 +1,4 @@
-"""The errors themselves: what a traceback shows of them, and what becomes of them elsewhere."""
+"""The errors in tracebacks, in other threads and in other processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_traceback_shows_the_hint_of_every_kind(kind: type[SecretsError]) -> N
     assert lines_of(kind("what happened")) == [f"{name}: what happened"]
 
 
-def test_what_the_library_raises_says_in_the_traceback_what_to_do() -> None:
+def test_a_traceback_of_the_library_says_what_to_do() -> None:
     with pytest.raises(SecretsError) as caught:
         load_master_key({})
     assert any("export SECRETS_MASTER_KEY_FILE=" in line for line in lines_of(caught.value))

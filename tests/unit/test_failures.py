@@ -1,4 +1,4 @@
-"""The table of what stores report."""
+"""The table of the failures that stores report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_each_code_means_one_thing_and_each_failure_has_a_hint(table: tuple[Fail
         assert set(re.findall(r"{.*?}", failure.message)) <= {"{where}", "{action}", "{reason}"}
 
 
-def test_the_first_known_code_counts() -> None:
+def test_the_first_known_code_is_used() -> None:
     error = store_error(AWS, ["Unheard", "AccessDenied", "ExpiredToken"], where="here", action="reading")
     assert isinstance(error, StoreDeniedError)
     assert str(error) == "AWS denies reading on here"
@@ -58,7 +58,7 @@ def test_a_loop_of_causes_and_an_error_without_a_reason_do_no_harm() -> None:
     assert root_cause(TimeoutError()) == "no answer in time"
 
 
-def test_class_names_begin_with_the_most_telling_one() -> None:
+def test_the_most_specific_class_name_comes_first() -> None:
     class DeepError(StoreDeniedError):
         pass
 

@@ -66,7 +66,7 @@ def test_a_line_break_behind_the_token_does_no_harm(path: Path) -> None:
     assert backend(path).load().values == {"A": "1"}
 
 
-def test_saving_keeps_what_it_does_not_change_and_the_file_before_it(path: Path) -> None:
+def test_saving_keeps_the_other_secrets_and_the_previous_file(path: Path) -> None:
     backend(path).save({"A": Change("1"), "UNKNOWN": Change("kept")})
     before = path.read_bytes()
     backend(path).save({"A": Change("2")})
@@ -113,7 +113,7 @@ def test_removing_a_secret_removes_its_earlier_values_too(path: Path) -> None:
     assert backend(path).load().values == {"B": "2"}
 
 
-def test_earlier_values_are_accepted_as_long_as_their_change_said(path: Path) -> None:
+def test_previous_values_are_accepted_until_they_expire(path: Path) -> None:
     store = backend(path)
     store.save({name: Change("old") for name in ("GRACE", "KEPT", "PLAIN")})
     store.save(
@@ -131,7 +131,7 @@ def test_earlier_values_are_accepted_as_long_as_their_change_said(path: Path) ->
     assert snapshot.versions("MISSING", utc_now()) == []
 
 
-def test_the_value_before_the_last_change_can_always_be_found_again(path: Path) -> None:
+def test_the_previous_value_is_always_kept(path: Path) -> None:
     store = backend(path)
     for value in ("1", "2", "3"):
         store.save({"A": Change(value)})
@@ -160,7 +160,7 @@ def test_a_missing_file_is_an_error_and_not_an_empty_store(path: Path) -> None:
 # --- Wrong key, damaged file, newer format: three errors -------------------------------------------------------------
 
 
-def test_a_wrong_key_is_told_from_the_keys_id(path: Path) -> None:
+def test_a_wrong_key_is_recognised_by_the_keys_id(path: Path) -> None:
     backend(path).save({"A": Change(CANARY)})
     other = Fernet.generate_key().decode()
     right_id = MasterKey([KEY], "").ids[0]
@@ -171,7 +171,7 @@ def test_a_wrong_key_is_told_from_the_keys_id(path: Path) -> None:
     assert other not in str(caught.value)
 
 
-def test_a_wrong_key_is_told_from_the_checksum(path: Path) -> None:
+def test_a_wrong_key_is_recognised_by_the_checksum(path: Path) -> None:
     backend(path).save({"A": Change(CANARY)})
     with pytest.raises(DecryptionError, match="is not the one it was written with"):
         backend(path, Fernet.generate_key().decode()).load()
@@ -183,7 +183,7 @@ def test_without_id_and_checksum_both_causes_are_named(path: Path) -> None:
         backend(path, Fernet.generate_key().decode()).load()
 
 
-def test_a_truncated_file_is_damaged_whether_the_checksum_or_the_keys_id_says_so(path: Path) -> None:
+def test_a_truncated_file_is_recognised_by_the_checksum_or_the_keys_id(path: Path) -> None:
     backend(path).save({"A": Change("1")})
     token = path.read_bytes()
     path.chmod(0o600)
@@ -204,7 +204,7 @@ def test_a_truncated_file_is_damaged_whether_the_checksum_or_the_keys_id_says_so
         (b'{"A": "plain"}', "not an encrypted secrets file"),
     ],
 )
-def test_what_is_no_token_is_damaged(content: bytes, reason: str, path: Path) -> None:
+def test_a_file_without_a_token_is_damaged(content: bytes, reason: str, path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DamagedStoreError, match=reason) as caught:
         backend(path).load()
@@ -237,7 +237,7 @@ def test_a_token_that_opens_to_something_else_is_damaged(content: object, reason
 
 
 @pytest.mark.parametrize("metadata", [5, {"previous": [{}]}, {"previous": 1}])
-def test_damaged_metadata_hurts_only_who_needs_it_and_is_never_written_over(metadata: object, path: Path) -> None:
+def test_damaged_metadata_only_fails_when_it_is_needed_and_is_never_overwritten(metadata: object, path: Path) -> None:
     write_token(path, {"version": 1, "secrets": {"A": "1", "B": "2"}, "metadata": {"A": metadata}})
     before = path.read_bytes()
     snapshot = backend(path).load()
@@ -251,7 +251,7 @@ def test_damaged_metadata_hurts_only_who_needs_it_and_is_never_written_over(meta
 
 
 @pytest.mark.parametrize("version", [2, 99, "2", None])
-def test_a_newer_format_is_said_to_be_newer(version: object, path: Path) -> None:
+def test_a_newer_format_is_reported_as_newer(version: object, path: Path) -> None:
     write_token(path, {"version": version, "secrets": {"A": "1"}})
     with pytest.raises(UnsupportedVersionError, match="format version"):
         backend(path).load()
@@ -292,7 +292,7 @@ def test_a_wrong_key_never_overwrites_the_file(path: Path) -> None:
 # --- Writers ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_made_on_an_older_file_is_refused(path: Path) -> None:
+def test_a_change_based_on_an_old_file_is_refused(path: Path) -> None:
     store = backend(path)
     planned_on = store.save({"A": Change("1")}).revision
     store.save({"A": Change("2")})
@@ -327,7 +327,7 @@ def test_sixteen_writers_lose_no_change(path: Path) -> None:
     assert len(backend(path).load().values) == 160
 
 
-def test_a_writer_that_waits_too_long_says_for_what(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_waits_too_long_gives_the_reason(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.utils.secrets.lockedfile.LOCK_TIMEOUT_SECONDS", 0.2)
     code = "import sys; from filelock import FileLock\nwith FileLock(sys.argv[1]): print('held', flush=True); input()"
     with subprocess.Popen(
@@ -358,10 +358,10 @@ def test_a_linked_folder_is_written_into(tmp_path: Path) -> None:
     assert backend(tmp_path / "real/secrets.enc").load().values == {"A": "1"}
 
 
-# --- Taking a save back ----------------------------------------------------------------------------------------------
+# --- Undoing a save ----------------------------------------------------------------------------------------------
 
 
-def test_a_save_can_be_taken_back(path: Path) -> None:
+def test_a_save_can_be_undone(path: Path) -> None:
     store = backend(path)
     first = store.save({"A": Change("1")})
     second = store.save({"A": Change("2")})
@@ -370,7 +370,7 @@ def test_a_save_can_be_taken_back(path: Path) -> None:
     assert store.load().revision == first.revision
 
 
-def test_a_first_save_taken_back_leaves_no_file(path: Path) -> None:
+def test_undoing_a_first_save_leaves_no_file(path: Path) -> None:
     store = backend(path)
     first = store.save({"A": Change("1")})
     store.revert(written=first.revision, before=NO_FILE)
@@ -378,7 +378,7 @@ def test_a_first_save_taken_back_leaves_no_file(path: Path) -> None:
     assert not path.with_name("secrets.enc.sum").exists()
 
 
-def test_a_save_that_somebody_built_on_is_not_taken_back(path: Path) -> None:
+def test_a_save_is_not_undone_after_a_later_change(path: Path) -> None:
     store = backend(path)
     first = store.save({"A": Change("1")})
     second = store.save({"A": Change("2")})
@@ -387,7 +387,7 @@ def test_a_save_that_somebody_built_on_is_not_taken_back(path: Path) -> None:
     assert store.load().values == {"A": "2", "B": "theirs"}
 
 
-def test_a_checksum_that_cannot_be_put_in_place_takes_the_file_back(path: Path) -> None:
+def test_a_failed_checksum_undoes_the_save(path: Path) -> None:
     store = backend(path)
     (path.parent / "secrets.enc.sum").mkdir()
     with pytest.raises(StoreError, match=r"secrets\.enc\.sum is not a regular file"):

@@ -1,4 +1,4 @@
-"""How a manager stays fresh, and what it promises while its store does not."""
+"""How a manager keeps its values fresh, and what it does while its store fails."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_change_is_noticed_without_any_read(store: FileBackend) -> None:
     assert reader.get_secret("A") == "2"
 
 
-def test_a_callback_that_fails_stops_nothing_and_one_that_was_taken_back_is_not_called(
+def test_a_callback_that_fails_stops_nothing_and_a_removed_one_is_not_called(
     store: FileBackend,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -89,7 +89,7 @@ def test_a_file_that_did_not_change_is_not_decrypted_again(
     assert reader.health().age == 0
 
 
-def test_health_tells_age_error_and_next_try(store: FileBackend, clock: Clock) -> None:
+def test_health_has_age_error_and_next_try(store: FileBackend, clock: Clock) -> None:
     reader = opened(store)
     assert (reader.health().age, reader.health().error, reader.health().next_try) == (None, None, None)
     reader.get_secret("A")
@@ -142,7 +142,7 @@ def test_sixty_four_threads_share_one_failed_first_load(
     loads = []
 
     def fail_slowly(backend: FileBackend) -> object:
-        if backend.path == store.path:  # other tests' managers may still be at work
+        if backend.path == store.path:  # threads of other tests' managers may still run
             loads.append(1)
         time.sleep(0.5)
         raise DamagedStoreError("broken", hint="mend it")
@@ -210,7 +210,7 @@ def test_the_thread_ends_with_its_manager(store: FileBackend) -> None:
 
 
 def in_child(action: Callable[[], bool]) -> bool:
-    """Whether ``action`` is true in a forked process; a hanging child counts as no."""
+    """Return whether ``action`` is true in a forked process; false if the child hangs."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -322,7 +322,7 @@ def test_asking_for_a_secret_while_the_same_thread_loads_is_an_error_and_no_dead
     assert reader.get_secret("A") == "1"
 
 
-def test_a_fault_of_the_store_s_own_code_does_not_end_the_thread_nor_show_a_value(
+def test_an_internal_error_of_a_store_does_not_end_the_thread_or_show_a_value(
     store: FileBackend,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

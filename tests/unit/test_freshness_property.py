@@ -1,4 +1,4 @@
-"""Any order of writes, faults, repairs, refreshes and passing time: what a reader may see."""
+"""What a reader may see after writes, faults, repairs, refreshes and time, in any order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TTL, MAX_STALE = 300, 2000
 
 
 class Reading(RuleBasedStateMachine):
-    """A file, a manager over it, and every value that a reader may see by now."""
+    """A file, its manager, and every value that a reader may see now."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Reading(RuleBasedStateMachine):
         environ = {"SECRETS_BACKEND": "file", "SECRETS_FILE_PATH": str(self.path), "SECRETS_MASTER_KEY": KEY}
         limits = {"SECRETS_CACHE_TTL": str(TTL), "SECRETS_MAX_STALE": str(MAX_STALE)}
         self.manager = SecretsManager(settings=Settings(environ | limits))
-        # The thread's work is done by the rules.
+        # The rules do the work of the thread.
         with patch.object(SecretsManager, "_keep_fresh"):
             assert self.manager.get_secret("A") == "0"
         self.allowed = {"0"}
@@ -71,7 +71,7 @@ class Reading(RuleBasedStateMachine):
 
     @rule()
     @precondition(lambda self: self.broken is not None)
-    def mend_it(self) -> None:
+    def fix_it(self) -> None:
         assert self.broken is not None
         self.path.unlink(missing_ok=True)
         self.path.write_bytes(self.broken)
@@ -109,7 +109,7 @@ class Reading(RuleBasedStateMachine):
             assert self.now - self.loaded_at > MAX_STALE
             assert self.broken is not None or self.now < self.manager._next_try
             return
-        if self.manager._attempts > attempts:  # a read loads only when what there is has become too old
+        if self.manager._attempts > attempts:  # a read loads the store only if the values are too old
             assert self.now - self.loaded_at > MAX_STALE
             self.note_refresh()
         assert value in self.allowed

@@ -1,4 +1,4 @@
-"""Values from dotenv, JSON, or what `env` printed."""
+"""Values from dotenv, JSON, or the output of `env`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
 CATALOG = load_catalog()
 
 
-def test_dotenv_lines_are_imported_and_unknown_names_are_told() -> None:
+def test_dotenv_lines_are_imported_and_unknown_names_are_reported() -> None:
     text = "# comment\nexport SECRET_KEY='a # b $c'\nREDIS_PASSWORD=\"x y\"\nOTHER=1\nSMTP_PASSWORD=\nJWT_SECRET_KEY\n"
     imported = parse_import(text, "old.env", CATALOG)
     assert imported.values == {"SECRET_KEY": "a # b $c", "REDIS_PASSWORD": "x y"}
     assert imported.unknown == ["OTHER"]
 
 
-def test_what_env_printed_is_imported() -> None:
+def test_the_output_of_env_is_imported() -> None:
     imported = parse_import("SECRET_KEY=abc=def$ghi\nHOME=/root\n", "standard input", CATALOG)
     assert imported.values == {"SECRET_KEY": "abc=def$ghi"}
     assert imported.unknown == ["HOME"]
@@ -53,7 +53,7 @@ def test_a_hash_in_a_value_without_quotes_is_not_cut_silently() -> None:
         ("no assignment here\n", "Line 1 of x"),
     ],
 )
-def test_what_cannot_be_understood_is_refused_without_its_content(text: str, complaint: str) -> None:
+def test_invalid_input_is_refused_without_showing_it(text: str, complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint) as caught:
         parse_import(text, "x", CATALOG)
     assert "canary" not in str(caught.value)

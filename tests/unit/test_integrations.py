@@ -59,7 +59,7 @@ def test_a_pydantic_model_takes_its_values_from_the_store() -> None:
     assert "token-value" not in repr(model)
 
 
-def test_what_the_code_gives_comes_first_and_what_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_come_first_and_a_missing_value_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     given = Model(token=SecretStr("given"))  # type: ignore[call-arg]
     assert given.token.get_secret_value() == "given"
     empty = SecretsManager(settings=Settings({}))
@@ -82,7 +82,7 @@ def run(code: str, tmp_path: Path, **environ: str) -> str:
 
 
 def recipe(heading: str) -> str:
-    """The Python block under a heading of docs/library.md."""
+    """Return the Python block under a heading of docs/library.md."""
     text = (PROJECT / "docs/library.md").read_text().split(f"### {heading}\n", 1)[1]
     return text.split("```python\n", 1)[1].split("```", 1)[0]
 

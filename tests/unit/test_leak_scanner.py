@@ -1,4 +1,4 @@
-"""The scanner on which the tests for leaks rely: it finds a value in each encoding, wherever it begins."""
+"""The scanner of the leak tests finds a value in each encoding, at each offset."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ TEXT: dict[str, Callable[[str], str | bytes]] = {
     "gzip": lambda value: gzip.compress(b"{" + value.encode() + b"}"),
     "gzip in gzip": lambda value: gzip.compress(gzip.compress(value.encode())),
 }
-"""Each encoding of a text, by libraries that the scanner does not use itself where there are any."""
+"""Return each encoding of a text; if possible, made with libraries that the scanner does not use."""
 
 
 def passwords() -> st.SearchStrategy[str]:
-    """Of the lengths that passwords have; what the catalogue generates, or what people type."""
+    """Draw a value with the length of a password, generated or typed."""
     typed = st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["C"])
     return st.one_of(
         *(st.text(alphabet, min_size=SHORTEST, max_size=70) for alphabet in (URL_SAFE, typed, string.printable[:95]))

@@ -23,7 +23,7 @@ from tests.conftest import PROJECT
 from tests.support.managers import Clock, corrupt, open_manager
 
 
-def test_it_reads_what_is_there_and_gives_the_default_for_what_is_not(store: FileBackend) -> None:
+def test_a_secret_is_read_and_a_missing_one_gives_the_default(store: FileBackend) -> None:
     reader = open_manager(store)
     assert reader.get_secret("A") == "1"
     assert reader.get_secret("A", "default") == "1"
@@ -62,9 +62,7 @@ def test_json_nested_without_end_is_an_error_too() -> None:
         reader.get_secret_json("DEEP")
 
 
-def test_validation_says_which_names_are_missing_in_the_log(
-    store: FileBackend, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_validation_logs_the_missing_names(store: FileBackend, caplog: pytest.LogCaptureFixture) -> None:
     reader = open_manager(store)
     assert reader.validate_required_secrets(["A", "CONFIG"])
     assert not reader.validate_required_secrets(["A", "X", "Y"])
@@ -129,7 +127,7 @@ def test_a_store_that_fails_later_leaves_the_last_values_with_one_warning(
     assert "read again" in caplog.messages[1]
 
 
-def test_a_failing_store_is_asked_ever_less_often(
+def test_a_failing_store_is_tried_less_and_less_often(
     store: FileBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = open_manager(store, ttl="1")

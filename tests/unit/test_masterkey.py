@@ -62,7 +62,7 @@ def test_a_command_that_gives_no_key_is_refused(command: str, reason: str) -> No
         load_master_key({"SECRETS_MASTER_KEY_COMMAND": command})
 
 
-def test_a_command_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.utils.secrets.masterkey.COMMAND_TIMEOUT_SECONDS", 0.2)
     with pytest.raises(MasterKeyError, match="did not end"):
         load_master_key({"SECRETS_MASTER_KEY_COMMAND": "sleep 30"})
@@ -82,7 +82,7 @@ def test_two_sources_at_once_are_refused() -> None:
         load_master_key({"SECRETS_MASTER_KEY": KEY, "SECRETS_MASTER_KEY_FILE": "/x"})
 
 
-def test_no_source_says_how_to_name_one(tmp_path: Path) -> None:
+def test_without_a_source_the_error_says_how_to_set_one(tmp_path: Path) -> None:
     with pytest.raises(MasterKeyError, match=r"^SECRETS_MASTER_KEY not set\n") as caught:
         load_master_key({"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert "export SECRETS_MASTER_KEY_FILE=" in caught.value.hint
@@ -131,7 +131,7 @@ def test_a_key_file_that_others_can_read_is_refused_with_the_chmod_to_run(mode: 
     assert caught.value.hint == f"Close it: chmod 0400 {path}"
 
 
-def test_an_open_key_file_on_a_read_only_mount_is_taken(tmp_path: Path) -> None:
+def test_an_open_key_file_on_a_read_only_mount_is_accepted(tmp_path: Path) -> None:
     need_root()
     path = key_file(tmp_path, mode=0o444)
     bound = subprocess.run(["mount", "--bind", tmp_path, tmp_path], check=False).returncode == 0
@@ -176,7 +176,7 @@ def test_an_unreadable_key_file_is_refused(tmp_path: Path) -> None:
     assert "cannot be read: Permission denied" in done.stdout, done.stderr
 
 
-def test_a_key_shows_itself_nowhere() -> None:
+def test_a_key_is_never_shown() -> None:
     key = parse_master_key(KEY, "a test")
     shown = repr(key) + str(key) + "".join(key.ids)
     assert KEY not in shown

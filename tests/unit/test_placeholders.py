@@ -1,4 +1,4 @@
-"""Which values are published examples. The unknown ones of a kind matter more than those that are listed."""
+"""Which values are published examples. Unknown examples of a kind matter more than listed ones."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ from src.utils.secrets.placeholders import is_published_example
         "redis_password",
     ],
 )
-def test_what_documentation_and_default_set_ups_publish_is_recognised(value: str) -> None:
+def test_published_examples_are_recognised(value: str) -> None:
     assert is_published_example(value)
     assert is_published_example(f" '{value}' ")
 
@@ -138,12 +138,12 @@ def test_what_documentation_and_default_set_ups_publish_is_recognised(value: str
         "Tr0ub4dor&3",
     ],
 )
-def test_what_somebody_made_up_is_not(value: str) -> None:
+def test_own_values_are_not_recognised_as_examples(value: str) -> None:
     assert not is_published_example(value)
 
 
 @pytest.mark.parametrize("size", [12, 18, 24, 32, 48])
-def test_no_generated_value_is_taken_for_one(size: int) -> None:
+def test_no_generated_value_is_taken_for_an_example(size: int) -> None:
     values = [made for _ in range(1000) for made in (secrets.token_urlsafe(size), secrets.token_hex(size))]
     assert [value for value in values if is_published_example(value)] == []
 
@@ -155,11 +155,11 @@ def test_no_generated_value_is_taken_for_one(size: int) -> None:
     st.sampled_from(["", "-", "_", ".", " "]),
     st.sampled_from([str.lower, str.upper, str.title]),
 )
-def test_words_of_examples_in_any_order_and_writing_are_one(words: list[str], between: str, write: object) -> None:
+def test_words_of_examples_in_any_order_and_case_are_examples(words: list[str], between: str, write: object) -> None:
     value = write(between.join([*words, "secret"]))  # type: ignore[operator]
     assert is_published_example(value) or len(value) > 256
 
 
-def test_any_text_is_judged_without_an_error_and_soon() -> None:
+def test_any_text_is_checked_quickly_and_without_an_error() -> None:
     for value in ("a" * 100_000, "\0", "ü" * 300, "key" * 85, "<" * 256, "%" * 256, "your-" * 51):
         is_published_example(value)

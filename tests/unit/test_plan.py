@@ -1,4 +1,4 @@
-"""What a set-up decides before it writes."""
+"""The plan of a set-up, before anything is written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_first_plan_has_every_required_secret_and_skips_the_optional_ones() ->
     }
 
 
-def test_what_is_there_is_kept_and_changes_nothing() -> None:
+def test_existing_values_are_kept_and_change_nothing() -> None:
     existing = make_plan(CATALOG, {}, GivenValues()).values() | {"OTHER": "x"}
     plan = make_plan(CATALOG, existing, GivenValues())
     assert plan.changes() == {}
@@ -46,17 +46,17 @@ def test_an_import_fills_what_is_missing_and_replaces_only_when_told() -> None:
     assert replaced.find("SECRET_KEY").replaces
 
 
-def test_a_typed_value_comes_before_an_import_and_before_what_is_there() -> None:
+def test_a_typed_value_overrides_an_import_and_the_stored_value() -> None:
     plan = make_plan(CATALOG, {"SECRET_KEY": "a"}, GivenValues(typed={"SECRET_KEY": "b"}, imported={"SECRET_KEY": "c"}))
     assert (plan.find("SECRET_KEY").origin, plan.values()["SECRET_KEY"]) == (Origin.TYPED, "b")
 
 
-def test_typing_the_value_that_is_there_keeps_it() -> None:
+def test_typing_the_stored_value_keeps_it() -> None:
     plan = make_plan(CATALOG, {"SECRET_KEY": "a"}, GivenValues(typed={"SECRET_KEY": "a"}))
     assert plan.find("SECRET_KEY").origin is Origin.KEPT
 
 
-def test_a_rotated_value_is_new_and_its_earlier_one_lasts_as_the_catalogue_says() -> None:
+def test_a_rotated_value_is_new_and_the_previous_one_expires_as_the_catalogue_says() -> None:
     existing = make_plan(CATALOG, {}, GivenValues()).values()
     names = {"JWT_SECRET_KEY", "ENCRYPTION_KEY", "WEBHOOK_SECRET"}
     plan = make_plan(CATALOG, existing, GivenValues(regenerated=names))
@@ -83,7 +83,7 @@ def test_a_plan_shows_no_value() -> None:
 @pytest.mark.parametrize(
     "password", ["short", "password1234", "administrator", "aaaaaaaaaaaaaaaa", "qwertyuiop123", "a\tbcdefghijklmnop"]
 )
-def test_a_weak_password_is_told_why(password: str) -> None:
+def test_a_weak_password_is_explained(password: str) -> None:
     assert weakness(password)
 
 
@@ -92,5 +92,5 @@ def test_a_strong_password_is_accepted(password: str) -> None:
     assert weakness(password) is None
 
 
-def test_what_the_person_is_called_makes_a_password_weak() -> None:
+def test_the_users_name_makes_a_password_weak() -> None:
     assert weakness("cctvfacedetection", ["cctvfacedetection"])

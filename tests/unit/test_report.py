@@ -42,7 +42,7 @@ def raising(error: BaseException) -> object:
         (EOFError(), 130, ["", "Interrupted. Nothing was changed."]),
     ],
 )
-def test_every_end_has_its_code_and_its_lines(
+def test_every_outcome_has_its_exit_code_and_lines(
     error: BaseException, code: int, lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_to_exit_code(raising(error)) == code  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ def test_wrong_usage_is_two_and_says_how_to_get_help(
     assert code != 2 or "--help" in shown
 
 
-def test_a_reader_that_goes_away_causes_no_traceback() -> None:
+def test_a_closed_pipe_causes_no_traceback() -> None:
     code = "from src.ops.terminal.report import run_to_exit_code\nimport sys\n"
     code += "sys.exit(run_to_exit_code(lambda: [print('x' * 1000, flush=True) for _ in range(1000)] and 0))"
     done = subprocess.run(
@@ -104,6 +104,6 @@ def test_a_reader_that_goes_away_causes_no_traceback() -> None:
     assert done.stderr == ""
 
 
-def test_a_secret_is_not_shown_where_nobody_sees_it() -> None:
+def test_a_secret_is_not_shown_without_a_terminal() -> None:
     with pytest.raises(AssertionError):
         Screen().show_once("label", "canary")

@@ -1,4 +1,4 @@
-"""What git keeps out by itself."""
+"""What git ignores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import PROJECT, need_program
 
 def is_ignored(path: str) -> bool:
     need_program("git", "git")
-    # In a copy of the project that is no checkout, its .gitignore still has to say so.
+    # In a copy of the project that is no checkout, use its .gitignore.
     done = subprocess.run(
         ["git", "-c", "core.excludesFile=", "check-ignore", "--no-index", "--quiet", path], cwd=PROJECT, check=False
     )
@@ -47,14 +47,14 @@ def is_ignored(path: str) -> bool:
         "config/SETUP.staging.md",
     ],
 )
-def test_what_may_hold_a_secret_is_ignored(path: str) -> None:
+def test_files_that_may_contain_a_secret_are_ignored(path: str) -> None:
     assert is_ignored(path)
 
 
 @pytest.mark.parametrize(
     "path", [".env.example", ".env.production.example", "config/catalog.toml", "src/ops/setup/plan.py"]
 )
-def test_what_belongs_to_the_project_is_not(path: str) -> None:
+def test_project_files_are_not_ignored(path: str) -> None:
     assert not is_ignored(path)
 
 
@@ -76,7 +76,7 @@ def test_every_claim_of_the_threat_model_points_to_a_test_that_is_there() -> Non
 
 
 def test_a_clone_that_turns_line_ends_into_those_of_windows_still_starts(tmp_path: Path) -> None:
-    """As git for Windows does by default, for people who then run it in WSL."""
+    """git for Windows does this by default; the user may then run the project in WSL."""
     need_program("git", "git")
     origin, clone = tmp_path / "origin", tmp_path / "clone"
     for folder in ("scripts", "src", "config", "tests/e2e/images"):

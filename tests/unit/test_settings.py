@@ -107,7 +107,7 @@ def _missing(path: Path) -> None:
         (_missing, "No such file"),
     ],
 )
-@pytest.mark.timeout(10)  # a FIFO without a writer must not be waited for
+@pytest.mark.timeout(10)  # reading must not wait for the writer of a FIFO
 def test_a_value_file_that_cannot_hold_a_value_is_refused(make: object, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "value"
     make(path)  # type: ignore[operator]
@@ -122,7 +122,7 @@ def test_a_path_with_a_nul_is_refused() -> None:
         read_variable({"NAME_FILE": "a\0b"}, "NAME")
 
 
-def test_the_environment_outranks_a_dotenv_file() -> None:
+def test_the_environment_overrides_a_dotenv_file() -> None:
     assert merge_dotenv({"A": "shell"}, {"A": "file", "B": "file"}) == {"A": "shell", "B": "file"}
 
 

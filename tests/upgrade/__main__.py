@@ -1,6 +1,6 @@
 """Makes the deployments of a commit: ``python -m tests.upgrade COMMIT``, as root, with the servers of the tests.
 
-They are made on a machine of another name and in a folder of their own, since the audit trail keeps both.
+They are made with another machine name and in a separate folder, because the audit trail contains both.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _folder(path: Path) -> Iterator[Path]:
 
 
 def make(project: OldProject, kind: str, environ: dict[str, str]) -> dict[str, str]:
-    """Live with a deployment for a while; returns its values."""
+    """Use a deployment for a while; returns its values."""
 
     def run(script: str, *arguments: str, given: str = "") -> str:
         done = project.run(script, *arguments, environ=environ, standard_input=given)
@@ -95,7 +95,7 @@ def make(project: OldProject, kind: str, environ: dict[str, str]) -> dict[str, s
 
 
 def dump_of_database(values: dict[str, str], code: Path, folder: Path) -> str:
-    """The application's database after a login, as pg_dump writes it."""
+    """Return the application's database after a login, as pg_dump writes it."""
     with running_postgres() as server:
         server.set_password(values["DATABASE_PASSWORD"])
         environ = values | {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": str(server.port)}
@@ -115,7 +115,7 @@ def dump_of_database(values: dict[str, str], code: Path, folder: Path) -> str:
                 process.terminate()
         command = ["pg_dump", "-h", server.socket_directory, "-p", str(server.port), "-U", "postgres"]
         done = subprocess.run([*command, "--no-owner", "cctv"], check=True, capture_output=True, text=True)
-        # What differs from run to run, and what only a newer psql understands.
+        # Lines that differ between runs, or that only a newer psql understands.
         kept = [line for line in done.stdout.splitlines() if not line.startswith(("--", "\\restrict", "\\unrestrict"))]
         return "\n".join(line for line in kept if line) + "\n"
 

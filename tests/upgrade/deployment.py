@@ -1,8 +1,8 @@
-"""Deployments that an earlier state of this project made, as files of the tests.
+"""Deployments that an earlier commit of this project made, as files of the tests.
 
 One JSON document for each store: the files of the project's folder and of the home folder with their modes, what a
-store on a server holds, and every value. The values were made for these tests and open nothing else. ``@PROJECT@`` and
-``@HOME@`` stand for the two folders.
+store on a server contains, and every value. The values were generated for these tests. ``@PROJECT@`` and
+``@HOME@`` are placeholders for the two folders.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def save(path: Path, project: Project, server: Server | None, **more: Any) -> No
 
 
 def restore(document: Mapping[str, Any], project: Project, server: Server | None) -> None:
-    """Make the deployment of a document: in the folders of ``project``, and on ``server``."""
+    """Create the deployment of a document, in the folders of ``project`` and on ``server``."""
     for entry in document["files"]:
         path = {"project": project.directory, "home": project.home}[entry["place"]] / entry["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def restore(document: Mapping[str, Any], project: Project, server: Server | None
 
 def _pack(file: Path, project: Project) -> str:
     data = file.read_bytes()
-    if file.name == "audit.jsonl":  # each line holds the checksum of the line before
+    if file.name == "audit.jsonl":  # each line contains the checksum of the previous line
         return base64.b64encode(data).decode()
     for folder, name in ((project.directory, b"@PROJECT@"), (project.home, b"@HOME@")):
         data = data.replace(str(folder).encode(), name)
@@ -104,15 +104,15 @@ def _write_server(server: Server, content: Any) -> None:
 
 
 def environ_of(kind: str, server: Server | None) -> dict[str, str]:
-    """What the machine of the deployment has set, with the address that the server has now."""
+    """Return the variables of the deployment's machine, with the current address of the server."""
     if server is None:
         return {}
     environ = server.environ()
-    # Which store it is stands in the deployment's own settings; where its server is differs from run to run.
+    # The store is in the deployment's own settings; the address of its server differs between runs.
     del environ["SECRETS_BACKEND"]
     return environ
 
 
 def wait_for_a_new_second() -> None:
-    """Times are kept in whole seconds: what happens later has to be later."""
+    """Wait, because times are stored in whole seconds and the next change must have a later time."""
     time.sleep(1.01 - time.time() % 1)

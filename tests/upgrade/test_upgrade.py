@@ -1,4 +1,4 @@
-"""Deployments that earlier code made: this code carries on with each, and the earlier code with what this one wrote."""
+"""Deployments of earlier code: the current code works with them, and the earlier code with the current code's files."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Deployed:
 
     Attributes:
         kind: Its store.
-        project: Its folders; commands run the present code.
+        project: Its folders; commands run the current code.
         old: The same folders; commands run the code that made it.
-        environ: What its machine has set.
-        values: What its secrets were when it was left.
+        environ: The variables of its machine.
+        values: Its secrets when it was made.
     """
 
     kind: str
@@ -77,7 +77,7 @@ def read(commit: str, kind: str) -> Any:
     return json.loads((FOLDER / f"{commit}-{kind}.json").read_text())
 
 
-def test_everything_is_found_again(deployed: Deployed) -> None:
+def test_the_current_code_reads_everything(deployed: Deployed) -> None:
     assert deployed.present() == deployed.values
     status = json.loads(deployed.run("manage_secrets.py", "status", "--json"))
     assert all(row["state"] == "set" for row in status["secrets"])
@@ -91,11 +91,11 @@ def test_everything_is_found_again(deployed: Deployed) -> None:
     changed = {path for path, state in deployed.project.state().items() if before.get(path) != state}
     allowed = ["config/SETUP.md"]
     if deployed.kind in SERVERS:
-        allowed.append(".env.production")  # the address of the server is another one in each run
+        allowed.append(".env.production")  # the address of the server differs between runs
     assert changed <= {str(deployed.project.directory / name) for name in allowed}
 
 
-def test_the_present_code_carries_on(deployed: Deployed) -> None:
+def test_the_current_code_continues_an_earlier_deployment(deployed: Deployed) -> None:
     wait_for_a_new_second()
     finished = deployed.run("manage_secrets.py", "rotate", "--yes")
     assert "WEBHOOK_SECRET" in finished
@@ -121,7 +121,7 @@ def test_a_backup_of_the_earlier_code_is_restored(deployed: Deployed) -> None:
     assert present["SECRET_KEY"] != deployed.values["SECRET_KEY"]  # it was changed after the backup
 
 
-def test_the_earlier_code_carries_on_with_what_the_present_one_wrote(deployed: Deployed) -> None:
+def test_the_earlier_code_continues_after_the_current_code(deployed: Deployed) -> None:
     wait_for_a_new_second()
     deployed.run("manage_secrets.py", "rotate", "--yes")
     deployed.run("manage_secrets.py", "rotate", "SECRET_KEY", "--yes")
