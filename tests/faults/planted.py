@@ -101,9 +101,9 @@ FAULTS = (
     Fault(
         "a Docker file that cannot be written is left out",
         "src/ops/containers/secret_files.py",
-        "        staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=(target.uid, target.gid)))\n",
+        "        staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=(folder.uid, folder.gid)))\n",
         "        try:\n"
-        "            staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=(target.uid, target.gid)))\n"
+        "            staged.append(stage_file(path, file.content, mode=FILE_MODE, owner=(folder.uid, folder.gid)))\n"
         "        except StoreError:\n"
         "            continue\n",
         (f"{_REFUSED}[later-Docker-files]", f"{_REFUSED}[first-Docker-files]"),
@@ -158,14 +158,14 @@ FAULTS = (
     Fault(
         "the contents of Docker files are not synced",
         "src/ops/containers/secret_files.py",
-        "mode=FILE_MODE, owner=(target.uid, target.gid)))",
-        "mode=FILE_MODE, owner=(target.uid, target.gid), sync=False))",
+        "mode=FILE_MODE, owner=(folder.uid, folder.gid)))",
+        "mode=FILE_MODE, owner=(folder.uid, folder.gid), sync=False))",
         (f"{_POWER}[first-Docker-files]", f"{_POWER}[rotate]"),
     ),
     Fault(
         "the names of Docker files are not synced",
         "src/ops/containers/secret_files.py",
-        "        new.commit()\n    sync_directory(target.directory)\n",
+        "        new.commit()\n    sync_directory(folder.directory)\n",
         "        new.commit()\n",
         (f"{_POWER}[first-Docker-files]",),
     ),
