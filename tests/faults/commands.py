@@ -359,7 +359,7 @@ COMMANDS = (
         has_steps=True,
         follow_up=FollowUp(
             "config/secrets.enc",
-            "To empty the one before: --from STORE --delete-source --apply",
+            "To empty the previous store:",
             (*("migrate", "--from", "file:config/secrets.enc"), *_MIGRATE_AND_EMPTY[1:]),
         ),
     ),

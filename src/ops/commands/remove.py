@@ -10,7 +10,7 @@ from src.ops.lifecycle.edit import (
     remove_secrets,
     removed_names,
 )
-from src.ops.store_kinds import open_store
+from src.ops.store_kinds import open_store_to_change
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
 
@@ -33,7 +33,7 @@ def remove_command(name: str, yes: bool, deployment: Deployment) -> None:
       ./scripts/manage_secrets.py remove SMTP_PASSWORD
     """
     deployment.require_set_up()
-    store = open_store(deployment)
+    store = open_store_to_change(deployment)
     snapshot = store.load()
     names = removed_names(deployment, store, snapshot, name)
     confirm_or_stop(f"Remove {' and '.join(names)}, with all previous values, permanently?", yes=yes)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.store_kinds import load_if_any, open_store
+from src.ops.store_kinds import load_if_any, open_store_to_change
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.command import write_docker_files
@@ -52,7 +52,7 @@ def restore_command(
     screen = Screen()
     with screen.working("Opening the backup"):
         backup = read_backup(path, lock)
-    store = open_store(deployment)
+    store = open_store_to_change(deployment)
     screen.say(f"{path}: {backup.application}, {backup.environment}, made {backup.created_at}")
     if (backup.application, backup.environment) != (deployment.catalog.slug, deployment.environment):
         screen.warn(f"It is not a backup of this deployment ({deployment.catalog.slug}, {deployment.environment}).")

@@ -86,7 +86,7 @@ def plan_migration(source: NamedStore, target: NamedStore) -> Migration:
             a value.
     """
     _refuse_outranked(target)
-    source_store = source.open()
+    source_store = source.open_to_change()
     source_snapshot = source_store.load()
     if not source_snapshot.values:
         raise StoreEmptyError(f"{source_store.describe()} holds no secrets", hint="Check --from")
@@ -199,7 +199,7 @@ def _with_key(target: NamedStore) -> tuple[NamedStore, KeyChoice | None]:
 
 def _open_target(target: NamedStore, key: KeyChoice | None) -> Backend:
     if key is None:
-        return target.open()
+        return target.open_to_change()
     return FileBackend(_file_path(target), key.key)
 
 

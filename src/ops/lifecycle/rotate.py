@@ -20,7 +20,7 @@ from src.ops.deployment.audit import recorded
 from src.ops.deployment.children import run_child
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.journal import Journal
-from src.ops.store_kinds import kind_in_use, open_store
+from src.ops.store_kinds import kind_in_use, open_store, open_store_to_change
 from src.ops.values.generate import generate_value
 from src.ops.values.grace import previous_valid_until
 from src.utils.secrets.command import make, manage, write_docker_files
@@ -146,7 +146,7 @@ class Rotator:
         """
         values = {step.spec.name: step.value for step in rotation.steps}
         before = {name: rotation.snapshot.values[name] for name in values}
-        store = open_store(self._deployment)
+        store = open_store_to_change(self._deployment)
         with deferred_interrupts() as check:
             check()
             self._journal.write(names=rotation.names, revision=rotation.snapshot.revision)
@@ -181,7 +181,7 @@ class Rotator:
         """
         journal = self._journal.read() or {}
         names = [str(name) for name in journal.get("names", [])]
-        store = open_store(self._deployment)
+        store = open_store_to_change(self._deployment)
         revision = store.load().revision
         was_undoing = "undone_from" in journal
         is_changed = revision == journal["undone_from"] if was_undoing else revision != journal.get("revision")

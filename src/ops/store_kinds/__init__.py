@@ -49,6 +49,19 @@ def open_store(deployment: Deployment, kind: StoreKind[Any] | None = None) -> Ba
     return store
 
 
+def open_store_to_change(deployment: Deployment, kind: StoreKind[Any] | None = None) -> Backend:
+    """The same, for a command that changes it: what killed ones have left beside its files is removed first.
+
+    Raises:
+        SecretsError: A setting is missing or wrong.
+    """
+    from src.utils.secrets.atomicfile import remove_stale_temporaries
+
+    kind = kind or kind_in_use(deployment)
+    remove_stale_temporaries(kind.files(deployment))
+    return open_store(deployment, kind)
+
+
 def load_if_any(store: Backend) -> Snapshot:
     """What ``store`` holds; empty when it holds nothing yet."""
     try:

@@ -227,6 +227,10 @@ class StoreKind(Generic[StoreT]):
         store: StoreT = open_backend(deployment.settings(self.backend))  # type: ignore[assignment]
         return store
 
+    def files(self, deployment: Deployment) -> list[str]:
+        """The files that changing the store writes, beside those of a server."""
+        return [deployment.settings_file]
+
     def export_settings(self, deployment: Deployment) -> None:
         """Give the SDK, which reads the process's environment, what the settings file and the person say."""
         for name, value in deployment.variables().items():

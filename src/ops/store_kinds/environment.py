@@ -30,6 +30,10 @@ class EnvironmentKind(StoreKind["DotenvStore"]):
 
         return DotenvStore(deployment.compose_file, deployment.catalog.names, deployment.environ)
 
+    def files(self, deployment: Deployment) -> list[str]:
+        """The dotenv file, too."""
+        return [*super().files(deployment), deployment.compose_file]
+
     def check_storable(self, name: str, value: str) -> None:
         """Refuse what no quoting carries through every reader of a dotenv file."""
         from src.ops.deployment.dotenv import quote

@@ -12,6 +12,7 @@ from .base import Setting, StoreKind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.backends.file import FileBackend
 
 
@@ -27,6 +28,11 @@ class FileKind(StoreKind["FileBackend"]):
         Setting("SECRETS_FILE_PATH", part="PATH", example="config/secrets.enc", is_path=True, says_where=True),
         Setting("SECRETS_MASTER_KEY", example="/home/you/.config/{slug}/master.key", is_secret=True),
     )
+
+    def files(self, deployment: Deployment) -> list[str]:
+        """The encrypted file and its checksum, too."""
+        path = deployment.settings(self.backend).file_path
+        return [*super().files(deployment), path, f"{path}.sum"]
 
     def empty(self, store: FileBackend, names: Iterable[str], revision: str) -> None:  # noqa: ARG002
         """Remove the file, and what lies beside it."""

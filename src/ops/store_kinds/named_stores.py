@@ -10,7 +10,7 @@ from src.ops.deployment.deployment import Deployment
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import SecretsBackend
 
-from . import all_kinds, kind_in_use, kind_of, open_store
+from . import all_kinds, kind_in_use, kind_of, open_store, open_store_to_change
 
 if TYPE_CHECKING:
     from src.utils.secrets.backends.base import Backend
@@ -41,6 +41,14 @@ class NamedStore:
             SecretsError: A setting is missing or wrong.
         """
         return open_store(self.deployment, self.kind)
+
+    def open_to_change(self) -> Backend:
+        """Open it for a command that changes it. See :func:`src.ops.store_kinds.open_store_to_change`.
+
+        Raises:
+            SecretsError: A setting is missing or wrong.
+        """
+        return open_store_to_change(self.deployment, self.kind)
 
 
 def reference_forms() -> str:

@@ -164,7 +164,7 @@ def _cure(number: int | None, directory: str) -> Hint:
         errno.EDQUOT: "Free some of your quota on that disk and run this again",
         errno.EACCES: program("ls", "-ld", directory, purpose="Run this as the owner of that folder"),
         errno.EPERM: program("ls", "-ld", directory, purpose="Run this as the owner of that folder"),
-        errno.EROFS: "It is on a read-only file system: mount that writable, or choose another place",
+        errno.EROFS: "That is a read-only file system: mount it writable, or choose another place",
         errno.ENOENT: program("mkdir", "-p", directory, purpose="Make the folder first"),
         errno.ENOTDIR: program("ls", "-ld", directory, purpose="Put a folder there"),
     }
