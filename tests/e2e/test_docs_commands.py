@@ -169,7 +169,7 @@ class Reader:
         questions = re.findall(r"^\? (.*)", "\n".join(terminal.lines), re.MULTILINE)
         if not questions or terminal.screen.cursor.x == 0:
             return ""
-        if re.search(r"once more|[Pp]assphrase|\((SMTP_PASSWORD|TWILIO_\w+)\)", questions[-1]):
+        if re.search(r"Repeat it|[Pp]assphrase|\((SMTP_PASSWORD|TWILIO_\w+)\)", questions[-1]):
             return "\x15" + PASSPHRASE + ENTER
         return "y" if "Remove them permanently" in questions[-1] else ENTER
 
