@@ -38,6 +38,7 @@ def raising(error: BaseException) -> object:
             1,
             ["error: Permission denied: nothing of that name is in /", "hint: Check that place", DOCTOR],
         ),
+        (SecretsError("x", hint=[DOCTOR.removeprefix("hint: ")]), 1, ["error: x", DOCTOR]),
         (KeyboardInterrupt(), 130, ["", "Interrupted. Nothing was changed."]),
         (EOFError(), 130, ["", "Interrupted. Nothing was changed."]),
     ],

@@ -64,10 +64,11 @@ def report_error(message: str, *hints: Hint, needs_doctor: bool = True) -> int:
         needs_doctor: Whether the doctor may know more.
     """
     print(f"error: {message}", file=sys.stderr)  # noqa: T201
-    for hint in hints:
-        print(f"hint: {spell(hint)}", file=sys.stderr)  # noqa: T201
     if needs_doctor and "doctor" not in sys.argv:
-        print(f"hint: {spell(manage('doctor', purpose='Run all checks'))}", file=sys.stderr)  # noqa: T201
+        hints += (manage("doctor", purpose="Run all checks"),)
+    # A script of ours that was run for this one has said the last one, too.
+    for line in dict.fromkeys(map(spell, hints)):
+        print(f"hint: {line}", file=sys.stderr)  # noqa: T201
     return FAILED
 
 
