@@ -22,7 +22,7 @@ SLOW_SDKS = ("azure", "botocore", "cryptography", "hvac", "redis", "requests", "
 def play(terminal: Terminal) -> None:
     """Press Enter at each question."""
     for question in FIRST_RUN:
-        terminal.answer(question)
+        terminal.answer(question.replace(" ", r"\s+"))
     assert terminal.finish() == 0, terminal.text
 
 
