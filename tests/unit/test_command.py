@@ -103,7 +103,7 @@ def test_the_purpose_stands_before_the_command_and_a_text_is_shown_as_it_is() ->
 
 def test_away_from_the_tools_a_script_has_its_absolute_path_and_make_its_folder() -> None:
     away = Spelling(here="/home/me")
-    assert away.spell(manage("status")) == f"{shlex.quote(TOOLS)}/scripts/manage_secrets.py status"
+    assert away.spell(manage("status")) == f"{shlex.quote(f'{TOOLS}/scripts/manage_secrets.py')} status"
     assert away.spell(set_up()) == f"make -C {shlex.quote(TOOLS)} secrets"
     assert away.spell(make("up")) == f"make -C {shlex.quote(TOOLS)} up"
     assert away.spell(compose("ps")) == f"cd {shlex.quote(TOOLS)} && docker compose ps"
