@@ -13,9 +13,9 @@ from cryptography.fernet import Fernet
 
 from src.ops.deployment.deployment import Deployment
 from src.ops.lifecycle.migrate import delete_source, migrate, plan_migration
-from src.ops.store_kinds import kind_of, load_if_any, open_store
+from src.ops.store_kinds import kind_of, open_store
 from src.ops.store_kinds.named_stores import parse_store_name
-from src.utils.secrets.changes import Change
+from src.utils.secrets.changes import Change, load_if_any
 from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreEmptyError, StoreError
 from src.utils.secrets.settings import SecretsBackend
 from src.utils.secrets.snapshot import utc_after

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.store_kinds import load_if_any
 from src.ops.store_kinds.named_stores import parse_store_name, reference_forms
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
+from src.utils.secrets.changes import load_if_any
 
 from .shared.options import deployment_options, json_option
 

@@ -30,7 +30,7 @@ from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreU
 from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY
 
-from .shared.options import spelling_of, use_deployment
+from .shared.options import spelling_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
         catalog=options.catalog,
         env_file=options.env_file,
     )
-    use_deployment(deployment)
+    spell_for(deployment.spelling)
     deployment.require_set_up()
     compose_settings = read_dotenv(deployment.compose_file)
     directory = options.output or compose_settings.get("SECRETS_DIR") or deployment.default_docker_directory
@@ -145,10 +145,10 @@ def _read_engine(descriptor: int | None) -> str:
 
 def _check(files: list[SecretFile], folder: SecretsFolder, deployment: Deployment) -> int:
     differences = find_differences(files, folder)
-    if not differences:
-        _say(f"{deployment.shown(folder.directory)}: {len(files)} files, all up to date")
-        return DONE
     shown = deployment.shown(folder.directory)
+    if not differences:
+        _say(f"{shown}: {len(files)} files, all up to date")
+        return DONE
     if not os.path.isdir(folder.directory):
         return report_error(
             f"{shown} is missing: the secrets have not been written as files for Compose yet", write_docker_files()

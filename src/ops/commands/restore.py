@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.store_kinds import load_if_any, open_store_to_change
+from src.ops.store_kinds import open_store_to_change
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
+from src.utils.secrets.changes import load_if_any
 from src.utils.secrets.command import write_docker_files
 
 from .shared.backup_lock import read_lock

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from src.ops.deployment.undo import make_directories
 from src.utils.secrets.atomicfile import (
     StagedFile,
-    make_private_directory,
     remove_stale_temporaries,
     stage_file,
     sync_directory,
@@ -171,8 +171,7 @@ def write_files(files: list[SecretFile], folder: SecretsFolder, undo: ExitStack)
     Raises:
         StoreError: A file could not be written.
     """
-    for directory in reversed(make_private_directory(folder.directory)):
-        undo.callback(os.rmdir, directory)
+    make_directories(folder.directory, undo)
     remove_stale_temporaries(os.path.join(folder.directory, file.name) for file in files)
     changed = [file for file in files if _fault(file, folder)]
     staged = []

@@ -12,7 +12,6 @@ from src.utils.secrets.command import Spelling, here, manage, set_up
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import (
     PRODUCTION,
-    PROJECT_DIRECTORY,
     SecretsBackend,
     Settings,
     absent_path,
@@ -157,7 +156,7 @@ class Deployment:
         own_catalog = os.path.join(self.project_directory, DEFAULT_PATH)
         return Spelling(
             environment=self.environment,
-            project_directory=None if _is_same(self.project_directory, PROJECT_DIRECTORY) else self.project_directory,
+            project_directory=self.project_directory,
             env_file=None if self.settings_file == own_settings else self.settings_file,
             catalog=None if self.catalog.path == own_catalog else self.catalog.path,
             here=folder,
@@ -256,7 +255,3 @@ class Deployment:
     @staticmethod
     def _backend_name(variables: Mapping[str, str]) -> str:
         return (variables.get("SECRETS_BACKEND") or SecretsBackend.ENV.value).strip().lower()
-
-
-def _is_same(folder: str, other: str) -> bool:
-    return os.path.realpath(folder) == os.path.realpath(other)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
-from src.utils.secrets.settings import read_value_file
+from src.utils.secrets.settings import file_signature, read_value_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ def read_dotenv(path: str) -> dict[str, str | None]:
     Raises:
         ConfigurationError: It cannot be read, or a line of it is not ``NAME=value``.
     """
-    signature = _signature(path)  # before it is read: what changes in between is noticed the next time
+    signature = file_signature(path)  # before it is read: what changes in between is noticed the next time
     known = _parsed.get(path)
     if not signature or known is None or known[0] != signature:
         known = (signature, parse_dotenv(_read_text(path), path))
@@ -67,15 +67,6 @@ def read_dotenv(path: str) -> dict[str, str | None]:
 
 
 _parsed: dict[str, tuple[tuple[int, ...], dict[str, str | None]]] = {}
-
-
-def _signature(path: str) -> tuple[int, ...]:
-    """Changes with the file; empty for one that is not there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def parse_dotenv(text: str, source: str) -> dict[str, str | None]:

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.backends.environment import EnvironmentBackend
-from src.utils.secrets.changes import check_value, require_stored, require_unchanged
+from src.utils.secrets.changes import check_value, load_if_any, require_stored, require_unchanged
 from src.utils.secrets.command import program, set_up
 from src.utils.secrets.errors import ConfigurationError, StoreEmptyError
 from src.utils.secrets.lockedfile import locked
@@ -62,10 +62,7 @@ class DotenvStore:
         with locked(self.path):
             require_unchanged(self.path, expected_revision, self._revision())
             write_dotenv(self.path, wanted)
-        try:
-            stored = self.load()
-        except StoreEmptyError:
-            stored = Snapshot({}, revision=self.empty_revision)
+        stored = load_if_any(self)
         require_stored(wanted, stored.values, self.path, hint=program("less", self.path, purpose="Look at it"))
         for name in changes:
             if progress:

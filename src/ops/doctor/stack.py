@@ -25,7 +25,7 @@ APP, DATABASE, REDIS = "app", "postgres", "redis"
 
 
 @check("docker-files", "The containers use these files, not the store.", needs="store")
-def docker_files_are_in_step(context: Context) -> Iterator[Finding]:
+def docker_files_are_up_to_date(context: Context) -> Iterator[Finding]:
     folder = context.deployment.docker_directory
     if context.snapshot is None or not os.path.isdir(folder):
         return

@@ -17,11 +17,10 @@ from src.ops.deployment.dotenv import write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
 from src.ops.setup.master_key import KeyChoice, choose_key, write_key_file
-from src.ops.store_kinds import load_if_any
-from src.ops.values.fingerprint import Transfer, plan_transfer
+from src.ops.values.fingerprint import WRITTEN, Transfer, plan_transfer
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries
 from src.utils.secrets.backends.file import FileBackend
-from src.utils.secrets.changes import Change, require_stored
+from src.utils.secrets.changes import Change, load_if_any, require_stored
 from src.utils.secrets.command import program
 from src.utils.secrets.errors import ConfigurationError, StoreEmptyError
 from src.utils.secrets.masterkey import load_master_key
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
     from src.ops.store_kinds.named_stores import NamedStore
     from src.utils.secrets.backends.base import Backend
     from src.utils.secrets.snapshot import Snapshot
-
-
-WRITTEN = (Transfer.NEW, Transfer.DIFFERS)
 
 
 class SamePlaceError(ConfigurationError):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.audit import recorded
-from src.ops.store_kinds import load_if_any
-from src.ops.values.fingerprint import Transfer, plan_transfer
+from src.ops.values.fingerprint import WRITTEN, Transfer, plan_transfer
 from src.ops.values.grace import previous_valid_until
-from src.utils.secrets.changes import Change, require_stored
+from src.utils.secrets.changes import Change, load_if_any, require_stored
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -43,7 +42,7 @@ def restore_backup(deployment: Deployment, store: Backend, backup: Backup, *, ke
     """
     present = load_if_any(store)
     states = plan_restore(backup, present)
-    wanted = (Transfer.NEW,) if keep_present else (Transfer.NEW, Transfer.DIFFERS)
+    wanted = (Transfer.NEW,) if keep_present else WRITTEN
     names = [name for name, state in states.items() if state in wanted]
     changes = {name: _change(deployment, backup, name, is_new=states[name] is Transfer.NEW) for name in names}
     if not changes:

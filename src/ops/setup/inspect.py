@@ -11,6 +11,7 @@ from src.ops.deployment.deployment import is_environment_file
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.store_kinds import kind_in_use, kind_of, open_store
 from src.utils.secrets.backends.file import NO_FILE, FileBackend, read_encrypted_file
+from src.utils.secrets.changes import load_if_any
 from src.utils.secrets.command import set_up
 from src.utils.secrets.errors import (
     ConfigurationError,
@@ -137,10 +138,7 @@ def _refuse_shared_place(deployment: Deployment, kind: StoreKind[Any]) -> None:
 def _connect(deployment: Deployment, kind: StoreKind[Any]) -> FoundStore:
     _refuse_shared_place(deployment, kind)
     store = kind.open(deployment)
-    try:
-        snapshot = store.load()
-    except StoreEmptyError:
-        snapshot = Snapshot({}, revision=store.empty_revision)
+    snapshot = load_if_any(store)
     missing = [name for name in deployment.catalog.names if name not in snapshot.values]
     place = kind.check_access(store, missing)
     exists = len(missing) < len(deployment.catalog.names)

@@ -7,8 +7,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from src.ops.deployment.dotenv import read_dotenv
+from src.ops.deployment.undo import make_directories
 from src.ops.store_kinds import kind_in_use, open_store
-from src.utils.secrets.atomicfile import make_private_directory, replace_file
+from src.utils.secrets.atomicfile import replace_file
 from src.utils.secrets.backends.file import missing_text
 from src.utils.secrets.command import manage, program, set_up
 from src.utils.secrets.errors import SecretsError, StoreEmptyError, StoreError
@@ -18,12 +19,14 @@ from src.utils.secrets.snapshot import utc_now
 from .summary import names_store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from contextlib import ExitStack
 
     from src.ops.deployment.deployment import Deployment
     from src.ops.store_kinds.base import StoreKind
     from src.utils.secrets.command import Command, Hint
+
+    from .given import GivenValues
+    from .inspect import FoundStore
 
 SECONDS_FOR_DOCKER = 10
 KEPT_FILE_MODE = 0o400
@@ -40,18 +43,21 @@ def explain_empty(deployment: Deployment, error: StoreEmptyError) -> StoreError:
     return store_gone(deployment, kind, str(error)) if is_gone else error
 
 
-def find_gone(deployment: Deployment, kind: StoreKind[Any], given: Collection[str]) -> StoreGoneError | None:
-    """Why no new set of secrets may be made in an empty store: there was one; ``None`` for a first run.
+def find_gone(deployment: Deployment, found: FoundStore, given: GivenValues) -> StoreGoneError | None:
+    """Why no new set of secrets may be made in ``found``: it is empty, and there was one; ``None`` when it may.
 
     Args:
         deployment: What is set up.
-        kind: The store that holds nothing.
-        given: Names that got a value by hand or from a file. Where these are all that could be lost, nothing is.
+        found: The chosen store.
+        given: What got a value by hand or from a file. Where this is all that could be lost, nothing is.
     """
-    if all(spec.name in given for spec in deployment.catalog.secrets if spec.generated):
+    if found.exists or found.start_over:
         return None
-    in_use = kind_in_use(deployment) if deployment.is_configured("SECRETS_BACKEND") else kind
-    if in_use is not kind and not _is_empty(deployment, in_use):
+    known = {*given.typed, *given.imported}
+    if all(spec.name in known for spec in deployment.catalog.secrets if spec.generated):
+        return None
+    in_use = kind_in_use(deployment) if deployment.is_configured("SECRETS_BACKEND") else found.kind
+    if in_use is not found.kind and not _is_empty(deployment, in_use):
         return None
     if not was_set_up(deployment, in_use):
         return None
@@ -101,8 +107,7 @@ def put_aside(deployment: Deployment, undo: ExitStack) -> list[str]:
     if not paths:
         return []
     folder = os.path.join(deployment.docker_directory, f"lost-{utc_now().replace(':', '')}")
-    for made in reversed(make_private_directory(folder)):
-        undo.callback(os.rmdir, made)
+    make_directories(folder, undo)
     for path in paths:
         with open(path, "rb") as file:
             content = file.read()

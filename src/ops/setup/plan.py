@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from .given import GivenValues
     from .inspect import FoundStore
-    from .leftovers import StoreGoneError
 
 
 class Origin(Enum):
@@ -94,6 +93,8 @@ def plan_setup(deployment: Deployment, found: FoundStore, given: GivenValues) ->
         StoreGoneError: New values would take the place of ones that are left elsewhere.
         InvalidSecretError: A value cannot be used.
     """
+    from .leftovers import find_gone
+
     gone = find_gone(deployment, found, given)
     if gone is not None:
         raise gone
@@ -102,15 +103,6 @@ def plan_setup(deployment: Deployment, found: FoundStore, given: GivenValues) ->
         assert planned.value is not None
         found.kind.check_storable(planned.spec.name, planned.value)
     return plan
-
-
-def find_gone(deployment: Deployment, found: FoundStore, given: GivenValues) -> StoreGoneError | None:
-    """Why a new set of secrets may not be made in ``found``; ``None`` when it may. See :mod:`.leftovers`."""
-    if found.exists or found.start_over:
-        return None
-    from .leftovers import find_gone
-
-    return find_gone(deployment, found.kind, {**given.typed, **given.imported})
 
 
 def make_plan(catalog: Catalog, existing: Mapping[str, str], given: GivenValues) -> Plan:

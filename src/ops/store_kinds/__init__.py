@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from src.utils.secrets.errors import StoreEmptyError
 from src.utils.secrets.settings import SecretsBackend
-from src.utils.secrets.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -60,11 +58,3 @@ def open_store_to_change(deployment: Deployment, kind: StoreKind[Any] | None = N
     kind = kind or kind_in_use(deployment)
     remove_stale_temporaries(kind.files(deployment))
     return open_store(deployment, kind)
-
-
-def load_if_any(store: Backend) -> Snapshot:
-    """What ``store`` holds; empty when it holds nothing yet."""
-    try:
-        return store.load()
-    except StoreEmptyError:
-        return Snapshot({}, revision=store.empty_revision)

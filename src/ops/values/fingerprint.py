@@ -38,6 +38,10 @@ class Transfer(StrEnum):
     ONLY_THERE = "only there"
 
 
+WRITTEN = (Transfer.NEW, Transfer.DIFFERS)
+"""What a copy writes."""
+
+
 def compare(left: Mapping[str, str], right: Mapping[str, str]) -> dict[str, Difference]:
     """How the values of each name in either compare."""
     names = [*left, *(name for name in right if name not in left)]

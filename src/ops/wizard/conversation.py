@@ -151,7 +151,7 @@ class Wizard:
         Raises:
             StoreGoneError: The person wants to look for the old secrets first.
         """
-        from src.ops.setup.plan import find_gone
+        from src.ops.setup.leftovers import find_gone
 
         gone = find_gone(self._deployment, found, given)
         if gone is None:

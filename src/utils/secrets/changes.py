@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import InvalidSecretError, StoreChangedError, StoreError
+from .errors import InvalidSecretError, StoreChangedError, StoreEmptyError, StoreError
 from .snapshot import PreviousValue, SecretMetadata, Snapshot, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from .backends.base import Backend
     from .command import Hint
 
 
@@ -39,6 +40,18 @@ class Change:
 
     def __repr__(self) -> str:
         return "<Change: removed>" if self.value is None else f"<Change: {len(self.value)} characters>"
+
+
+def load_if_any(store: Backend) -> Snapshot:
+    """What ``store`` holds; empty when it holds nothing yet.
+
+    Raises:
+        SecretsError: It cannot be read.
+    """
+    try:
+        return store.load()
+    except StoreEmptyError:
+        return Snapshot({}, revision=store.empty_revision)
 
 
 def apply_changes(

@@ -106,7 +106,7 @@ class Spelling:
 
     Args:
         environment: The environment that the person works on.
-        project_directory: The project, where it is another one than that of these tools.
+        project_directory: The project; the one of these tools needs no flag.
         env_file: Its settings file, where it is not the usual one.
         catalog: Its catalogue, where it is not the usual one.
         here: The folder that the person types in; ``None``: the project's.
@@ -124,7 +124,8 @@ class Spelling:
         here: str | None = None,
     ) -> None:
         self.environment = environment
-        self.project_directory = project_directory
+        is_own = project_directory is None or _is_same(project_directory, PROJECT_DIRECTORY)
+        self.project_directory = None if is_own else project_directory
         self.env_file = env_file
         self.catalog = catalog
         self.here = here
@@ -203,7 +204,11 @@ class Spelling:
         return quoted
 
     def _is_here(self, folder: str) -> bool:
-        return self.here in (None, folder) or os.path.realpath(self.here or "") == os.path.realpath(folder)
+        return self.here is None or _is_same(self.here, folder)
+
+
+def _is_same(folder: str, other: str) -> bool:
+    return folder == other or os.path.realpath(folder) == os.path.realpath(other)
 
 
 def here() -> str:

@@ -208,6 +208,15 @@ def absent_path(path: str) -> str:
     return f"nothing of that name is in {folder}"
 
 
+def file_signature(path: str) -> tuple[int, ...]:
+    """Differs when the file does, as far as that shows from the outside; empty for one that is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 def read_descriptor(descriptor: int, limit: int) -> bytes:
     """At most ``limit`` bytes from an open file, to its end."""
     chunks = []

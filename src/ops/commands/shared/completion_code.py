@@ -12,6 +12,8 @@ from src.utils.secrets.catalog import DEFAULT_PATH, load_catalog
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import PROJECT_DIRECTORY
 
+from .options import completion_variable
+
 if TYPE_CHECKING:
     import click
 
@@ -27,8 +29,7 @@ def completion_code(shell: str, command: click.Command) -> str:
     assert shell_class is not None
     parts = []
     for program in PROGRAMS:
-        variable = f"_{program.replace('-', '_').replace('.', '_')}_COMPLETE".upper()
-        source = shell_class(command, {}, program, variable).source()
+        source = shell_class(command, {}, program, completion_variable(program)).source()
         path = shlex.quote(os.path.join(PROJECT_DIRECTORY, "scripts", program))
         source = source.replace(f"(( ! $+commands[{program}] )) && return 1\n", "")
         parts.append(

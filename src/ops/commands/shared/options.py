@@ -40,20 +40,19 @@ def spelling_of(arguments: Sequence[str]) -> Spelling:
         if name in _NAMES_SOMETHING and (separator or position + 1 < len(arguments)):
             said[name] = value if separator else arguments[position + 1]
     known = {name: value for name, value in said.items() if _NAMES_SOMETHING[name](value)}
-    folder = os.path.realpath(known.get("--project-directory", PROJECT_DIRECTORY))
     paths = {name: os.path.abspath(known[name]) for name in ("--env-file", "--catalog") if name in known}
     return Spelling(
         environment=known.get("--environment", PRODUCTION),
-        project_directory=None if folder == os.path.realpath(PROJECT_DIRECTORY) else folder,
+        project_directory=os.path.realpath(known.get("--project-directory", PROJECT_DIRECTORY)),
         env_file=paths.get("--env-file"),
         catalog=paths.get("--catalog"),
         here=here(),
     )
 
 
-def use_deployment(deployment: Deployment) -> None:
-    """From now on this process works on ``deployment``, and its commands are spelled for that."""
-    spell_for(deployment.spelling)
+def completion_variable(program: str) -> str:
+    """The variable that a shell sets to have a script list completions."""
+    return f"_{program.replace('-', '_').replace('.', '_')}_COMPLETE".upper()
 
 
 _NAMES_SOMETHING = {
@@ -93,7 +92,7 @@ def deployment_options(function: Callable[..., object]) -> Callable[..., object]
         deployment = Deployment.locate(
             project_directory=project_directory, environment=environment, catalog=catalog, env_file=env_file
         )
-        use_deployment(deployment)
+        spell_for(deployment.spelling)
         try:
             return function(deployment=deployment, **options)
         except StoreEmptyError as error:
@@ -107,9 +106,9 @@ def deployment_options(function: Callable[..., object]) -> Callable[..., object]
 def _invoke(command: click.Command) -> object:
     program = os.path.basename(sys.argv[0])
     # As it has to be typed, so that what click prints can be copied; completion goes by the bare name.
-    completion = f"_{program.replace('-', '_').replace('.', '_')}_COMPLETE".upper()
+    typed, completion = f"./scripts/{program}", completion_variable(program)
     try:
-        return command.main(prog_name=f"./scripts/{program}", complete_var=completion, standalone_mode=False)
+        return command.main(prog_name=typed, complete_var=completion, standalone_mode=False)
     except click.UsageError as error:
         message, hints = usage_message(error)
         if error.ctx:

@@ -175,12 +175,9 @@ class AzureBackend:
         progress: Callable[[str], None] | None = None,
     ) -> Snapshot:
         """Write ``changes`` one by one, each read back."""
-        from ..changes import apply_changes, require_unchanged
+        from ..changes import apply_changes, load_if_any, require_unchanged
 
-        try:
-            before = self.load()
-        except StoreEmptyError:
-            before = Snapshot({}, revision=self.empty_revision)
+        before = load_if_any(self)
         require_unchanged(self.describe(), expected_revision, before.revision)
         values, metadata = apply_changes(before, changes)
         readable = dict(before.values)

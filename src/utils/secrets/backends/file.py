@@ -21,7 +21,7 @@ from ..errors import (
     UnsupportedVersionError,
 )
 from ..masterkey import load_master_key
-from ..settings import Settings, absent_path, read_descriptor
+from ..settings import Settings, absent_path, file_signature, read_descriptor
 from ..snapshot import Snapshot, StoredMetadata, utc_now
 
 TYPE_CHECKING = False
@@ -71,7 +71,7 @@ class FileBackend:
 
     def load(self) -> Snapshot:
         """Read, decrypt and check the file. While it is the same file as the last time, that is looked at only."""
-        signature = _signature(self.path)
+        signature = file_signature(self.path)
         if self._loaded is not None and self._loaded[0] == signature:
             return self._loaded[1]
         token = read_encrypted_file(self.path)
@@ -330,15 +330,6 @@ def open_backend(settings: Settings) -> FileBackend:
         expected_key_id=settings.environ.get("SECRETS_MASTER_KEY_ID") or None,
         reread_key=lambda: load_master_key(settings.environ),
     )
-
-
-def _signature(path: str) -> tuple[int, ...]:
-    """Differs when the file does, as far as that shows from the outside."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _token_fault(token: bytes) -> str | None:
