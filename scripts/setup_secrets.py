@@ -18,7 +18,7 @@ import click
 
 from src.ops.commands.shared.options import deployment_options, run_click, version_option
 from src.ops.deployment.deployment import Deployment
-from src.ops.setup.options import Options
+from src.ops.setup.options import START_OVER, Options
 from src.ops.terminal.prompts import PLAIN_SETTING
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
@@ -57,6 +57,8 @@ def _split_pairs(_context: click.Context, _option: click.Parameter, pairs: tuple
     help="Take a value from a file. Repeatable.",
 )
 @click.option("--master-key-file", metavar="PATH", help="The master key's file: read if it is there, else written.")
+@click.option("--start-over", is_flag=True, help="Give up the secrets that are or were here; they are kept aside.")
+@click.option("--confirm", "word", metavar="WORD", default="", help=f"Confirms --start-over: '{START_OVER}'.")
 @click.option("--plain", is_flag=True, help="Plain numbered questions, for screen readers. Also: SECRETS_PLAIN=1.")
 @version_option
 @deployment_options
@@ -69,6 +71,8 @@ def main(
     replace: bool,
     set_file: dict[str, str],
     master_key_file: str | None,
+    start_over: bool,
+    word: str,
     plain: bool,
     deployment: Deployment,
 ) -> None:
@@ -93,7 +97,11 @@ def main(
         replace=replace,
         set_files=set_file,
         master_key_file=master_key_file,
+        start_over=start_over,
+        word=word,
     )
+    if non_interactive and start_over and word != START_OVER:
+        raise UsageError(f"--start-over needs the word: --confirm '{START_OVER}'")
     if plain:
         os.environ[PLAIN_SETTING] = "1"
     if non_interactive:
@@ -110,7 +118,7 @@ def _run_wizard(deployment: Deployment, options: Options) -> None:
 
 def _run_unattended(deployment: Deployment, options: Options) -> None:
     from src.ops.setup.given import read_given
-    from src.ops.setup.inspect import inspect_store, take_over
+    from src.ops.setup.inspect import inspect_store, start_over, take_over
     from src.ops.setup.plan import plan_setup
     from src.ops.store_kinds import kind_in_use, kind_of
     from src.ops.wizard.review import show_import, show_plan, write_and_show
@@ -129,9 +137,12 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
         kind = kind_in_use(deployment)
     else:
         kind = kind_of(SecretsBackend.FILE)
-    origin, values = take_over(deployment, kind)
+    origin, values = ("", {}) if options.start_over else take_over(deployment, kind)
     given.imported = values | given.imported
-    found = inspect_store(deployment, kind, options.master_key_file)
+    if options.start_over:
+        found = start_over(deployment, kind)
+    else:
+        found = inspect_store(deployment, kind, options.master_key_file)
     plan = plan_setup(deployment, found, given)
     if imported:
         show_import(screen, imported)

@@ -22,11 +22,12 @@ from src.ops.deployment.deployment import Deployment
 from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.trusted_folders import require_trusted_folder
+from src.ops.setup.state import raise_explained
 from src.ops.store_kinds import kind_in_use, open_store
 from src.ops.terminal.report import DONE, WrongUsageError, report_error, run_to_exit_code, version
 from src.ops.terminal.usage import HISTORY_HINT, argument_message
 from src.utils.secrets.command import compose, manage, program, spell, spell_for, write_docker_files
-from src.utils.secrets.errors import ConfigurationError, StoreEmptyError, StoreUnavailableError
+from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreUnavailableError
 from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY
 
@@ -81,7 +82,7 @@ def _run(options: argparse.Namespace) -> int:
         env_file=options.env_file,
     )
     spell_for(deployment.spelling)
-    deployment.require_set_up()
+    _require_set_up(deployment)
     compose_settings = read_dotenv(deployment.compose_file)
     directory = options.output or compose_settings.get("SECRETS_DIR") or deployment.default_docker_directory
     path = os.path.join(deployment.project_directory, os.path.expanduser(directory))
@@ -93,10 +94,8 @@ def _run(options: argparse.Namespace) -> int:
         if options.check and os.path.isdir(path):
             error.hints += (compose("up", "-d", purpose="To start with the files that are there"),)
         raise
-    except StoreEmptyError as error:
-        from src.ops.setup.leftovers import explain_empty
-
-        raise explain_empty(deployment, error) from None
+    except SecretsError as error:
+        raise_explained(deployment, error)
     _warn_of_examples(deployment, snapshot)
     files = render_files(deployment.catalog, snapshot, only_services=cloud)
     owner = container_owner(ids, _read_engine(options.engine_descriptor))
@@ -122,6 +121,13 @@ def _run(options: argparse.Namespace) -> int:
         for name in kept:
             _say(f"{shown}/{name}: left alone, it is not a file that was written here")
     return DONE
+
+
+def _require_set_up(deployment: Deployment) -> None:
+    try:
+        deployment.require_set_up()
+    except SecretsError as error:
+        raise_explained(deployment, error)
 
 
 def _warn_of_examples(deployment: Deployment, snapshot: Snapshot) -> None:

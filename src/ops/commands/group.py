@@ -28,6 +28,8 @@ COMMANDS = (
     "diff",
     "backup",
     "restore",
+    "rescue",
+    "key",
     "policy",
     "completion",
 )

@@ -76,7 +76,7 @@ def migrate_command(
         again = manage("migrate", "--from", "STORE", "--to", target, "--delete-source", "--apply")
         screen.commands("To empty the previous store:", [again])
         return
-    _show_migration(screen, migration, as_json=as_json)
+    _show_migration(screen, deployment, migration, as_json=as_json)
     if not is_applied:
         if not as_json:
             screen.say("Dry run: nothing was written. Add --apply to do it.")
@@ -90,6 +90,10 @@ def migrate_command(
     with screen.progress("Copying", len(migration.written)) as progress:
         migrate(deployment, migration, progress)
     screen.done(f"{migration.target_store.describe()} has every secret, read back and compared, and is in use now.")
+    if migration.key is not None and migration.key.is_new and migration.key.file is not None:
+        screen.warn(
+            f"The master key is in {deployment.shown(migration.key.file)}. Keep a copy of it away from this machine."
+        )
     if delete_source:
         empty_source(deployment, migration)
         screen.done(f"{migration.source_store.describe()} has been emptied.")
@@ -98,13 +102,22 @@ def migrate_command(
     screen.commands("Next:", [write_docker_files("--check")])
 
 
-def _show_migration(screen: Screen, migration: Migration, *, as_json: bool) -> None:
+def _show_migration(screen: Screen, deployment: Deployment, migration: Migration, *, as_json: bool) -> None:
     source, target = migration.source_store.describe(), migration.target_store.describe()
     if as_json:
         click.echo(json.dumps({"from": source, "to": target, "secrets": migration.states}, indent=2))
         return
     screen.say(f"from: {source}", f"to:   {target}", "")
     screen.table(("Secret", "In the target"), list(migration.states.items()), last="left")
+    if migration.key is not None and migration.key.is_new and migration.key.file is not None:
+        screen.say(f"A new master key is written to {deployment.shown(migration.key.file)}.")
+    settings, dotenv = (deployment.shown(path) for path in (deployment.settings_file, deployment.compose_file))
+    if migration.target.kind.is_dotenv and settings != dotenv:
+        screen.say(
+            f"{settings} is kept as {settings}.before-migration; its lines that are not about a store go to {dotenv}."
+        )
+    else:
+        screen.say(f"{settings} names the new store; its other lines stay.")
 
 
 def _ask_for_the_word(migration: Migration) -> None:

@@ -27,15 +27,14 @@ def run_command(only: tuple[str, ...], files: bool, command: tuple[str, ...], de
       ./scripts/manage_secrets.py run --only DATABASE_PASSWORD --files -- psql-wrapper
     """
     from src.ops.lifecycle.run import OWN_FAILURE, replace_process
-    from src.ops.setup.leftovers import explain_empty
+    from src.ops.setup.state import explain
     from src.ops.terminal.report import report_error
-    from src.utils.secrets.errors import SecretsError, StoreEmptyError
+    from src.utils.secrets.errors import SecretsError
 
     try:
         deployment.require_set_up()
         replace_process(list(command), chosen_values(deployment, only), as_files=files)
     except SecretsError as error:
-        if isinstance(error, StoreEmptyError):
-            error = explain_empty(deployment, error)
-        report_error(str(error), *error.hints)
+        told = explain(deployment, error)
+        report_error(str(told), *told.hints)
         return OWN_FAILURE

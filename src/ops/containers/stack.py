@@ -135,6 +135,16 @@ class Stack:
             )
         return done.output.strip()
 
+    def read_secret(self, service: str, mount_name: str) -> str:
+        """What a running container has of a secret, as it stands in its file; empty when it has none.
+
+        Args:
+            service: Which container.
+            mount_name: The name of the Compose secret.
+        """
+        done = self._compose("exec", "-T", service, "cat", f"/run/secrets/{mount_name}")
+        return done.output if done.code == 0 else ""
+
     def restart(self, service: str) -> None:
         """Restart a service, and wait until it is healthy.
 

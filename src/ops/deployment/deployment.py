@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 _ENVIRONMENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,20}")
 
 
+class NotSetUpError(ConfigurationError):
+    """Nothing says which store to use."""
+
+
 def is_environment_name(name: str) -> bool:
     """Whether an environment may have this name."""
     return name != "example" and _ENVIRONMENT_NAME.fullmatch(name) is not None
@@ -229,10 +233,10 @@ class Deployment:
         """Refuse to go on without a store.
 
         Raises:
-            ConfigurationError: Nothing says which store to use.
+            NotSetUpError: Nothing says which store to use.
         """
         if not self.is_set_up:
-            raise ConfigurationError(
+            raise NotSetUpError(
                 f"No secrets are set up here: neither {self.settings_file} nor SECRETS_BACKEND is there",
                 hint=set_up(),
             )

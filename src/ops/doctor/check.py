@@ -13,17 +13,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from src.ops.containers.stack import Stack
-from src.ops.setup.leftovers import explain_empty
-from src.ops.store_kinds import open_store
+from src.ops.setup.state import inspect_deployment
 from src.ops.terminal.report import place
 from src.utils.secrets.command import manage, program
-from src.utils.secrets.errors import SecretsError, StoreEmptyError
+from src.utils.secrets.errors import SecretsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
     from src.ops.deployment.deployment import Deployment
+    from src.ops.setup.state import Inspection
     from src.utils.secrets.command import Command, Hint
     from src.utils.secrets.snapshot import Snapshot
 
@@ -93,24 +93,19 @@ class Context:
         self.stack = Stack(deployment)
 
     @cached_property
-    def _read(self) -> tuple[Snapshot | None, SecretsError | None]:
-        try:
-            return open_store(self.deployment).load(), None
-        except SecretsError as error:
-            return None, error
+    def inspection(self) -> Inspection:
+        """The state of the deployment."""
+        return inspect_deployment(self.deployment)
 
     @property
     def snapshot(self) -> Snapshot | None:
         """What the store holds; ``None`` when it cannot be read, which a check of its own says."""
-        return self._read[0]
+        return self.inspection.snapshot
 
     @property
     def store_error(self) -> SecretsError | None:
-        """Why the store cannot be read."""
-        error = self._read[1]
-        if not isinstance(error, StoreEmptyError):
-            return error
-        return explain_empty(self.deployment, error) if self.deployment.is_set_up else None
+        """Why the store cannot be read; ``None`` also where nothing was set up yet, which a check of its own says."""
+        return self.inspection.error if self.snapshot is None else None
 
     @cached_property
     def services(self) -> dict[str, dict[str, Any]]:

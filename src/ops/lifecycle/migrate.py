@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.audit import recorded
-from src.ops.deployment.dotenv import write_dotenv
+from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
 from src.ops.setup.master_key import KeyChoice, choose_key, write_key_file
+from src.ops.store_kinds import all_kinds
 from src.ops.values.fingerprint import WRITTEN, Transfer, plan_transfer
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries
 from src.utils.secrets.backends.file import FileBackend
@@ -25,6 +26,7 @@ from src.utils.secrets.command import program
 from src.utils.secrets.errors import ConfigurationError, StoreEmptyError
 from src.utils.secrets.masterkey import load_master_key
 from src.utils.secrets.settings import SecretsBackend
+from src.utils.secrets.snapshot import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,10 +153,10 @@ def switch(deployment: Deployment, target: NamedStore) -> None:
     """
     path = deployment.settings_file
     if target.kind.is_dotenv:
-        write_dotenv(deployment.compose_file, {"SECRETS_BACKEND": target.kind.name})
+        write_dotenv(deployment.compose_file, {"SECRETS_BACKEND": target.kind.name} | _own_lines(deployment))
         if path != deployment.compose_file and os.path.exists(path):
             # The application reads the first of the two that is there.
-            os.rename(path, f"{path}.before-migration")
+            os.rename(path, _unused_name(f"{path}.before-migration"))
         return
     lines: dict[str, str | None]
     if target.kind.has_master_key:
@@ -165,6 +167,24 @@ def switch(deployment: Deployment, target: NamedStore) -> None:
     else:
         lines = connection_settings(target.deployment, target.kind.name, target.kind.kept_settings)
     write_dotenv(path, lines, heading=settings_heading(deployment))
+
+
+def _own_lines(deployment: Deployment) -> dict[str, str | None]:
+    """The lines of the settings file that people added, which go on to count; those about stores do not."""
+    if deployment.settings_file == deployment.compose_file:
+        return {}
+    ours = {name for kind in all_kinds() for name in (*kind.kept_settings, *kind.place_settings)}
+    ours |= {"SECRETS_BACKEND", "SECRETS_MASTER_KEY_ID"}
+    present = read_dotenv(deployment.compose_file)
+    return {
+        name: value
+        for name, value in read_dotenv(deployment.settings_file).items()
+        if value and name not in ours and name not in present and name not in deployment.catalog.names
+    }
+
+
+def _unused_name(path: str) -> str:
+    return path if not os.path.lexists(path) else f"{path}-{utc_now().replace(':', '')}"
 
 
 def _refuse_outranked(target: NamedStore) -> None:

@@ -12,7 +12,7 @@ from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
 from src.ops.deployment.undo import make_directories, write_private_file, write_settings
 from src.ops.store_kinds import open_store
-from src.utils.secrets.atomicfile import remove_stale_temporaries, write_error
+from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file, write_error
 from src.utils.secrets.backends.file import NO_FILE, FileBackend
 from src.utils.secrets.changes import require_stored
 from src.utils.secrets.settings import SecretsBackend
@@ -62,7 +62,12 @@ class Report:
 
 
 def apply_setup(
-    deployment: Deployment, found: FoundStore, plan: Plan, progress: Callable[[str], None] | None = None
+    deployment: Deployment,
+    found: FoundStore,
+    plan: Plan,
+    progress: Callable[[str], None] | None = None,
+    *,
+    action: str = "set up",
 ) -> Report:
     """Write the plan to the store, and put it down in the audit trail.
 
@@ -71,14 +76,15 @@ def apply_setup(
         found: Where the secrets go.
         plan: What to write.
         progress: Called with the name of each secret once it is stored.
+        action: What the audit trail calls it.
 
     Raises:
         SecretsError: A step failed; what was there before is there again.
         KeyboardInterrupt: Ctrl-C came in time; the same.
     """
-    names = [planned.spec.name for planned in plan.written]
-    with recorded(deployment, "set up", names, found.place or found.kind.title), ExitStack() as undo:
-        kept = put_aside(deployment, undo) if found.start_over else []
+    names = [*(planned.spec.name for planned in plan.written), *plan.others]
+    with recorded(deployment, action, names, found.place or found.kind.title), ExitStack() as undo:
+        kept = put_aside(deployment, plan.values(), undo) if found.start_over else []
         if found.key is not None:
             report = _apply_to_file(deployment, plan, found, found.key)
         elif found.kind.is_dotenv:
@@ -102,7 +108,7 @@ def _apply_to_file(deployment: Deployment, plan: Plan, found: FoundStore, key: K
         check()
         make_directories(os.path.dirname(path), undo)
         kept = _put_file_aside(path, undo) if found.start_over else []
-        if plan.written:
+        if plan.changes():
             _save(path, plan, found, key, undo)
         written.append(path)
         check()
@@ -124,16 +130,17 @@ def _apply_to_dotenv(deployment: Deployment, plan: Plan, found: FoundStore) -> R
     """Write the secrets into the dotenv file, and read them back."""
     path = deployment.compose_file
     lines: dict[str, str | None] = {"SECRETS_BACKEND": found.kind.name}
-    lines |= {planned.spec.name: planned.value for planned in plan.written}
+    lines |= {name: change.value for name, change in plan.changes().items()}
     heading = f"# Development secrets of {deployment.catalog.application}. Never commit.\n"
     with deferred_interrupts() as check, ExitStack() as undo:
         check()
+        kept = _copy_aside(path, undo) if found.start_over else []
         write_settings(path, lines, heading, undo)
         check()
         _compare(plan, open_store(deployment, found.kind).load().values, path)
         check()
         undo.pop_all()
-    return Report([path])
+    return Report([path], kept)
 
 
 def _apply_connected(
@@ -156,7 +163,7 @@ def _apply_connected(
         write_settings(deployment.settings_file, lines, settings_heading(deployment), undo)
         check()
         store = open_store(deployment, found.kind)
-        if plan.written:
+        if plan.changes():
             store.save(plan.changes(), expected_revision=found.snapshot.revision, progress=progress)
         _compare(plan, open_store(deployment, found.kind).load().values, found.place)
         undo.pop_all()
@@ -181,6 +188,18 @@ def _put_file_aside(path: str, undo: ExitStack) -> list[str]:
     return kept
 
 
+def _copy_aside(path: str, undo: ExitStack) -> list[str]:
+    """Keep a dotenv file that is about to be changed; the rest of its lines stay in it."""
+    if not os.path.exists(path):
+        return []
+    with open(path, "rb") as file:
+        content = file.read()
+    copy = f"{path}.lost-{utc_now().replace(':', '')}"
+    replace_file(copy, content, mode=KEY_FILE_MODE, must_not_exist=True)
+    undo.callback(os.unlink, copy)
+    return [copy]
+
+
 def _save(path: str, plan: Plan, found: FoundStore, key: KeyChoice, undo: ExitStack) -> None:
     store = FileBackend(path, key.key)
     before = NO_FILE if found.start_over else found.snapshot.revision
@@ -190,7 +209,7 @@ def _save(path: str, plan: Plan, found: FoundStore, key: KeyChoice, undo: ExitSt
 
 def _compare(plan: Plan, stored: Mapping[str, str], where: str) -> None:
     require_stored(
-        plan.values(),
+        plan.values() | {name: change.value for name, change in plan.others.items()},
         stored,
         where,
         hint="A variable of that name may be set in this shell: check with `env`, unset it, and run this again",

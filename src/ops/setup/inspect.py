@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from src.ops.deployment.deployment import is_environment_file
@@ -12,10 +12,10 @@ from src.ops.deployment.dotenv import read_dotenv
 from src.ops.store_kinds import kind_in_use, kind_of, open_store
 from src.utils.secrets.backends.file import NO_FILE, FileBackend, read_encrypted_file
 from src.utils.secrets.changes import load_if_any
-from src.utils.secrets.command import set_up
+from src.utils.secrets.command import manage, set_up
 from src.utils.secrets.errors import (
     ConfigurationError,
-    MasterKeyError,
+    MasterKeyGoneError,
     SecretsError,
     StoreEmptyError,
     StoreError,
@@ -24,6 +24,7 @@ from src.utils.secrets.settings import SecretsBackend, absent_path
 from src.utils.secrets.snapshot import Snapshot
 
 from .master_key import choose_key, choose_unused_key
+from .state import inspect_deployment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,11 +77,17 @@ def inspect_store(deployment: Deployment, kind: StoreKind[Any], master_key_file:
     return _connect(deployment, kind)
 
 
-def start_over(deployment: Deployment) -> FoundStore:
-    """An empty encrypted file, in place of one that does not open or is gone."""
-    key = choose_unused_key(deployment)
-    kind = kind_of(SecretsBackend.FILE)
-    return FoundStore(kind, Snapshot({}, revision=NO_FILE), exists=False, key=key, start_over=True)
+def start_over(deployment: Deployment, kind: StoreKind[Any]) -> FoundStore:
+    """A store that gets a new set of secrets in place of what it has or had, which is put aside.
+
+    Raises:
+        SecretsError: It is on a server, and cannot be reached.
+    """
+    if kind.has_master_key:
+        key = choose_unused_key(deployment)
+        return FoundStore(kind, Snapshot({}, revision=NO_FILE), exists=False, key=key, start_over=True)
+    found = inspect_store(deployment, kind, None)
+    return replace(found, snapshot=Snapshot({}, revision=found.snapshot.revision), exists=False, start_over=True)
 
 
 def take_over(deployment: Deployment, kind: StoreKind[Any]) -> tuple[str, dict[str, str]]:
@@ -145,7 +152,29 @@ def _connect(deployment: Deployment, kind: StoreKind[Any]) -> FoundStore:
     return FoundStore(kind, snapshot, exists=exists, place=place)
 
 
+def refuse_outranked(deployment: Deployment) -> None:
+    """Refuse a dotenv file of secrets beside a settings file that names another store: that one comes first.
+
+    Raises:
+        ConfigurationError: There is such a file.
+    """
+    path = deployment.settings_file
+    if path == deployment.compose_file or not os.path.exists(path):
+        return
+    named = read_dotenv(path).get("SECRETS_BACKEND")
+    if named and not kind_of(SecretsBackend.from_name(named)).is_dotenv:
+        raise ConfigurationError(
+            f"{deployment.shown(path)} names another store and comes first: the application would not read "
+            f"{deployment.shown(deployment.compose_file)}",
+            hint=[
+                manage("migrate", "--to", "env", "--apply", purpose="Move the secrets there"),
+                set_up("--backend", "env", environment="development", purpose="Or keep development apart"),
+            ],
+        )
+
+
 def _inspect_dotenv(deployment: Deployment, kind: StoreKind[Any]) -> FoundStore:
+    refuse_outranked(deployment)
     try:
         snapshot = kind.open(deployment).load()
     except StoreEmptyError:
@@ -160,13 +189,11 @@ def _inspect_file(deployment: Deployment, kind: StoreKind[Any], master_key_file:
     if token is None:
         return FoundStore(kind, Snapshot({}, revision=NO_FILE), exists=False, key=key)
     if key.is_new:
-        raise MasterKeyError(
+        found = inspect_deployment(deployment, kind)
+        raise found.error or MasterKeyGoneError(
             f"SECRETS_MASTER_KEY not set: {settings.file_path} is there, but its key is not: "
             f"{_shown_key_file(deployment, key)}",
-            hint=[
-                set_up("--master-key-file", "PATH", purpose="Name the key file"),
-                set_up(purpose="If the key is lost, choose to start over, which keeps the old file"),
-            ],
+            hint=manage("rescue", purpose="See which key opens it"),
         )
     expected_key_id = settings.environ.get("SECRETS_MASTER_KEY_ID") or None
     snapshot = FileBackend(settings.file_path, key.key, expected_key_id=expected_key_id).load()

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from src.utils.secrets.settings import SecretsBackend
 
 
+START_OVER = "start over"
+"""What has to be typed to give secrets up."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line says.
@@ -24,6 +28,8 @@ class Options:
         replace: Whether imported values replace existing ones.
         set_files: Name, and path of the file with its value.
         master_key_file: The key file, read if it is there, else written.
+        start_over: Whether new secrets take the place of those that are there, or were.
+        word: What was given as confirmation of that.
     """
 
     backend: SecretsBackend | None = None
@@ -34,3 +40,5 @@ class Options:
     replace: bool = False
     set_files: Mapping[str, str] = field(default_factory=dict)
     master_key_file: str | None = None
+    start_over: bool = False
+    word: str = ""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.catalog import Catalog, SecretSpec
+    from src.utils.secrets.snapshot import SecretMetadata
 
     from .given import GivenValues
     from .inspect import FoundStore
@@ -29,6 +30,7 @@ class Origin(Enum):
     KEPT = "kept"
     IMPORTED = "imported"
     SKIPPED = "skipped"
+    RESTORED = "restored"
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class PlannedSecret:
         origin: Where its value comes from.
         value: The value; ``None`` when it is skipped.
         replaces: Whether the store has another value now.
+        history: For a restored one: its earlier values, and when it changed.
     """
 
     spec: SecretSpec
     origin: Origin
     value: str | None = field(default=None, repr=False)
     replaces: bool = False
+    history: SecretMetadata | None = field(default=None, repr=False)
 
     @property
     def is_written(self) -> bool:
@@ -60,10 +64,12 @@ class Plan:
     Attributes:
         secrets: One row for each, in the catalogue's order.
         unknown_names: What the store has besides; it stays as it is.
+        others: What is restored besides, by name.
     """
 
     secrets: tuple[PlannedSecret, ...]
     unknown_names: tuple[str, ...] = ()
+    others: Mapping[str, Change] = field(default_factory=dict)
 
     def find(self, name: str) -> PlannedSecret:
         """The row of ``name``."""
@@ -80,29 +86,33 @@ class Plan:
 
     def changes(self) -> dict[str, Change]:
         """What to save."""
-        return {
-            planned.spec.name: Change(planned.value, previous_valid_until=previous_valid_until(planned.spec))
-            for planned in self.written
-        }
+        mine = {planned.spec.name: _change(planned) for planned in self.written}
+        return mine | dict(self.others)
 
 
 def plan_setup(deployment: Deployment, found: FoundStore, given: GivenValues) -> Plan:
     """The plan for these values, checked against what the store can hold.
 
     Raises:
-        StoreGoneError: New values would take the place of ones that are left elsewhere.
+        StoreError: New values would take the place of ones that are left elsewhere.
         InvalidSecretError: A value cannot be used.
     """
-    from .leftovers import find_gone
+    from .leftovers import find_obstacle
 
-    gone = find_gone(deployment, found, given)
-    if gone is not None:
-        raise gone
+    obstacle = find_obstacle(deployment, found, given)
+    if obstacle is not None:
+        raise obstacle
     plan = make_plan(deployment.catalog, found.snapshot.values, given)
     for planned in plan.written:
         assert planned.value is not None
         found.kind.check_storable(planned.spec.name, planned.value)
     return plan
+
+
+def _change(planned: PlannedSecret) -> Change:
+    if planned.history is not None and not planned.replaces:
+        return Change(planned.value, history=planned.history)
+    return Change(planned.value, previous_valid_until=previous_valid_until(planned.spec))
 
 
 def make_plan(catalog: Catalog, existing: Mapping[str, str], given: GivenValues) -> Plan:

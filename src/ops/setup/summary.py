@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
@@ -54,6 +55,11 @@ def names_store(deployment: Deployment, kind: StoreKind[Any]) -> bool:
     """Whether the summary of an earlier set-up says that the secrets are in a store of this kind."""
     mark = f"` {kind.place_note}" if kind.place_note else f"- Secrets: {kind.title}, "
     return mark in (_read(summary_file(deployment)) or "")
+
+
+def names_set(deployment: Deployment) -> list[str]:
+    """The secrets that had a value at the end of an earlier set-up, as its summary says."""
+    return re.findall(r"^\| `(\w+)` \|.*\| set \|$", _read(summary_file(deployment)) or "", re.MULTILINE)
 
 
 def render_summary(deployment: Deployment, found: FoundStore, names: Collection[str]) -> str:

@@ -9,6 +9,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from src.ops.setup.given import read_given
+from src.ops.setup.options import START_OVER
+from src.ops.setup.state import LostValueError
 from src.ops.store_kinds import all_kinds, kind_in_use, kind_of
 from src.ops.terminal.interview import Interview
 from src.ops.terminal.prompts import BackError, Choice, select
@@ -70,7 +72,7 @@ class Wizard:
         self._show_start()
         found = self._find_store()
         self._offer_take_over(found, given)
-        found = self._start_over_if_gone(found, given)
+        found = self._clear_obstacle(found, given)
         found = self._ask_for_values(found, given)
         self._review_and_write(found, given)
 
@@ -92,6 +94,8 @@ class Wizard:
         kind = kind_of(self._options.backend) if self._options.backend else None
         while True:
             kind = kind or self._ask_for_kind()
+            if self._options.start_over and (kind.has_master_key or kind.is_dotenv):
+                return self._start_over(kind)
             if kind.has_master_key or kind.is_dotenv:
                 from .local_stores import LocalStores
 
@@ -103,8 +107,17 @@ class Wizard:
             found = connector.connect()
             if found is not None:
                 self._deployment = connector.deployment
-                return found
+                return self._start_over(kind) if self._options.start_over else found
             kind = None
+
+    def _start_over(self, kind: StoreKind[Any]) -> FoundStore:
+        from src.ops.setup.inspect import start_over
+
+        from .local_stores import confirm_start_over
+
+        if self._options.word != START_OVER:
+            confirm_start_over(self._interview)
+        return start_over(self._deployment, kind)
 
     def _ask_for_kind(self) -> StoreKind[Any]:
         kinds = {kind.name: kind for kind in all_kinds()}
@@ -145,20 +158,23 @@ class Wizard:
         ):
             given.imported = values | given.imported
 
-    def _start_over_if_gone(self, found: FoundStore, given: GivenValues) -> FoundStore:
-        """``found``, when it may get a new set of secrets: on a first run, or when the person gives the old one up.
+    def _clear_obstacle(self, found: FoundStore, given: GivenValues) -> FoundStore:
+        """``found``, when it may get new values: on a first run, or when the person gives the old ones up.
 
         Raises:
-            StoreGoneError: The person wants to look for the old secrets first.
+            SecretsError: The person wants to look for the old ones first.
         """
-        from src.ops.setup.leftovers import find_gone
+        from src.ops.setup.leftovers import find_obstacle
 
-        gone = find_gone(self._deployment, found, given)
-        if gone is None:
+        obstacle = find_obstacle(self._deployment, found, given)
+        if obstacle is None:
             return found
-        from .local_stores import ask_to_start_over
+        from .local_stores import ask_about_lost_values, ask_about_obstacle
 
-        return ask_to_start_over(self._deployment, found, gone, self._screen, self._interview)
+        if isinstance(obstacle, LostValueError):
+            ask_about_lost_values(self._deployment, given, obstacle, self._screen, self._interview)
+            return found
+        return ask_about_obstacle(self._deployment, found, obstacle, self._screen, self._interview)
 
     def _is_in_use(self, found: FoundStore) -> bool:
         """Whether the settings name this kind of store already."""

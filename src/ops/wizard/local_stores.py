@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from src.ops.setup.inspect import inspect_store, start_over
 from src.ops.setup.master_key import check_key_path
+from src.ops.setup.options import START_OVER
+from src.ops.setup.state import LostStoreError, explain
 from src.ops.terminal.prompts import Choice
 from src.utils.secrets.errors import SecretsError
 
+from .leave import leave_for
 from .trouble import show_error
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
+    from src.ops.setup.given import GivenValues
     from src.ops.setup.inspect import FoundStore
-    from src.ops.setup.leftovers import StoreGoneError
+    from src.ops.setup.state import LostValueError
     from src.ops.store_kinds.base import StoreKind
     from src.ops.terminal.interview import Interview
     from src.ops.terminal.screen import Screen
@@ -52,20 +55,25 @@ class LocalStores:
             except SecretsError as error:
                 if not kind.has_master_key:
                     raise
-                self._screen.warn(str(error))
+                told = explain(self._deployment, error)
+                self._screen.warn(str(told))
                 answer = self._interview.select(
                     "The secrets file is unchanged. What do you want to do?",
                     [
-                        Choice("stop", "Stop here"),
+                        Choice("rescue", "Restore the secrets: paste the key, or use what is left elsewhere"),
                         Choice("key", "Name another key file"),
                         Choice("new", "Start over with new secrets, and keep the old file"),
+                        Choice("stop", "Stop here"),
                     ],
                     why="Only its key opens it. The key may be in another file, or in a backup.",
                 )
                 if answer == "stop":
-                    raise
+                    raise told from None
+                if answer == "rescue":
+                    leave_for(self._deployment, "rescue")
                 if answer == "new":
-                    return self._start_over()
+                    confirm_start_over(self._interview)
+                    return start_over(self._deployment, kind)
                 key_file = self._interview.ask_text(
                     "Path of the key file:",
                     check=self._check_existing_key_path,
@@ -77,31 +85,61 @@ class LocalStores:
             return "There is no such file."
         return check_key_path(path, self._deployment)
 
-    def _start_over(self) -> FoundStore:
-        _confirm_start_over(self._interview)
-        return start_over(self._deployment)
 
-
-def ask_to_start_over(
-    deployment: Deployment, found: FoundStore, gone: StoreGoneError, screen: Screen, interview: Interview
+def ask_about_obstacle(
+    deployment: Deployment, found: FoundStore, obstacle: SecretsError, screen: Screen, interview: Interview
 ) -> FoundStore:
     """An empty store that may be filled, when the person gives up what is left of the secrets that were in it.
 
     Raises:
-        StoreGoneError: The person does not.
+        SecretsError: ``obstacle``, when the person stops.
     """
-    show_error(screen, gone)
+    show_error(screen, obstacle)
+    stop = Choice("stop", "Stop here; nothing was changed")
+    menu = [stop, Choice("new", "Start over with new secrets")]
+    if isinstance(obstacle, LostStoreError):
+        menu = [Choice("rescue", "Restore the secrets from what is left"), menu[1], stop]
     answer = interview.select(
         "What next?",
-        [Choice("stop", "Stop here, and look for them first"), Choice("new", "Start over with new secrets")],
+        menu,
         why="New secrets cannot open what the old ones protect. What is left of the old ones is kept.",
     )
     if answer == "stop":
-        raise gone
-    _confirm_start_over(interview)
-    return start_over(deployment) if found.kind.has_master_key else replace(found, start_over=True)
+        raise obstacle
+    if answer == "rescue":
+        leave_for(deployment, "rescue")
+    confirm_start_over(interview)
+    return start_over(deployment, found.kind)
 
 
-def _confirm_start_over(interview: Interview) -> None:
+def ask_about_lost_values(
+    deployment: Deployment, given: GivenValues, obstacle: LostValueError, screen: Screen, interview: Interview
+) -> None:
+    """Let the person restore values that are no longer in the store, or have new ones made.
+
+    Raises:
+        LostValueError: The person stops.
+    """
+    show_error(screen, obstacle)
+    answer = interview.select(
+        "What do you want to do?",
+        [
+            Choice("rescue", "Restore them from what is left"),
+            Choice("new", "Generate new ones"),
+            Choice("stop", "Stop here; nothing was changed"),
+        ],
+        why="A new value does not open what the old one protects: a database keeps its password.",
+    )
+    if answer == "stop":
+        raise obstacle
+    if answer == "rescue":
+        leave_for(deployment, "rescue")
+    given.regenerated.update(
+        spec.name for spec in deployment.catalog.secrets if spec.generated and spec.name in obstacle.names
+    )
+
+
+def confirm_start_over(interview: Interview) -> None:
+    """Go on only when the person types the word."""
     why = "The application loses everything that only the old secrets open: encrypted data, logins, databases."
-    interview.ask_for_word("start over", why=why)
+    interview.ask_for_word(START_OVER, why=why)

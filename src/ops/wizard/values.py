@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from src.ops.store_kinds import all_kinds, kind_in_use
@@ -11,7 +9,8 @@ from src.ops.terminal.prompts import Choice
 from src.ops.values.strength import weakness_of
 from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import InvalidSecretError
-from src.utils.secrets.settings import PROJECT_DIRECTORY
+
+from .leave import leave_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +139,7 @@ class ValueQuestions:
         ]
 
     def _leave_for(self, answer: str) -> NoReturn:
-        """Become the command that does it, which shows its plan and asks before it changes anything."""
+        """Become the command that does it."""
         arguments = [answer]
         if answer == "rotate-all":
             arguments = ["rotate", "--all"]
@@ -153,10 +152,7 @@ class ValueQuestions:
                 self._interview.select("Which store do you want to move to?", menu, why=why),
                 "--apply",
             ]
-        script = os.path.join(PROJECT_DIRECTORY, "scripts", "manage_secrets.py")
-        arguments += ["--project-directory", self._deployment.project_directory, "--catalog", self._catalog.path]
-        arguments += ["--environment", self._deployment.environment]
-        os.execv(sys.executable, [sys.executable, script, *arguments])  # noqa: S606
+        leave_for(self._deployment, *arguments)
 
     def _choose_secret(self, question: str, *, why: str, generated: bool) -> SecretSpec:
         specs = [spec for spec in self._catalog.secrets if spec.generated or not generated]

@@ -77,6 +77,14 @@ class MasterKeyError(SecretsError):
     """The master key is missing, malformed or not kept safely."""
 
 
+class MasterKeyGoneError(MasterKeyError):
+    """The master key is not where it should be, or what is there is no key."""
+
+
+class MasterKeyOwnerError(MasterKeyError):
+    """The master key's file belongs to another user."""
+
+
 class StoreError(SecretsError):
     """The store cannot be read or written."""
 

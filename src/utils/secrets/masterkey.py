@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 
-from .command import program, set_up
-from .errors import ConfigurationError, MasterKeyError
+from .command import manage, program
+from .errors import ConfigurationError, MasterKeyError, MasterKeyGoneError, MasterKeyOwnerError
 from .settings import MASTER_KEY_FAMILY, credentials_directory_key, read_value_file
 
 TYPE_CHECKING = False
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cryptography.fernet import MultiFernet
+
+    from .command import Hint
 
 KEY_LENGTH = 44
 COMMAND_TIMEOUT_SECONDS = 60
@@ -89,14 +91,14 @@ def parse_master_key(text: str, source: str) -> MasterKey:
     """The keys in ``text``, comma-separated.
 
     Raises:
-        MasterKeyError: One of them is not a Fernet key; says what is wrong with it, not what it is.
+        MasterKeyGoneError: One of them is not a Fernet key; says what is wrong with it, not what it is.
     """
     keys = text.split(",")
     for position, key in enumerate(keys, start=1):
         fault = _fault(key)
         if fault:
             which = f"key {position} of {len(keys)} " if len(keys) > 1 else ""
-            raise MasterKeyError(
+            raise MasterKeyGoneError(
                 f"The master key from {source} is not a Fernet key: {which}{fault}",
                 hint=f"It is {KEY_LENGTH} characters of A-Z a-z 0-9 - _ and ends with '='; copy it again, whole",
             )
@@ -123,16 +125,7 @@ def load_master_key(environ: Mapping[str, str]) -> MasterKey:
         path = credentials_directory_key(environ)
         if path:
             return read_master_key_file(path, "$CREDENTIALS_DIRECTORY/secrets_master_key")
-        from shlex import quote
-
-        key_file = quote(os.path.expanduser("~/.config/cctv-face-detection/master.key"))
-        raise MasterKeyError(
-            "SECRETS_MASTER_KEY not set",
-            hint=[
-                f"Name the key file, for example: export SECRETS_MASTER_KEY_FILE={key_file}",
-                set_up(purpose="Or make a first set of secrets"),
-            ],
-        )
+        raise MasterKeyGoneError("SECRETS_MASTER_KEY not set", hint=_where_it_may_be())
     name = given[0]
     if name == "SECRETS_MASTER_KEY_FILE":
         return read_master_key_file(os.path.expanduser(environ[name]), name)
@@ -141,18 +134,32 @@ def load_master_key(environ: Mapping[str, str]) -> MasterKey:
     return parse_master_key(environ[name], name)
 
 
+def _where_it_may_be() -> list[Hint]:
+    from shlex import quote
+
+    usual = os.path.expanduser("~/.config/cctv-face-detection/master.key")
+    named = [f"Name the key file: export SECRETS_MASTER_KEY_FILE={quote(usual)}"] if os.path.isfile(usual) else []
+    return [
+        *named,
+        manage("key", "paste", purpose="If you have a copy of the key"),
+        manage("rescue", purpose="If not, see what can be restored without it"),
+    ]
+
+
 def read_master_key_file(path: str, setting: str) -> MasterKey:
     """The key in a file that nobody else can read.
 
     A file on a read-only mount (Swarm and Kubernetes mount secrets 0444 or 0644) is taken as it is.
 
     Raises:
-        MasterKeyError: The file is missing, malformed, or open to other users.
+        MasterKeyGoneError: The file is missing, or holds no key.
+        MasterKeyError: It is open to other users, or cannot be read.
     """
     try:
         text = read_value_file(path, setting)
     except ConfigurationError as error:
-        raise MasterKeyError(str(error), hint=error.hints) from None
+        kind = MasterKeyError if os.path.lexists(path) else MasterKeyGoneError
+        raise kind(str(error), hint=error.hints) from None
     _refuse_open_file(path)
     return parse_master_key(text, path)
 
@@ -171,7 +178,7 @@ def _refuse_open_file(path: str) -> None:
     if user == 0 and os.environ.get("SUDO_UID", "").isdecimal():
         trusted.add(int(os.environ["SUDO_UID"]))
     if status.st_uid not in trusted:
-        raise MasterKeyError(
+        raise MasterKeyOwnerError(
             f"The master key file {path} belongs to another user (uid {status.st_uid})",
             hint=program(
                 "chown", str(user), os.path.abspath(path), purpose="Run this as that user, or take the file over"

@@ -13,7 +13,7 @@ from src.ops.deployment.deployment import Deployment, is_environment_name
 from src.ops.terminal.report import WrongUsageError, run_to_exit_code, version
 from src.ops.terminal.usage import usage_message
 from src.utils.secrets.command import Spelling, here, script, spell_for
-from src.utils.secrets.errors import StoreEmptyError
+from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY
 
 if TYPE_CHECKING:
@@ -95,10 +95,10 @@ def deployment_options(function: Callable[..., object]) -> Callable[..., object]
         spell_for(deployment.spelling)
         try:
             return function(deployment=deployment, **options)
-        except StoreEmptyError as error:
-            from src.ops.setup.leftovers import explain_empty
+        except SecretsError as error:
+            from src.ops.setup.state import raise_explained
 
-            raise explain_empty(deployment, error) from None
+            raise_explained(deployment, error)
 
     return wrapper
 

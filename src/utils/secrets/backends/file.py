@@ -12,7 +12,7 @@ import json
 import os
 import stat
 
-from ..command import program, set_up
+from ..command import manage, program, set_up
 from ..errors import (
     DamagedStoreError,
     DecryptionError,
@@ -22,7 +22,7 @@ from ..errors import (
 )
 from ..masterkey import load_master_key
 from ..settings import Settings, absent_path, file_signature, read_descriptor
-from ..snapshot import Snapshot, StoredMetadata, utc_now
+from ..snapshot import Snapshot, StoredMetadata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,22 +233,17 @@ class FileBackend:
         return DecryptionError(
             f"Failed to decrypt secrets file {self.path}: {reason}",
             hint=[
-                "Point SECRETS_MASTER_KEY_FILE to the key that the file was written with; the file is untouched",
-                set_up(purpose="If that key is lost, start over; the old file is kept"),
+                manage(
+                    "rescue", purpose="The file is untouched. See which key opens it, and what else can be restored"
+                ),
+                "Or point SECRETS_MASTER_KEY_FILE to the key that the file was written with",
             ],
         )
 
     def _damaged(self, reason: str) -> DamagedStoreError:
-        path = os.path.abspath(self.path)
-        kept = f"{path}.damaged-{utc_now().replace(':', '')}"
         return DamagedStoreError(
             f"Failed to decrypt secrets file {self.path}: the file is damaged: {reason}",
-            hint=[
-                program("cp", "-np", path, kept, purpose="Keep the damaged file"),
-                program("install", "-m", "0400", f"{path}.bak", path, purpose="Then restore the previous version"),
-            ]
-            if os.path.exists(f"{path}.bak")
-            else "Put an earlier copy of it in its place",
+            hint=manage("rescue", purpose="The file is untouched. See what can be restored, and restore it"),
         )
 
     def _decode(self, text: bytes, revision: str) -> Snapshot:

@@ -1,0 +1,273 @@
+"""``rescue``: the secrets back from what is left of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from src.ops.terminal.ask import confirm_or_stop
+from src.ops.terminal.report import WRONG_USAGE, DeclinedError, report_error
+from src.ops.terminal.screen import Screen
+from src.utils.secrets.command import compose, manage, write_docker_files
+
+from .shared.backup_lock import read_lock
+from .shared.given_keys import ask_for_key, read_key
+from .shared.options import deployment_options, json_option, yes_option
+
+if TYPE_CHECKING:
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.lifecycle.rescue import Rescue, Search, Source
+    from src.utils.secrets.masterkey import MasterKey
+
+_PASTE, _NAME, _STOP = "paste", "name", "stop"
+
+
+@click.command("rescue")
+@click.option("--from", "origin", metavar="SOURCE", help="Take them from this one: a name that it lists, or a backup.")
+@click.option("--key-file", metavar="PATH|-", help="A key to try: of the encrypted file, or of a backup.")
+@click.option("--passphrase-file", metavar="PATH", help="Read a backup's passphrase from a file.")
+@click.option("--replace", is_flag=True, help="Let restored values replace those that the store has.")
+@click.option("--dry-run", is_flag=True, help="Show what can be restored; write nothing.")
+@json_option
+@yes_option
+@deployment_options
+def rescue_command(
+    origin: str | None,
+    key_file: str | None,
+    passphrase_file: str | None,
+    replace: bool,
+    dry_run: bool,
+    as_json: bool,
+    yes: bool,
+    deployment: Deployment,
+) -> int | None:
+    """Restore secrets that are lost: from earlier files, other keys, Docker files, containers or a backup.
+
+    Looks everywhere first and changes nothing. What it replaces is kept. In a store that can be read only what it
+    lacks is restored, unless --replace is given.
+
+    \b
+    Examples:
+      ./scripts/manage_secrets.py rescue
+      ./scripts/manage_secrets.py rescue --from secrets --yes
+      ./scripts/manage_secrets.py rescue --from /mnt/usb/secrets.backup
+    """
+    from src.ops.lifecycle.rescue import choose_source, open_source, plan_rescue, require_sources, search
+
+    screen = Screen()
+    screen.is_silent = as_json
+    keys = [read_key(key_file)] if key_file else []
+    can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or dry_run or as_json)
+    with screen.working("Looking for what is left"):
+        found = search(deployment, keys)
+    if found.is_readable and not found.inspection.missing and not replace and origin is None:
+        screen.done("The store can be read and has every required secret; nothing has to be restored.")
+        if as_json:
+            _show_nothing(found, deployment)
+        return None
+    if found.inspection.error is not None and not found.is_readable:
+        screen.warn(str(found.inspection.error))
+    source: Source | None
+    if origin is not None:
+        source = choose_source(found.sources, origin)
+    elif can_ask:
+        source, found = _ask_for_source(screen, deployment, found)
+    else:
+        _show_sources(screen, deployment, found)
+        require_sources(found.sources)
+        source = next(iter(found.usable), None)
+    if source is not None and source.is_locked and (can_ask or key_file or passphrase_file):
+        source = open_source(source, read_lock(passphrase_file, key_file, deployment, is_new=False))
+    if source is None or source.is_locked:
+        return _stop_at_locked(source or found.sources[0])
+    others = [other for other in found.usable if other is not source]
+    rescue = plan_rescue(
+        deployment, found.inspection, source, others if origin is None else (), replace_present=replace
+    )
+    if as_json:
+        click.echo(json.dumps(_document(deployment, found, rescue, others), indent=2))
+    else:
+        _show_rescue(screen, deployment, rescue, others)
+    if dry_run:
+        screen.say("Dry run: nothing was written.")
+        return None
+    if not yes and not can_ask:
+        hint = manage("rescue", "--from", source.name, "--yes", purpose="To do it")
+        report_error("Nothing was written: without a terminal, this needs --yes", hint, needs_doctor=False)
+        return WRONG_USAGE
+    confirm_or_stop(f"Restore them from {source.title}?", yes=yes)
+    _write(screen, deployment, rescue)
+    return None
+
+
+def _ask_for_source(screen: Screen, deployment: Deployment, found: Search) -> tuple[Source, Search]:
+    """Which one to take; a key that is pasted may open more of them."""
+    from src.ops.lifecycle.rescue import choose_source, search
+    from src.ops.terminal.prompts import Choice, ask_text, select
+
+    keys: list[MasterKey] = []
+    while True:
+        menu = [Choice(source.name, _line(deployment, found, source)) for source in found.sources]
+        menu += [
+            Choice(_PASTE, "Paste a copy of the master key"),
+            Choice(_NAME, "Name the file of a backup"),
+            Choice(_STOP, "Stop here; nothing was changed"),
+        ]
+        answer = select("Where do you want to restore the secrets from?", menu)
+        if answer == _STOP:
+            raise DeclinedError(
+                "Stopped; nothing was changed", hint=manage("rescue", purpose="Run it again at any time")
+            )
+        if answer == _NAME:
+            return choose_source(found.sources, ask_text("Path of the backup:", check=_is_file)), found
+        if answer != _PASTE:
+            return choose_source(found.sources, answer), found
+        keys.append(ask_for_key())
+        before = len(found.sources)
+        found = search(deployment, keys)
+        if len(found.sources) == before:
+            screen.warn(f"This key (id {keys[-1].ids[0]}) opens nothing that is here.")
+
+
+def _is_file(path: str) -> str | None:
+    return None if os.path.isfile(os.path.expanduser(path)) else "There is no such file."
+
+
+def _show_sources(screen: Screen, deployment: Deployment, found: Search) -> None:
+    for source in found.sources:
+        screen.say(f"  {_line(deployment, found, source)}")
+    screen.say("")
+
+
+def _line(deployment: Deployment, found: Search, source: Source) -> str:
+    if source.is_locked:
+        return f"{source.title} ({_time(source.as_of)}): {source.note}"
+    wanted = found.wanted(deployment)
+    return f"{source.count(wanted)} of {len(wanted)} from {source.title} ({_time(source.as_of)})"
+
+
+def _time(as_of: float) -> str:
+    return datetime.fromtimestamp(as_of, UTC).strftime("%Y-%m-%d %H:%M UTC") if as_of else "unknown"
+
+
+def _rows(rescue: Rescue, others: list[Source]) -> list[dict[str, Any]]:
+    from src.ops.values.fingerprint import fingerprint
+
+    rows = []
+    for planned in rescue.plan.secrets:
+        name, value = planned.spec.name, planned.value
+        has = {other.name: other.snapshot.values.get(name) for other in others}
+        rows.append(
+            {
+                "name": name,
+                "change": planned.origin.value,
+                "replaces": planned.replaces,
+                "fingerprint": fingerprint(value) if value else None,
+                "from": rescue.added.get(name),
+                "same_in": [other for other, found in has.items() if found and found == value],
+                "differs_in": [other for other, found in has.items() if found and found != value],
+            }
+        )
+    return rows
+
+
+def _document(deployment: Deployment, found: Search, rescue: Rescue, others: list[Source]) -> dict[str, Any]:
+    return {
+        "state": found.inspection.state.value,
+        "sources": _source_rows(found, deployment),
+        "chosen": rescue.source.name,
+        "secrets": _rows(rescue, others),
+    }
+
+
+def _source_rows(found: Search, deployment: Deployment) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": source.name,
+            "title": source.title,
+            "secrets": source.count(deployment.catalog.names),
+            "as_of": _time(source.as_of),
+            "locked": source.is_locked,
+        }
+        for source in found.sources
+    ]
+
+
+def _show_nothing(found: Search, deployment: Deployment) -> None:
+    state = {"state": found.inspection.state.value, "sources": _source_rows(found, deployment)}
+    click.echo(json.dumps(state | {"chosen": None, "secrets": []}, indent=2))
+
+
+def _show_rescue(screen: Screen, deployment: Deployment, rescue: Rescue, others: list[Source]) -> None:
+    from src.ops.lifecycle.rescue import check_logins
+
+    rows = [
+        (
+            row["name"],
+            "replaced" if row["replaces"] else row["change"],
+            row["fingerprint"] or "-",
+            ", ".join(map(_short, row["differs_in"])) or "-",
+        )
+        for row in _rows(rescue, others)
+        if row["fingerprint"]
+    ]
+    screen.say(f"From {rescue.source.title}:", "")
+    screen.table(("Secret", "Change", "Fingerprint", "Different in"), rows, last="left")
+    screen.say("Fingerprints are valid for this run only.")
+    for name, title in rescue.added.items():
+        screen.say(f"{name} comes from {title}.")
+    if rescue.plan.others:
+        screen.say(f"Also restored, though not in the catalogue: {', '.join(rescue.plan.others)}")
+    for name, is_accepted in check_logins(deployment, rescue.source.snapshot).items():
+        if is_accepted:
+            screen.done(f"The running server accepts {name}.")
+        else:
+            screen.warn(f"The running server refuses {name}. Another source may have the right one.")
+    key = rescue.found.key
+    if key is not None and key.file is not None:
+        what = "a new master key, in" if key.is_new and key.key.source == key.file else "the master key in"
+        screen.say(f"The encrypted file is opened with {what} {deployment.shown(key.file)}.")
+
+
+def _short(name: str) -> str:
+    return os.path.basename(name)
+
+
+def _write(screen: Screen, deployment: Deployment, rescue: Rescue) -> None:
+    from src.ops.deployment.interrupts import deferred_interrupts
+    from src.ops.setup.apply import apply_setup
+    from src.ops.setup.summary import write_summary
+
+    with deferred_interrupts():
+        report = apply_setup(deployment, rescue.found, rescue.plan, action="rescue")
+        write_summary(deployment, rescue.found, rescue.plan.values())
+    for path in report.written_files:
+        screen.done(deployment.shown(path))
+    if report.place:
+        screen.done(f"{rescue.found.kind.title}: {report.place}")
+    screen.done("Restored, read back and compared.")
+    for path in report.kept:
+        screen.say(f"What was there before is kept: {deployment.shown(path)}")
+    missing = [name for name in deployment.catalog.required_names if name not in rescue.plan.values()]
+    if missing:
+        screen.warn(f"Still without a value: {', '.join(missing)}")
+    key = rescue.found.key
+    if key is not None and key.is_new and key.file is not None:
+        screen.warn(f"The master key is in {deployment.shown(key.file)} now. Keep a copy away from this machine.")
+    screen.commands("Next:", [write_docker_files(), compose("up", "-d"), manage("doctor")])
+
+
+def _stop_at_locked(source: Source) -> int:
+    """A backup is to be opened, and nobody can be asked what opens it."""
+    report_error(
+        f"{source.title} needs its passphrase or key",
+        manage("rescue", "--from", source.name, "--passphrase-file", "PATH", "--yes", purpose="With its passphrase"),
+        manage("rescue", "--from", source.name, "--key-file", "PATH", "--yes", purpose="With its key"),
+        needs_doctor=False,
+    )
+    return WRONG_USAGE

@@ -1,0 +1,417 @@
+"""Restoring secrets from what is left of them: other keys, earlier files, Docker files, containers and backups.
+
+A rescue looks first and changes nothing; then it is a set-up whose values come from one source. What it replaces is
+put aside. A value is never refused for its strength: it is the one that something else still accepts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from src.ops.lifecycle.backup import read_backup
+from src.ops.setup.inspect import FoundStore, inspect_store, start_over
+from src.ops.setup.master_key import KeyChoice, choose_key, choose_unused_key
+from src.ops.setup.near_keys import near_keys
+from src.ops.setup.plan import Origin, Plan, PlannedSecret
+from src.ops.setup.state import READABLE, inspect_deployment
+from src.ops.setup.traces import backups, copies_of, docker_files, stack_of
+from src.utils.secrets.backends.file import FileBackend
+from src.utils.secrets.changes import Change, check_value
+from src.utils.secrets.errors import (
+    ConfigurationError,
+    InvalidSecretError,
+    MasterKeyError,
+    SecretsError,
+    StoreEmptyError,
+    StoreError,
+)
+from src.utils.secrets.settings import MASTER_KEY_FAMILY, SecretsBackend, read_value_file
+from src.utils.secrets.snapshot import SecretMetadata, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from src.ops.containers.stack import Stack
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.lifecycle.backup import Lock
+    from src.ops.setup.state import Inspection
+    from src.utils.secrets.catalog import SecretSpec
+    from src.utils.secrets.masterkey import MasterKey
+    from src.utils.secrets.snapshot import PreviousValue
+
+FILE, DOCKER_FILES, CONTAINERS = "file", "secrets", "containers"
+_UNREADABLE = "\N{REPLACEMENT CHARACTER}"  # what is no text is no secret of the catalogue
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something that still has secrets.
+
+    Attributes:
+        name: What the command line calls it.
+        title: What people read.
+        snapshot: What it holds; empty for a backup that is not opened yet.
+        as_of: When it held that, seconds since the epoch.
+        key: For an encrypted file: the key that opens it.
+        is_store: Whether it is the store's own file, which only another key opens.
+        is_locked: Whether it is a backup that needs its passphrase or key first.
+        note: What has to be known about it.
+    """
+
+    name: str
+    title: str
+    snapshot: Snapshot = field(repr=False)
+    as_of: float = 0.0
+    key: MasterKey | None = None
+    is_store: bool = False
+    is_locked: bool = False
+    note: str = ""
+
+    def count(self, names: Sequence[str]) -> int:
+        """How many of ``names`` it has."""
+        return sum(1 for name in names if self.snapshot.values.get(name))
+
+
+@dataclass(frozen=True)
+class Rescue:
+    """What restoring from one source would do.
+
+    Attributes:
+        source: Where the values come from.
+        found: The store that they go to.
+        plan: What is written.
+        added: Names that the source lacks and another one has, with that one's title.
+    """
+
+    source: Source
+    found: FoundStore
+    plan: Plan
+    added: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was found.
+
+    Attributes:
+        inspection: The state of the deployment.
+        sources: Everything that has secrets of it, the best first.
+    """
+
+    inspection: Inspection
+    sources: list[Source]
+
+    @property
+    def usable(self) -> list[Source]:
+        """Those that are open."""
+        return [source for source in self.sources if not source.is_locked]
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the store itself can be read. Then only what it lacks is restored."""
+        return self.inspection.state in READABLE
+
+    def wanted(self, deployment: Deployment) -> list[str]:
+        """The names that a source should have."""
+        return list(self.inspection.missing) or deployment.catalog.required_names
+
+
+def search(deployment: Deployment, keys: Sequence[MasterKey] = ()) -> Search:
+    """Look for everything that has secrets of this deployment.
+
+    Args:
+        deployment: Whose.
+        keys: Keys that a person gave; they are tried, too.
+    """
+    found = inspect_deployment(deployment)
+    sources = [*_from_files(deployment, found, keys), *_from_docker_files(deployment), *_from_containers(deployment)]
+    names = list(found.missing) or deployment.catalog.required_names
+    usable = [source for source in sources if source.count(deployment.catalog.names)]
+    usable.sort(key=lambda source: (source.is_store, source.count(names), source.as_of), reverse=True)
+    return Search(found, [*usable, *(_closed(path) for path in backups(deployment))])
+
+
+def open_source(source: Source, lock: Lock) -> Source:
+    """A backup, opened.
+
+    Raises:
+        SecretsError: It does not open.
+    """
+    backup = read_backup(source.name, lock)
+    title = f"{source.title}, made {backup.created_at}"
+    return replace(source, title=title, snapshot=backup.snapshot, is_locked=False)
+
+
+def choose_source(sources: Sequence[Source], name: str) -> Source:
+    """The source that the command line names: by its name, or a backup or encrypted file by its path.
+
+    Raises:
+        ConfigurationError: There is none of that name.
+    """
+    path = os.path.abspath(os.path.expanduser(name))
+    for source in sources:
+        if source.name in {name, path}:
+            return source
+    if os.path.isfile(path):
+        return _closed(path)
+    known = ", ".join(source.name for source in sources)
+    raise ConfigurationError(
+        "--from names nothing that has secrets of this deployment",
+        hint=f"Found: {known}" if known else "Name a backup: --from PATH",
+    )
+
+
+def plan_rescue(
+    deployment: Deployment,
+    inspection: Inspection,
+    source: Source,
+    others: Sequence[Source] = (),
+    *,
+    replace_present: bool = False,
+) -> Rescue:
+    """What restoring from ``source`` means; nothing is written.
+
+    Args:
+        deployment: What is restored.
+        inspection: Its state.
+        source: Where the values come from.
+        others: Where the ones come from that it lacks, the best first.
+        replace_present: Whether they replace other values that the store has.
+
+    Raises:
+        SecretsError: The store cannot take them.
+    """
+    found = _target(deployment, inspection, source)
+    base = found.snapshot.values
+    values, added = dict(source.snapshot.values), {}
+    histories = dict(source.snapshot.metadata)
+    for other in others:
+        for name, value in other.snapshot.values.items():
+            if value and not values.get(name):
+                values[name] = value
+                histories[name] = other.snapshot.metadata.get(name, SecretMetadata())
+                if not base.get(name):
+                    added[name] = other.title
+    if not replace_present:
+        values |= {name: value for name, value in base.items() if value}
+    rows = tuple(
+        _row(spec, base.get(spec.name), values.get(spec.name), histories) for spec in deployment.catalog.secrets
+    )
+    foreign = set(values) - set(deployment.catalog.names)
+    extra = {
+        name: Change(values[name], history=histories.get(name))
+        for name in sorted(foreign)
+        if base.get(name) != values[name] and not found.kind.is_dotenv
+    }
+    for row in rows:
+        if row.is_written and row.value is not None:
+            found.kind.check_storable(row.spec.name, row.value)
+    return Rescue(source, found, Plan(rows, others=extra), added)
+
+
+def check_logins(deployment: Deployment, snapshot: Snapshot) -> dict[str, bool]:
+    """Whether the running servers accept the passwords in ``snapshot``, by name; empty where none runs."""
+    stack = stack_of(deployment)
+    accepted = {}
+    try:
+        running = stack.running()
+        for service, name, action in _LOGINS:
+            value = snapshot.values.get(name)
+            if value and {"app", service} <= running:
+                accepted[name] = _is_accepted(stack, action, value)
+    except (SecretsError, json.JSONDecodeError):
+        return accepted  # nothing more is known
+    return accepted
+
+
+_LOGINS = (
+    ("postgres", "DATABASE_PASSWORD", "database-check"),
+    ("redis", "REDIS_PASSWORD", "redis-check"),
+)
+
+
+def _is_accepted(stack: Stack, action: str, value: str) -> bool:
+    try:
+        stack.execute("app", ["python", "-m", "src.app.credentials", action], json.dumps({"passwords": [value]}))
+    except SecretsError:
+        return False
+    return True
+
+
+def _row(
+    spec: SecretSpec, current: str | None, value: str | None, histories: dict[str, SecretMetadata]
+) -> PlannedSecret:
+    if value and value != current:
+        return PlannedSecret(
+            spec, Origin.RESTORED, value, replaces=current is not None, history=histories.get(spec.name)
+        )
+    if current is not None:
+        return PlannedSecret(spec, Origin.KEPT, current)
+    return PlannedSecret(spec, Origin.SKIPPED)
+
+
+def _target(deployment: Deployment, inspection: Inspection, source: Source) -> FoundStore:
+    kind = inspection.kind
+    if kind is None:
+        assert inspection.error is not None
+        raise inspection.error
+    if inspection.state in READABLE or not kind.has_master_key:
+        if inspection.state not in READABLE and not isinstance(inspection.cause, StoreEmptyError):
+            assert inspection.cause is not None
+            raise inspection.cause
+        found = inspect_store(deployment, kind, None)
+        is_lost = inspection.state not in READABLE
+        return replace(found, start_over=is_lost or (kind.is_dotenv and bool(found.snapshot.values)))
+    if source.is_store:
+        assert source.key is not None
+        return FoundStore(kind, source.snapshot, exists=True, key=_keep_key(deployment, source.key))
+    return replace(start_over(deployment, kind), key=_key_for_new_file(deployment))
+
+
+def _keep_key(deployment: Deployment, key: MasterKey) -> KeyChoice:
+    """Where the key of a file that stays is from now on: in its own file, else in a new one."""
+    given = [name for name in MASTER_KEY_FAMILY if deployment.environ.get(name)]
+    if given:
+        from src.utils.secrets.command import program
+
+        raise MasterKeyError(
+            f"{given[0]} is set in this shell and would outrank the key that opens the file",
+            hint=program("unset", *given, purpose="Then run the same command again"),
+        )
+    if os.path.isabs(key.source) and os.path.isfile(key.source):
+        return KeyChoice(key, key.source, is_new=False)
+    place = choose_unused_key(deployment).file
+    assert place is not None
+    return KeyChoice(key, place, is_new=True)
+
+
+def _key_for_new_file(deployment: Deployment) -> KeyChoice:
+    """The key in use, where there is one, else a new one."""
+    try:
+        return choose_key(deployment, None)
+    except MasterKeyError:
+        return choose_unused_key(deployment)
+
+
+def _from_files(deployment: Deployment, found: Inspection, keys: Sequence[MasterKey]) -> Iterator[Source]:
+    """The encrypted file under another key, and what lies beside it under any."""
+    path = deployment.settings(SecretsBackend.FILE).file_path
+    known = [*near_keys(deployment), *keys]
+    is_present = found.kind is not None and found.kind.has_master_key and found.state in READABLE
+    seen: list[dict[str, str]] = [dict(found.snapshot.values)] if found.snapshot else []
+    for copy in [*([] if is_present or not os.path.isfile(path) else [path]), *copies_of(path)]:
+        opened = _open(copy, known)
+        if opened is None or dict(opened[1].values) in seen:
+            continue
+        key, snapshot = opened
+        seen.append(dict(snapshot.values))
+        shown = deployment.shown(copy)
+        is_store = copy == path
+        title = f"{shown}, opened with the key in {deployment.shown(key.source)}" if key.source else shown
+        yield Source(FILE if is_store else copy, title, snapshot, os.path.getmtime(copy), key, is_store=is_store)
+
+
+def _open(path: str, keys: Sequence[MasterKey]) -> tuple[MasterKey, Snapshot] | None:
+    for key in keys:
+        try:
+            return key, FileBackend(path, key).load()
+        except SecretsError:
+            continue
+    return None
+
+
+def _from_docker_files(deployment: Deployment) -> Iterator[Source]:
+    """The files that the containers use."""
+    values: dict[str, str] = {}
+    histories: dict[str, SecretMetadata] = {}
+    files = docker_files(deployment)
+    for spec in deployment.catalog.secrets:
+        value = _read_value(files.get(spec.name))
+        if value is None:
+            continue
+        values[spec.name] = value
+        histories[spec.name] = SecretMetadata(_changed_at(files[spec.name]), _read_previous(deployment, spec))
+    if values:
+        as_of = max(os.path.getmtime(path) for path in files.values())
+        folder = f"{deployment.shown(deployment.docker_directory)}/"
+        yield Source(DOCKER_FILES, f"{folder}, the files that the containers use", Snapshot(values, histories), as_of)
+
+
+def _read_value(path: str | None) -> str | None:
+    """The value in a Docker file, which ends where the file does; ``None`` for one that cannot be used."""
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            value = file.read().decode()
+        check_value(os.path.basename(path), value)
+    except (OSError, UnicodeDecodeError, InvalidSecretError):
+        return None
+    return value
+
+
+def _changed_at(path: str) -> str:
+    """When a Docker file was written, which happens only when its value changes."""
+    return datetime.fromtimestamp(os.path.getmtime(path), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _read_previous(deployment: Deployment, spec: SecretSpec) -> tuple[PreviousValue, ...]:
+    if spec.previous_file is None:
+        return ()
+    path = os.path.join(deployment.docker_directory, spec.previous_file)
+    try:
+        document = {"updated_at": None, "previous": json.loads(read_value_file(path, spec.previous_file))}
+        return SecretMetadata.from_document(document).previous
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SecretsError):
+        return ()  # the value itself is what matters
+
+
+def _from_containers(deployment: Deployment) -> Iterator[Source]:
+    """What the running containers have, also when its files are gone from this machine."""
+    values = {}
+    stack = stack_of(deployment)
+    try:
+        running = stack.running()
+        for spec in deployment.catalog.secrets:
+            for service in spec.consumers:
+                value = stack.read_secret(service, spec.mount_name) if service in running else ""
+                if value and _UNREADABLE not in value:
+                    values[spec.name] = value
+                    break
+        started = [moment for service in sorted(running) if (moment := stack.started_at(service))]
+    except (SecretsError, json.JSONDecodeError):
+        return
+    if values:
+        as_of = min((moment.timestamp() for moment in started), default=0.0)
+        unknown = {name: SecretMetadata() for name in values}
+        title = f"the running containers ({', '.join(sorted(running))})"
+        yield Source(CONTAINERS, title, Snapshot(values, unknown), as_of)
+
+
+def _closed(path: str) -> Source:
+    as_of = os.path.getmtime(path)
+    return Source(path, f"the backup {path}", Snapshot({}), as_of, is_locked=True, note="needs its passphrase or key")
+
+
+def require_sources(sources: Sequence[Source]) -> None:
+    """Refuse to go on with nothing to restore.
+
+    Raises:
+        StoreError: Nothing has secrets of this deployment.
+    """
+    if sources:
+        return
+    from src.utils.secrets.command import manage, set_up
+
+    raise StoreError(
+        "Nothing was found that still has the secrets",
+        hint=[
+            manage("rescue", "--from", "PATH", purpose="If you have a backup elsewhere, name it"),
+            manage("key", "paste", purpose="If you have a copy of the master key"),
+            set_up("--start-over", purpose="To give them up and make new secrets"),
+        ],
+    )

@@ -1,0 +1,342 @@
+"""The state of a deployment, found in one place: every command, the wizard and the doctor go by it.
+
+``docs/states.md`` has the table: what each state means, and what each command does in it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from src.ops.deployment.deployment import NotSetUpError
+from src.ops.deployment.journal import Journal
+from src.ops.store_kinds import kind_in_use, kind_of, open_store
+from src.utils.secrets.backends.file import missing_text
+from src.utils.secrets.command import manage, program, set_up
+from src.utils.secrets.errors import (
+    DamagedStoreError,
+    DecryptionError,
+    MasterKeyError,
+    MasterKeyGoneError,
+    MasterKeyOwnerError,
+    SecretsError,
+    StoreDeletedError,
+    StoreDeniedError,
+    StoreEmptyError,
+    StoreError,
+    StoreUnavailableError,
+    UnsupportedVersionError,
+)
+from src.utils.secrets.masterkey import load_master_key
+from src.utils.secrets.settings import SecretsBackend
+
+from .near_keys import find_key_for
+from .traces import backups, containers, copies_of, docker_files, names_that_had_a_value, was_set_up
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.store_kinds.base import StoreKind
+    from src.utils.secrets.command import Hint
+    from src.utils.secrets.snapshot import Snapshot
+
+
+class State(Enum):
+    """What there is of a deployment. Each line has its name, and what it means in one sentence."""
+
+    FRESH = "fresh", "Nothing shows that secrets were ever set up here."
+    READY = "ready", "The store has a value for every required secret."
+    INCOMPLETE = "incomplete", "The store is readable and lacks a required secret."
+    STORE_GONE = "store gone", "The encrypted file was deleted, or its disk is not mounted."
+    STORE_EMPTY = "store empty", "The store answers, but no longer has the secrets that were set up here."
+    KEY_GONE = "key gone", "The encrypted file is there, its master key is not."
+    WRONG_KEY = "wrong key", "The encrypted file was written with another master key."
+    DAMAGED = "damaged", "What the store holds is not what was written there."
+    NEWER = "newer", "A newer version of these tools wrote the store."
+    UNREACHABLE = "unreachable", "The store does not answer now."
+    DENIED = "denied", "The store refuses to be read."
+    INTERRUPTED = "interrupted", "A command was stopped in the middle; running it again finishes it."
+    FOREIGN = "owned by another user", "A file of the deployment may not be read by this user."
+    MISCONFIGURED = "misconfigured", "A setting is missing or wrong."
+
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str) -> State:
+        member = object.__new__(cls)
+        member._value_ = name
+        member.meaning = meaning
+        return member
+
+
+RESCUABLE = (State.STORE_GONE, State.STORE_EMPTY, State.KEY_GONE, State.WRONG_KEY, State.DAMAGED)
+"""What ``rescue`` is for."""
+READABLE = (State.READY, State.INCOMPLETE, State.INTERRUPTED)
+"""In which the store can be read."""
+LOSSES = (StoreEmptyError, MasterKeyError, DecryptionError, DamagedStoreError)
+"""The errors that do not say by themselves what has happened."""
+
+
+class LostStoreError(StoreError):
+    """Secrets were set up here, and cannot be read any more; they can be restored from what is left."""
+
+
+class LostValueError(StoreError):
+    """A secret had a value here, and its store has none any more.
+
+    Args:
+        names: Which ones.
+    """
+
+    def __init__(self, message: str, *, hint: Hint | Sequence[Hint] = (), names: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.names = tuple(names)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        state: The state.
+        kind: The store in use; ``None`` when the settings name none that there is.
+        snapshot: What the store holds, where it can be read.
+        cause: What the store itself said, where it cannot.
+        error: What a person is told: what happened, and what to run next. ``None`` when nothing stands in the way.
+        missing: The required secrets without a value.
+        lost: Those of ``missing`` that had one here. No new value takes its place unless somebody asks for it.
+        interrupted: The command that was stopped in the middle; empty when none was.
+    """
+
+    state: State
+    kind: StoreKind[Any] | None = None
+    snapshot: Snapshot | None = None
+    cause: SecretsError | None = None
+    error: SecretsError | None = None
+    missing: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    interrupted: str = ""
+
+
+def inspect_deployment(deployment: Deployment, kind: StoreKind[Any] | None = None) -> Inspection:
+    """Look at the store in use, and at what is left where it has none. Changes nothing.
+
+    Args:
+        deployment: What is looked at.
+        kind: Another store than the one in use.
+    """
+    try:
+        kind = kind or kind_expected(deployment)
+        store = open_store(deployment, kind)
+        snapshot = store.load()
+    except SecretsError as cause:
+        return _explain(deployment, kind, cause)
+    if not any(snapshot.values.get(name) for name in deployment.catalog.names):
+        return _explain(deployment, kind, StoreEmptyError(f"{store.describe()} holds none of the secrets"))
+    required = [spec for spec in deployment.catalog.secrets if spec.required]
+    absent = [spec for spec in required if not snapshot.values.get(spec.name)]
+    missing = tuple(spec.name for spec in absent)
+    lost = tuple(names_that_had_a_value(deployment, snapshot, absent))
+    interrupted = find_interrupted(deployment, kind)
+    state = State.INTERRUPTED if interrupted else State.INCOMPLETE if missing else State.READY
+    error = lost_values(deployment, lost) if lost else None
+    return Inspection(state, kind, snapshot, None, error, missing, lost, interrupted)
+
+
+def kind_expected(deployment: Deployment) -> StoreKind[Any]:
+    """The store in use; where no setting names one, the one that has something, else the encrypted file.
+
+    Raises:
+        ConfigurationError: The settings name none that there is.
+    """
+    if deployment.is_configured("SECRETS_BACKEND"):
+        return kind_in_use(deployment)
+    dotenv = kind_of(SecretsBackend.ENV)
+    try:
+        dotenv.open(deployment).load()
+    except SecretsError:
+        return kind_of(SecretsBackend.FILE)
+    return dotenv
+
+
+def explain(deployment: Deployment, error: SecretsError) -> SecretsError:
+    """``error``, or the one that says what has happened, when it is about the secrets of this deployment."""
+    if isinstance(error, NotSetUpError):
+        found = inspect_deployment(deployment)
+        return found.error if found.state in RESCUABLE and found.error is not None else error
+    if not isinstance(error, LOSSES) or not deployment.is_set_up:
+        return error
+    found = inspect_deployment(deployment)
+    is_about_it = found.cause is not None and str(found.cause) == str(error)
+    return found.error if is_about_it and found.error is not None else error
+
+
+def raise_explained(deployment: Deployment, error: SecretsError) -> NoReturn:
+    """Raise what :func:`explain` makes of ``error``, which is being handled.
+
+    Raises:
+        SecretsError: Always.
+    """
+    told = explain(deployment, error)
+    if told is error:
+        raise error
+    raise told from None
+
+
+def find_interrupted(deployment: Deployment, kind: StoreKind[Any]) -> str:
+    """The command that was stopped in the middle, as far as anything shows one; empty when none was."""
+    try:
+        if Journal(deployment, "rotate").read():
+            return "rotate"
+        if kind.has_master_key and _is_between_keys(deployment):
+            return "rotate-master-key"
+    except SecretsError:
+        return "rotate"  # a journal that cannot be understood was left by something, too
+    return ""
+
+
+def lost_values(deployment: Deployment, names: tuple[str, ...]) -> LostValueError:
+    """The error for secrets that are no longer in the store."""
+    are = "is" if len(names) == 1 else "are"
+    return LostValueError(
+        f"{', '.join(names)} {are} no longer in the store, but had a value here",
+        hint=[
+            manage("rescue", purpose="See where it is left, and restore it"),
+            *[
+                manage("set", name, "--generate", purpose="Or give it a new one")
+                for name in names
+                if _can_make(deployment, name)
+            ],
+        ],
+        names=names,
+    )
+
+
+def _can_make(deployment: Deployment, name: str) -> bool:
+    spec = deployment.catalog.find(name)
+    return spec is not None and spec.generated
+
+
+def _is_between_keys(deployment: Deployment) -> bool:
+    environ = deployment.settings(SecretsBackend.FILE).environ
+    return bool(environ.get("SECRETS_MASTER_KEY_FILE")) and len(load_master_key(environ)) > 1
+
+
+def _explain(deployment: Deployment, kind: StoreKind[Any] | None, error: SecretsError) -> Inspection:
+    unreadable = _unreadable_file(deployment, kind)
+    if unreadable:
+        return Inspection(State.FOREIGN, kind, None, error, _foreign(unreadable))
+    if kind is None:
+        return Inspection(State.MISCONFIGURED, None, None, error, error)
+    if isinstance(error, MasterKeyError) and not os.path.lexists(_file_path(deployment)):
+        # What is missing first is the file: without one, no key is needed.
+        error = StoreEmptyError(missing_text(_file_path(deployment)), hint=error.hints)
+    state = _state_of(deployment, kind, error)
+    if state is State.FRESH:
+        return Inspection(state, kind, None, error)
+    told = _lost(deployment, kind, state, error) if state in RESCUABLE else error
+    return Inspection(state, kind, None, error, told)
+
+
+def _state_of(deployment: Deployment, kind: StoreKind[Any], error: SecretsError) -> State:
+    if isinstance(error, StoreDeletedError):
+        return State.STORE_EMPTY
+    if isinstance(error, StoreEmptyError):
+        if not was_set_up(deployment, kind):
+            return State.FRESH
+        return State.STORE_GONE if kind.has_master_key else State.STORE_EMPTY
+    states = {
+        MasterKeyGoneError: State.KEY_GONE,
+        MasterKeyOwnerError: State.FOREIGN,
+        DecryptionError: State.WRONG_KEY,
+        DamagedStoreError: State.DAMAGED,
+        UnsupportedVersionError: State.NEWER,
+        StoreUnavailableError: State.UNREACHABLE,
+        StoreDeniedError: State.DENIED,
+    }
+    state = next((states[kind_] for kind_ in type(error).__mro__ if kind_ in states), State.MISCONFIGURED)
+    if state is State.DAMAGED and kind.has_master_key and find_key_for(deployment, _file_path(deployment)):
+        return State.WRONG_KEY  # an earlier file, put back under a newer key, looks the same to that key
+    return state
+
+
+def _lost(deployment: Deployment, kind: StoreKind[Any], state: State, cause: SecretsError) -> SecretsError:
+    if isinstance(cause, StoreDeletedError):
+        return cause  # the store itself can still restore it, and its hints say how
+    return LostStoreError(_message(deployment, state, cause), hint=_hints(deployment, kind, state))
+
+
+def _message(deployment: Deployment, state: State, cause: SecretsError) -> str:
+    if state is State.WRONG_KEY and isinstance(cause, DamagedStoreError):
+        return (
+            f"Failed to decrypt secrets file {_file_path(deployment)}: it is an earlier file, "
+            "which was written with another key"
+        )
+    if state in (State.STORE_GONE, State.STORE_EMPTY):
+        return f"{cause}, but secrets were set up here before"
+    if state is State.KEY_GONE:
+        return f"{cause}. {deployment.shown(_file_path(deployment))} cannot be opened without its key"
+    return str(cause)
+
+
+def _hints(deployment: Deployment, kind: StoreKind[Any], state: State) -> list[Hint]:
+    hints: list[Hint] = [manage("rescue", purpose="See what can be restored, and restore it")]
+    if state is State.STORE_GONE:
+        hints.append("Nothing was changed. If its disk is only not mounted, mount it and run this again")
+    elif state is State.STORE_EMPTY:
+        hints.append("Nothing was changed. Check first that the settings name the right account and place")
+    hints += [f"Left here: {left}" for left in _left(deployment, kind)]
+    hints.append(set_up("--start-over", purpose="To give all of it up and make new secrets"))
+    return hints
+
+
+def _left(deployment: Deployment, kind: StoreKind[Any]) -> list[str]:
+    """What may still have the secrets, a line each."""
+    left = []
+    if kind.has_master_key:
+        path = _file_path(deployment)
+        copies = copies_of(path)
+        left += [deployment.shown(copy) for copy in copies[:3]]
+        found = find_key_for(deployment, path)
+        left += [f"{deployment.shown(found.source)}, which opens {deployment.shown(path)}"] if found else []
+    if docker_files(deployment):
+        left.append(f"{deployment.shown(deployment.docker_directory)}/ has the values that the containers use")
+    left += [f"the backup {deployment.shown(path)}" for path in backups(deployment)[:3]]
+    names = containers(deployment)
+    if names:
+        left.append(f"the containers {', '.join(names)}. Do not remove or restart them yet")
+    return left
+
+
+def _unreadable_file(deployment: Deployment, kind: StoreKind[Any] | None) -> str:
+    """A file of the deployment that is there and that this user may not read; empty when there is none."""
+    paths = [deployment.settings_file, deployment.compose_file]
+    if kind is not None and kind.has_master_key:
+        paths.append(_file_path(deployment))
+        key_file = deployment.settings(kind.backend).environ.get("SECRETS_MASTER_KEY_FILE")
+        paths += [os.path.expanduser(key_file)] if key_file else []
+    for path in paths:
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except PermissionError:
+            return os.path.abspath(path)
+        except OSError:
+            continue
+    return ""
+
+
+def _foreign(path: str) -> StoreError:
+    shown = path
+    while not os.access(os.path.dirname(shown), os.X_OK):
+        shown = os.path.dirname(shown)
+    owner = os.stat(shown).st_uid
+    return StoreError(
+        f"{path} may not be read by this user (uid {os.geteuid()}): {shown} belongs to uid {owner}",
+        hint=[program("ls", "-ld", shown, purpose="Look at it"), "Run this as the user who owns it"],
+    )
+
+
+def _file_path(deployment: Deployment) -> str:
+    return deployment.settings(SecretsBackend.FILE).file_path

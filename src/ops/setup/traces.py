@@ -1,0 +1,113 @@
+"""What shows that a deployment has had secrets: in files, in the settings, in containers and volumes."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from src.ops.deployment.dotenv import read_dotenv
+from src.utils.secrets.errors import SecretsError
+
+from .summary import names_set, names_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from src.ops.containers.stack import Stack
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.store_kinds.base import StoreKind
+    from src.utils.secrets.catalog import SecretSpec
+    from src.utils.secrets.snapshot import Snapshot
+
+SECONDS_FOR_DOCKER = 10
+_NO_COPY = re.compile(r"\.(sum|lock)$|\.tmp$")
+
+
+def docker_files(deployment: Deployment) -> dict[str, str]:
+    """Path of each Docker file that holds a value, by the name of its secret."""
+    paths = {
+        spec.name: os.path.join(deployment.docker_directory, spec.docker_file) for spec in deployment.catalog.secrets
+    }
+    return {name: path for name, path in paths.items() if os.path.isfile(path) and os.path.getsize(path)}
+
+
+def copies_of(path: str) -> list[str]:
+    """What lies beside a file and is named after it: ``.bak``, ``.lost-TIME`` and so on; the newest first."""
+    found = [copy for copy in glob.glob(glob.escape(path) + "?*") if os.path.isfile(copy) and not _NO_COPY.search(copy)]
+    return sorted(found, key=os.path.getmtime, reverse=True)
+
+
+def backups(deployment: Deployment) -> list[str]:
+    """The backups that lie where backups are made, or in the project's folder; the newest first."""
+    kept = os.path.join(glob.escape(deployment.backup_directory), f"{deployment.environment}-*.backup")
+    here = os.path.join(glob.escape(deployment.project_directory), "*.backup")
+    return sorted((path for form in (here, kept) for path in glob.glob(form)), key=os.path.getmtime, reverse=True)
+
+
+def stack_of(deployment: Deployment) -> Stack:
+    """The containers, which are not waited for long."""
+    from src.ops.containers.stack import Stack
+
+    return Stack(deployment, seconds=SECONDS_FOR_DOCKER)
+
+
+def containers(deployment: Deployment) -> list[str]:
+    """The services that have a container, running or not; none when Docker does not say."""
+    try:
+        return sorted(stack_of(deployment).services())
+    except (SecretsError, json.JSONDecodeError):
+        return []
+
+
+def was_set_up(deployment: Deployment, kind: StoreKind[Any]) -> bool:
+    """Whether anything on this machine shows that a store of this kind has held the secrets of this deployment."""
+    if names_store(deployment, kind) or docker_files(deployment) or _names_key(deployment, kind):
+        return True
+    return _has_stack(deployment)
+
+
+def names_that_had_a_value(deployment: Deployment, snapshot: Snapshot, specs: Iterable[SecretSpec]) -> list[str]:
+    """Of secrets that a store lacks: those that have had a value in it, in a file, or in a running container.
+
+    Args:
+        deployment: Whose.
+        snapshot: What the store holds.
+        specs: The secrets that it lacks.
+    """
+    specs = list(specs)
+    if not specs:
+        return []
+    known = {*snapshot.metadata, *docker_files(deployment), *names_set(deployment)}
+    found = [spec.name for spec in specs if spec.name in known]
+    unknown = [spec for spec in specs if spec.name not in known]
+    return found + [spec.name for spec in unknown if _is_mounted(deployment, spec)]
+
+
+def _names_key(deployment: Deployment, kind: StoreKind[Any]) -> bool:
+    """Whether the settings, or what lies beside it, speak of an encrypted file that was written."""
+    if not kind.has_master_key:
+        return False
+    path = deployment.settings(kind.backend).file_path
+    return bool(read_dotenv(deployment.settings_file).get("SECRETS_MASTER_KEY_ID")) or any(
+        os.path.exists(path + suffix) for suffix in (".bak", ".sum")
+    )
+
+
+def _has_stack(deployment: Deployment) -> bool:
+    """Whether there are containers or volumes, which keep the password that their database was made with."""
+    try:
+        return stack_of(deployment).exists()
+    except (SecretsError, json.JSONDecodeError):
+        return False  # what Docker does not say is no reason to refuse a first set
+
+
+def _is_mounted(deployment: Deployment, spec: SecretSpec) -> bool:
+    try:
+        stack = stack_of(deployment)
+        running = stack.running()
+        return any(stack.read_secret(service, spec.mount_name) for service in spec.consumers if service in running)
+    except (SecretsError, json.JSONDecodeError):
+        return False
