@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.store_kinds import open_store
+from src.ops.store_kinds import load_secrets, open_store
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.command import manage
 from src.utils.secrets.errors import ConfigurationError
@@ -46,7 +46,7 @@ def backup_command(
             f"{path} exists already", hint=["Give another name: --output PATH", "Or move that file away first"]
         )
     store = open_store(deployment)
-    store.load()
+    load_secrets(deployment, store)
     lock = read_lock(passphrase_file, key_file, deployment, is_new=True)
     screen = Screen()
     with screen.working("Encrypting"):  # scrypt takes its time, which is its purpose

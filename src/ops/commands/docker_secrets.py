@@ -23,7 +23,7 @@ from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.trusted_folders import require_trusted_folder
 from src.ops.setup.state import raise_explained
-from src.ops.store_kinds import kind_in_use, open_store
+from src.ops.store_kinds import kind_in_use, load_secrets, open_store
 from src.ops.terminal.report import DONE, WrongUsageError, report_error, run_to_exit_code, version
 from src.ops.terminal.usage import HISTORY_HINT, argument_message
 from src.utils.secrets.command import compose, manage, program, spell, spell_for, write_docker_files
@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
     ids = {name: value for name, value in compose_settings.items() if value} | dict(os.environ)
     cloud = _reads_cloud(options.cloud, compose_settings, deployment)
     try:
-        snapshot = open_store(deployment).load()
+        snapshot = load_secrets(deployment, open_store(deployment))
     except StoreUnavailableError as error:
         if options.check and os.path.isdir(path):
             error.hints += (compose("up", "-d", purpose="To start with the files that are there"),)

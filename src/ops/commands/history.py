@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.store_kinds import open_store
+from src.ops.store_kinds import load_secrets, open_store
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.snapshot import utc_now
 
@@ -31,7 +31,7 @@ def history_command(name: str, as_json: bool, deployment: Deployment) -> None:
     """
     deployment.require_set_up()
     spec = deployment.find_secret(name)
-    snapshot = open_store(deployment).load()
+    snapshot = load_secrets(deployment, open_store(deployment))
     metadata = snapshot.metadata.get(spec.name)
     current = {"state": "current" if name in snapshot.values else "not set", "since": None, "until": None}
     current["since"] = metadata.updated_at if metadata else None

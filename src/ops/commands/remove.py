@@ -10,7 +10,7 @@ from src.ops.lifecycle.edit import (
     remove_secrets,
     removed_names,
 )
-from src.ops.store_kinds import open_store_to_change
+from src.ops.store_kinds import load_secrets, open_store_to_change
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
 
@@ -34,7 +34,7 @@ def remove_command(name: str, yes: bool, deployment: Deployment) -> None:
     """
     deployment.require_set_up()
     store = open_store_to_change(deployment)
-    snapshot = store.load()
+    snapshot = load_secrets(deployment, store)
     names = removed_names(deployment, store, snapshot, name)
     confirm_or_stop(f"Remove {' and '.join(names)}, with all previous values, permanently?", yes=yes)
     remove_secrets(deployment, store, snapshot, names)

@@ -57,7 +57,7 @@ def rescue_command(
       ./scripts/manage_secrets.py rescue --from secrets --yes
       ./scripts/manage_secrets.py rescue --from /mnt/usb/secrets.backup
     """
-    from src.ops.lifecycle.rescue import choose_source, open_source, plan_rescue, require_sources, search
+    from src.ops.lifecycle.rescue import open_source, plan_rescue, search
 
     screen = Screen()
     screen.is_silent = as_json
@@ -65,44 +65,46 @@ def rescue_command(
     can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or dry_run or as_json)
     with screen.working("Looking for what is left"):
         found = search(deployment, keys)
-    if found.is_readable and not found.inspection.missing and not replace and origin is None:
-        screen.done("The store can be read and has every required secret; nothing has to be restored.")
-        if as_json:
-            _show_nothing(found, deployment)
+    if found.is_complete and not replace and origin is None:
+        _show_nothing(screen, deployment, found, as_json=as_json)
         return None
     if found.inspection.error is not None and not found.is_readable:
         screen.warn(str(found.inspection.error))
-    source: Source | None
-    if origin is not None:
-        source = choose_source(found.sources, origin)
-    elif can_ask:
-        source, found = _ask_for_source(screen, deployment, found)
-    else:
-        _show_sources(screen, deployment, found)
-        require_sources(found.sources)
-        source = next(iter(found.usable), None)
-    if source is not None and source.is_locked and (can_ask or key_file or passphrase_file):
+    source, found = _choose(screen, deployment, found, origin, can_ask=can_ask)
+    if source.is_locked and (can_ask or key_file or passphrase_file):
         source = open_source(source, read_lock(passphrase_file, key_file, deployment, is_new=False))
-    if source is None or source.is_locked:
-        return _stop_at_locked(source or found.sources[0])
+    if source.is_locked:
+        return _stop_at_locked(source)
     others = [other for other in found.usable if other is not source]
     rescue = plan_rescue(
         deployment, found.inspection, source, others if origin is None else (), replace_present=replace
     )
-    if as_json:
-        click.echo(json.dumps(_document(deployment, found, rescue, others), indent=2))
-    else:
-        _show_rescue(screen, deployment, rescue, others)
+    _show_rescue(screen, deployment, found, rescue, others, as_json=as_json)
     if dry_run:
         screen.say("Dry run: nothing was written.")
         return None
     if not yes and not can_ask:
-        hint = manage("rescue", "--from", source.name, "--yes", purpose="To do it")
-        report_error("Nothing was written: without a terminal, this needs --yes", hint, needs_doctor=False)
-        return WRONG_USAGE
+        return _stop_unconfirmed(source)
     confirm_or_stop(f"Restore them from {source.title}?", yes=yes)
     _write(screen, deployment, rescue)
     return None
+
+
+def _choose(
+    screen: Screen, deployment: Deployment, found: Search, origin: str | None, *, can_ask: bool
+) -> tuple[Source, Search]:
+    """The source to take: the one that was named, the one that a person chooses, else the best."""
+    from src.ops.lifecycle.rescue import choose_source, require_sources
+
+    if origin is not None:
+        return choose_source(found.sources, origin), found
+    if can_ask:
+        return _ask_for_source(screen, deployment, found)
+    for source in found.sources:
+        screen.say(f"  {_line(deployment, found, source)}")
+    screen.say("")
+    require_sources(found.sources)
+    return found.sources[0], found
 
 
 def _ask_for_source(screen: Screen, deployment: Deployment, found: Search) -> tuple[Source, Search]:
@@ -136,12 +138,6 @@ def _ask_for_source(screen: Screen, deployment: Deployment, found: Search) -> tu
 
 def _is_file(path: str) -> str | None:
     return None if os.path.isfile(os.path.expanduser(path)) else "There is no such file."
-
-
-def _show_sources(screen: Screen, deployment: Deployment, found: Search) -> None:
-    for source in found.sources:
-        screen.say(f"  {_line(deployment, found, source)}")
-    screen.say("")
 
 
 def _line(deployment: Deployment, found: Search, source: Source) -> str:
@@ -198,19 +194,26 @@ def _source_rows(found: Search, deployment: Deployment) -> list[dict[str, Any]]:
     ]
 
 
-def _show_nothing(found: Search, deployment: Deployment) -> None:
-    state = {"state": found.inspection.state.value, "sources": _source_rows(found, deployment)}
-    click.echo(json.dumps(state | {"chosen": None, "secrets": []}, indent=2))
+def _show_nothing(screen: Screen, deployment: Deployment, found: Search, *, as_json: bool) -> None:
+    screen.done("The store can be read and has every required secret; nothing has to be restored.")
+    if as_json:
+        state = {"state": found.inspection.state.value, "sources": _source_rows(found, deployment)}
+        click.echo(json.dumps(state | {"chosen": None, "secrets": []}, indent=2))
 
 
-def _show_rescue(screen: Screen, deployment: Deployment, rescue: Rescue, others: list[Source]) -> None:
+def _show_rescue(
+    screen: Screen, deployment: Deployment, found: Search, rescue: Rescue, others: list[Source], *, as_json: bool
+) -> None:
     from src.ops.lifecycle.rescue import check_logins
 
+    if as_json:
+        click.echo(json.dumps(_document(deployment, found, rescue, others), indent=2))
+        return
     rows = [
         (
             row["name"],
             "replaced" if row["replaces"] else row["change"],
-            row["fingerprint"] or "-",
+            row["fingerprint"],
             ", ".join(map(_short, row["differs_in"])) or "-",
         )
         for row in _rows(rescue, others)
@@ -218,20 +221,27 @@ def _show_rescue(screen: Screen, deployment: Deployment, rescue: Rescue, others:
     ]
     screen.say(f"From {rescue.source.title}:", "")
     screen.table(("Secret", "Change", "Fingerprint", "Different in"), rows, last="left")
-    screen.say("Fingerprints are valid for this run only.")
+    screen.say("Equal fingerprints mean equal values; they are valid for this run only.")
     for name, title in rescue.added.items():
         screen.say(f"{name} comes from {title}.")
     if rescue.plan.others:
         screen.say(f"Also restored, though not in the catalogue: {', '.join(rescue.plan.others)}")
-    for name, is_accepted in check_logins(deployment, rescue.source.snapshot).items():
-        if is_accepted:
-            screen.done(f"The running server accepts {name}.")
-        else:
-            screen.warn(f"The running server refuses {name}. Another source may have the right one.")
+    _show_logins(screen, rescue, check_logins(deployment, rescue.source.snapshot))
     key = rescue.found.key
     if key is not None and key.file is not None:
         what = "a new master key, in" if key.is_new and key.key.source == key.file else "the master key in"
         screen.say(f"The encrypted file is opened with {what} {deployment.shown(key.file)}.")
+
+
+def _show_logins(screen: Screen, rescue: Rescue, accepted: dict[str, bool]) -> None:
+    """What the running servers say; what nobody has tried is unverified."""
+    for name, is_accepted in accepted.items():
+        if is_accepted:
+            screen.done(f"The running server accepts {name}.")
+        else:
+            screen.warn(f"The running server refuses {name}. Another source may have the right one.")
+    if not rescue.source.is_verified and not accepted:
+        screen.warn("These values are unverified: no server runs here that could be asked.")
 
 
 def _short(name: str) -> str:
@@ -260,6 +270,12 @@ def _write(screen: Screen, deployment: Deployment, rescue: Rescue) -> None:
     if key is not None and key.is_new and key.file is not None:
         screen.warn(f"The master key is in {deployment.shown(key.file)} now. Keep a copy away from this machine.")
     screen.commands("Next:", [write_docker_files(), compose("up", "-d"), manage("doctor")])
+
+
+def _stop_unconfirmed(source: Source) -> int:
+    hint = manage("rescue", "--from", source.name, "--yes", purpose="To do it")
+    report_error("Nothing was written: without a terminal, this needs --yes", hint, needs_doctor=False)
+    return WRONG_USAGE
 
 
 def _stop_at_locked(source: Source) -> int:

@@ -10,7 +10,7 @@ from src.ops.lifecycle.edit import (
     earlier_value,
     save_values,
 )
-from src.ops.store_kinds import open_store_to_change
+from src.ops.store_kinds import load_secrets, open_store_to_change
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.command import write_docker_files
@@ -36,7 +36,7 @@ def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
     deployment.require_set_up()
     spec = deployment.find_secret(name)
     store = open_store_to_change(deployment)
-    snapshot = store.load()
+    snapshot = load_secrets(deployment, store)
     value = earlier_value(store, snapshot, name)
     screen = Screen()
     if spec.change_note:

@@ -10,7 +10,7 @@ import click
 
 from src.ops.lifecycle.edit import check_new_value
 from src.ops.lifecycle.status import read_status
-from src.ops.store_kinds import open_store
+from src.ops.store_kinds import load_secrets, open_store
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
@@ -119,7 +119,7 @@ def rotate_command(
 
 
 def _choose(deployment: Deployment, *, due: bool) -> list[SecretSpec]:
-    rows = {row.name: row for row in read_status(deployment, open_store(deployment).load())}
+    rows = {row.name: row for row in read_status(deployment, load_secrets(deployment, open_store(deployment)))}
     return [
         spec
         for spec in deployment.catalog.secrets

@@ -11,7 +11,7 @@ from src.ops.lifecycle.edit import (
     check_new_value,
     save_values,
 )
-from src.ops.store_kinds import open_store_to_change
+from src.ops.store_kinds import load_secrets, open_store_to_change
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
 from src.ops.values.generate import generate_value
@@ -48,7 +48,7 @@ def set_command(name: str, path: str | None, generate: bool, deployment: Deploym
     if generate and (path is not None or not spec.generated):
         raise UsageError(f"{name} cannot be generated" if not spec.generated else "--file or --generate, not both")
     store = open_store_to_change(deployment)
-    before = store.load()
+    before = load_secrets(deployment, store)
     value = generate_value(spec) if generate else _read_new_value(spec, path)
     check_value(name, value)
     check_new_value(deployment, spec, value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from src.ops.lifecycle.status import SecretState, read_status
-from src.ops.store_kinds import open_store
+from src.ops.store_kinds import load_secrets, open_store
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.command import manage, set_up, write_docker_files
@@ -39,7 +39,7 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
         return _show_trail(deployment, as_json=as_json)
     deployment.require_set_up()
     store = open_store(deployment)
-    rows = read_status(deployment, store.load())
+    rows = read_status(deployment, load_secrets(deployment, store))
     if as_json:
         secrets = [dataclasses.asdict(row) | {"overdue": row.is_overdue} for row in rows]
         click.echo(json.dumps({"store": store.describe(), "secrets": secrets}, indent=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from src.ops.setup.state import State
 from src.ops.store_kinds import all_kinds, kind_of
 from src.utils.secrets.command import spell
 from src.utils.secrets.settings import SecretsBackend
@@ -27,6 +28,7 @@ def render_all(catalog: Catalog) -> dict[str, str]:
         "docs/secrets.md": render_table(catalog),
         "docs/errors.md": render_errors(),
         "docs/messages.md": render_messages(),
+        "docs/states.md": render_states(),
     }
 
 
@@ -69,6 +71,27 @@ def _example_lines(catalog: Catalog, kind: StoreKind[Any]) -> list[str]:
         if setting.example
     ]
     return [f"SECRETS_BACKEND={kind.name}", *examples]
+
+
+def render_states() -> str:
+    """The states of a deployment, and what the tools do in each."""
+    lines = [
+        "# The states of a deployment",
+        "",
+        "Written from `src/ops/setup/state.py` by `make catalog`. Every command, the wizard, `doctor` and `make up`",
+        "look at the deployment in the same way and find one of these states; the error of a command says which.",
+        "",
+        "In every state no generated value takes the place of one that is or was there, nothing that is left is",
+        "removed, and the first command that an error names leads forward. New values whatever there is:",
+        "`setup_secrets.py --start-over`, which asks for the word and keeps everything aside.",
+        "",
+        "| state | what it means | `get`, `status`, `rotate`, ... | the set-up generates | next |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for state in State:
+        commands = "work" if state.is_readable else "say that nothing is set up" if state is State.FRESH else "refuse"
+        lines.append(f"| {state.value} | {state.meaning} | {commands} | {state.generates} | {state.next_step} |")
+    return "\n".join(lines) + "\n"
 
 
 def render_table(catalog: Catalog) -> str:

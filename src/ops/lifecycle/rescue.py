@@ -17,7 +17,7 @@ from src.ops.setup.inspect import FoundStore, inspect_store, start_over
 from src.ops.setup.master_key import KeyChoice, choose_key, choose_unused_key
 from src.ops.setup.near_keys import near_keys
 from src.ops.setup.plan import Origin, Plan, PlannedSecret
-from src.ops.setup.state import READABLE, inspect_deployment
+from src.ops.setup.state import inspect_deployment
 from src.ops.setup.traces import backups, copies_of, docker_files, stack_of
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change, check_value
@@ -59,6 +59,7 @@ class Source:
         key: For an encrypted file: the key that opens it.
         is_store: Whether it is the store's own file, which only another key opens.
         is_locked: Whether it is a backup that needs its passphrase or key first.
+        is_verified: Whether it was written and read back by these tools, rather than read out of something.
         note: What has to be known about it.
     """
 
@@ -69,6 +70,7 @@ class Source:
     key: MasterKey | None = None
     is_store: bool = False
     is_locked: bool = False
+    is_verified: bool = True
     note: str = ""
 
     def count(self, names: Sequence[str]) -> int:
@@ -113,7 +115,12 @@ class Search:
     @property
     def is_readable(self) -> bool:
         """Whether the store itself can be read. Then only what it lacks is restored."""
-        return self.inspection.state in READABLE
+        return self.inspection.state.is_readable
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the store can be read and lacks nothing that is required."""
+        return self.is_readable and not self.inspection.missing
 
     def wanted(self, deployment: Deployment) -> list[str]:
         """The names that a source should have."""
@@ -259,12 +266,12 @@ def _target(deployment: Deployment, inspection: Inspection, source: Source) -> F
     if kind is None:
         assert inspection.error is not None
         raise inspection.error
-    if inspection.state in READABLE or not kind.has_master_key:
-        if inspection.state not in READABLE and not isinstance(inspection.cause, StoreEmptyError):
+    if inspection.state.is_readable or not kind.has_master_key:
+        if not inspection.state.is_readable and not isinstance(inspection.cause, StoreEmptyError):
             assert inspection.cause is not None
             raise inspection.cause
         found = inspect_store(deployment, kind, None)
-        is_lost = inspection.state not in READABLE
+        is_lost = not inspection.state.is_readable
         return replace(found, start_over=is_lost or (kind.is_dotenv and bool(found.snapshot.values)))
     if source.is_store:
         assert source.key is not None
@@ -301,7 +308,7 @@ def _from_files(deployment: Deployment, found: Inspection, keys: Sequence[Master
     """The encrypted file under another key, and what lies beside it under any."""
     path = deployment.settings(SecretsBackend.FILE).file_path
     known = [*near_keys(deployment), *keys]
-    is_present = found.kind is not None and found.kind.has_master_key and found.state in READABLE
+    is_present = found.kind is not None and found.kind.has_master_key and found.state.is_readable
     seen: list[dict[str, str]] = [dict(found.snapshot.values)] if found.snapshot else []
     for copy in [*([] if is_present or not os.path.isfile(path) else [path]), *copies_of(path)]:
         opened = _open(copy, known)
@@ -389,7 +396,7 @@ def _from_containers(deployment: Deployment) -> Iterator[Source]:
         as_of = min((moment.timestamp() for moment in started), default=0.0)
         unknown = {name: SecretMetadata() for name in values}
         title = f"the running containers ({', '.join(sorted(running))})"
-        yield Source(CONTAINERS, title, Snapshot(values, unknown), as_of)
+        yield Source(CONTAINERS, title, Snapshot(values, unknown), as_of, is_verified=False)
 
 
 def _closed(path: str) -> Source:

@@ -20,7 +20,7 @@ from src.ops.deployment.audit import recorded
 from src.ops.deployment.children import run_child
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.journal import Journal
-from src.ops.store_kinds import kind_in_use, open_store, open_store_to_change
+from src.ops.store_kinds import kind_in_use, load_secrets, open_store, open_store_to_change
 from src.ops.values.generate import generate_value
 from src.ops.values.grace import previous_valid_until
 from src.utils.secrets.command import make, manage, write_docker_files
@@ -116,7 +116,7 @@ class Rotator:
             ConfigurationError: A secret cannot be rotated now.
             SecretsError: The store cannot be read.
         """
-        snapshot = open_store(self._deployment).load()
+        snapshot = load_secrets(self._deployment, open_store(self._deployment))
         running = self._running()
         steps = []
         skipped: dict[str, Hint] = {}

@@ -11,7 +11,7 @@ from src.utils.secrets.command import manage, set_up
 from src.utils.secrets.errors import StoreError
 from src.utils.secrets.snapshot import utc_now
 
-from .state import READABLE, State, inspect_deployment, lost_values
+from .state import State, inspect_deployment, lost_values
 from .traces import docker_files, names_that_had_a_value, was_set_up
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _find_obstacle_to_a_set(deployment: Deployment, found: FoundStore) -> Secret
     in_use = inspect_deployment(deployment, None if deployment.is_configured("SECRETS_BACKEND") else found.kind)
     if in_use.state is State.FRESH:
         return None
-    if in_use.state not in READABLE or in_use.kind is None:
+    if not in_use.state.is_readable or in_use.kind is None:
         return in_use.error
     if in_use.kind.is_dotenv and not was_set_up(deployment, found.kind):
         return None  # development secrets stay where they are, and no stack runs with them

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from src.ops.deployment.deployment import NotSetUpError
 from src.ops.deployment.journal import Journal
-from src.ops.store_kinds import kind_in_use, kind_of, open_store
+from src.ops.store_kinds import kind_in_use, kind_of, load_secrets, open_store
 from src.utils.secrets.backends.file import missing_text
 from src.utils.secrets.command import manage, program, set_up
 from src.utils.secrets.errors import (
@@ -21,6 +21,7 @@ from src.utils.secrets.errors import (
     MasterKeyError,
     MasterKeyGoneError,
     MasterKeyOwnerError,
+    SecretNotFoundError,
     SecretsError,
     StoreDeletedError,
     StoreDeniedError,
@@ -44,38 +45,104 @@ if TYPE_CHECKING:
     from src.utils.secrets.snapshot import Snapshot
 
 
-class State(Enum):
-    """What there is of a deployment. Each line has its name, and what it means in one sentence."""
+class Generates(StrEnum):
+    """What the set-up may make without being asked for it by name."""
 
-    FRESH = "fresh", "Nothing shows that secrets were ever set up here."
-    READY = "ready", "The store has a value for every required secret."
-    INCOMPLETE = "incomplete", "The store is readable and lacks a required secret."
-    STORE_GONE = "store gone", "The encrypted file was deleted, or its disk is not mounted."
-    STORE_EMPTY = "store empty", "The store answers, but no longer has the secrets that were set up here."
-    KEY_GONE = "key gone", "The encrypted file is there, its master key is not."
-    WRONG_KEY = "wrong key", "The encrypted file was written with another master key."
-    DAMAGED = "damaged", "What the store holds is not what was written there."
-    NEWER = "newer", "A newer version of these tools wrote the store."
-    UNREACHABLE = "unreachable", "The store does not answer now."
-    DENIED = "denied", "The store refuses to be read."
-    INTERRUPTED = "interrupted", "A command was stopped in the middle; running it again finishes it."
-    FOREIGN = "owned by another user", "A file of the deployment may not be read by this user."
-    MISCONFIGURED = "misconfigured", "A setting is missing or wrong."
+    SET = "a whole set"
+    MISSING = "a value for each required secret that never had one here"
+    NOTHING = "nothing"
+
+
+class State(Enum):
+    """What there is of a deployment.
+
+    A line has the name, what it means, what the set-up may generate, and the next step.
+    """
+
+    FRESH = ("fresh", "Nothing shows that secrets were ever set up here.", Generates.SET, "`make secrets`")
+    READY = (
+        "ready",
+        "The store has a value for every required secret.",
+        Generates.NOTHING,
+        "`manage_secrets.py status`",
+    )
+    INCOMPLETE = (
+        *("incomplete", "The store can be read and lacks a required secret.", Generates.MISSING),
+        "`make secrets`; `manage_secrets.py rescue` for a value that was there",
+    )
+    STORE_GONE = (
+        *("store gone", "The encrypted file is not there: deleted, or its disk is not mounted.", Generates.NOTHING),
+        "mount the disk, or `manage_secrets.py rescue`",
+    )
+    STORE_EMPTY = (
+        *("store empty", "The store answers, and no longer has the secrets that were set up here.", Generates.NOTHING),
+        "check the place in the settings, or `manage_secrets.py rescue`",
+    )
+    KEY_GONE = (
+        *("key gone", "The encrypted file is there, its master key is not.", Generates.NOTHING),
+        "`manage_secrets.py rescue`, which also takes a pasted key",
+    )
+    WRONG_KEY = (
+        *("wrong key", "The encrypted file was written with another master key.", Generates.NOTHING),
+        "`manage_secrets.py rescue`, which tries the keys that lie near",
+    )
+    DAMAGED = (
+        *("damaged", "What the store holds is not what was written there.", Generates.NOTHING),
+        "`manage_secrets.py rescue`",
+    )
+    NEWER = (
+        *("newer", "A newer version of these tools wrote the store.", Generates.NOTHING),
+        "install the version that wrote it",
+    )
+    UNREACHABLE = (
+        *("unreachable", "The store does not answer now.", Generates.NOTHING),
+        "start it, or wait, and run the same command again",
+    )
+    DENIED = ("denied", "The store refuses to be read.", Generates.NOTHING, "sign in, or `manage_secrets.py policy`")
+    INTERRUPTED = (
+        *("interrupted", "A command was stopped in the middle.", Generates.MISSING),
+        "the same command, which finishes it",
+    )
+    FOREIGN = (
+        *("owned by another user", "This user may not read a file of the deployment.", Generates.NOTHING),
+        "run it as the user who owns the file",
+    )
+    MISCONFIGURED = (
+        *("misconfigured", "A setting is missing or wrong.", Generates.NOTHING),
+        "correct the setting that the error names",
+    )
 
     meaning: str
+    generates: Generates
+    next_step: str
 
-    def __new__(cls, name: str, meaning: str) -> State:
+    def __new__(cls, name: str, meaning: str, generates: Generates, next_step: str) -> State:
         member = object.__new__(cls)
         member._value_ = name
         member.meaning = meaning
+        member.generates = generates
+        member.next_step = next_step
         return member
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether the store can be read."""
+        return self in (State.READY, State.INCOMPLETE, State.INTERRUPTED)
 
-RESCUABLE = (State.STORE_GONE, State.STORE_EMPTY, State.KEY_GONE, State.WRONG_KEY, State.DAMAGED)
-"""What ``rescue`` is for."""
-READABLE = (State.READY, State.INCOMPLETE, State.INTERRUPTED)
-"""In which the store can be read."""
-LOSSES = (StoreEmptyError, MasterKeyError, DecryptionError, DamagedStoreError)
+    @property
+    def is_rescuable(self) -> bool:
+        """Whether ``rescue`` is for it: there were secrets, and they cannot be read any more."""
+        return self in (State.STORE_GONE, State.STORE_EMPTY, State.KEY_GONE, State.WRONG_KEY, State.DAMAGED)
+
+
+LOSSES = (
+    NotSetUpError,
+    SecretNotFoundError,
+    StoreEmptyError,
+    MasterKeyError,
+    DecryptionError,
+    DamagedStoreError,
+)
 """The errors that do not say by themselves what has happened."""
 
 
@@ -130,11 +197,9 @@ def inspect_deployment(deployment: Deployment, kind: StoreKind[Any] | None = Non
     try:
         kind = kind or kind_expected(deployment)
         store = open_store(deployment, kind)
-        snapshot = store.load()
+        snapshot = load_secrets(deployment, store)
     except SecretsError as cause:
         return _explain(deployment, kind, cause)
-    if not any(snapshot.values.get(name) for name in deployment.catalog.names):
-        return _explain(deployment, kind, StoreEmptyError(f"{store.describe()} holds none of the secrets"))
     required = [spec for spec in deployment.catalog.secrets if spec.required]
     absent = [spec for spec in required if not snapshot.values.get(spec.name)]
     missing = tuple(spec.name for spec in absent)
@@ -163,14 +228,18 @@ def kind_expected(deployment: Deployment) -> StoreKind[Any]:
 
 def explain(deployment: Deployment, error: SecretsError) -> SecretsError:
     """``error``, or the one that says what has happened, when it is about the secrets of this deployment."""
-    if isinstance(error, NotSetUpError):
-        found = inspect_deployment(deployment)
-        return found.error if found.state in RESCUABLE and found.error is not None else error
-    if not isinstance(error, LOSSES) or not deployment.is_set_up:
+    if not isinstance(error, LOSSES):
         return error
     found = inspect_deployment(deployment)
-    is_about_it = found.cause is not None and str(found.cause) == str(error)
-    return found.error if is_about_it and found.error is not None else error
+    if found.error is None:
+        return error
+    if isinstance(error, SecretNotFoundError):
+        is_about_it = found.state.is_rescuable or any(name in str(error) for name in found.lost)
+    elif isinstance(error, NotSetUpError) or not deployment.is_configured("SECRETS_BACKEND"):
+        is_about_it = found.state.is_rescuable
+    else:
+        is_about_it = found.cause is not None and str(found.cause) == str(error)
+    return found.error if is_about_it else error
 
 
 def raise_explained(deployment: Deployment, error: SecretsError) -> NoReturn:
@@ -236,7 +305,7 @@ def _explain(deployment: Deployment, kind: StoreKind[Any] | None, error: Secrets
     state = _state_of(deployment, kind, error)
     if state is State.FRESH:
         return Inspection(state, kind, None, error)
-    told = _lost(deployment, kind, state, error) if state in RESCUABLE else error
+    told = _lost(deployment, kind, state, error) if state.is_rescuable else error
     return Inspection(state, kind, None, error, told)
 
 

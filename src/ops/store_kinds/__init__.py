@@ -10,6 +10,7 @@ from src.utils.secrets.settings import SecretsBackend
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.backends.base import Backend
+    from src.utils.secrets.snapshot import Snapshot
 
     from .base import StoreKind
 
@@ -45,6 +46,24 @@ def open_store(deployment: Deployment, kind: StoreKind[Any] | None = None) -> Ba
     """
     store: Backend = (kind or kind_in_use(deployment)).open(deployment)
     return store
+
+
+def load_secrets(deployment: Deployment, store: Backend) -> Snapshot:
+    """What ``store`` holds, for a command that needs secrets of ``deployment`` in it; others may be there, too.
+
+    Raises:
+        StoreEmptyError: It has none of them.
+        SecretsError: It cannot be read.
+    """
+    snapshot = store.load()
+    if not any(snapshot.values.get(name) for name in deployment.catalog.names):
+        from src.utils.secrets.command import set_up
+        from src.utils.secrets.errors import StoreEmptyError
+
+        raise StoreEmptyError(
+            f"{store.describe()} holds no secrets of this deployment", hint=set_up(purpose="Make a first set")
+        )
+    return snapshot
 
 
 def open_store_to_change(deployment: Deployment, kind: StoreKind[Any] | None = None) -> Backend:

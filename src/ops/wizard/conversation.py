@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from src.ops.setup.given import read_given
 from src.ops.setup.options import START_OVER
-from src.ops.setup.state import LostValueError
+from src.ops.setup.state import LostValueError, kind_expected
 from src.ops.store_kinds import all_kinds, kind_in_use, kind_of
 from src.ops.terminal.interview import Interview
 from src.ops.terminal.prompts import BackError, Choice, select
 from src.ops.terminal.report import DeclinedError
 from src.utils.secrets.command import set_up
 from src.utils.secrets.errors import SecretsError
-from src.utils.secrets.settings import SecretsBackend
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -125,8 +124,7 @@ class Wizard:
             Choice(kind.name, f"{kind.title} - {kind.at_hand(self._deployment) or kind.note}")
             for kind in kinds.values()
         ]
-        is_set_up = os.path.exists(self._deployment.settings_file)
-        default = kind_in_use(self._deployment).name if is_set_up else SecretsBackend.FILE.value
+        default = kind_expected(self._deployment).name
         answer = self._interview.select(
             "Where do you want to store the secrets?",
             menu,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from src.ops.store_kinds import open_store
+from src.ops.store_kinds import load_secrets, open_store
 from src.ops.terminal.usage import UsageError
 from src.utils.secrets.command import manage
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def chosen_values(deployment: Deployment, only: tuple[str, ...]) -> dict[str, str]:
-    values = open_store(deployment).load().values
+    values = load_secrets(deployment, open_store(deployment)).values
     names = [deployment.find_secret(name).name for name in only] or deployment.catalog.names
     chosen = {name: value for name in names if (value := values.get(name)) is not None}
     missing = [name for name in only if name not in chosen]
