@@ -298,7 +298,7 @@ def test_a_file_that_cannot_be_decrypted_is_never_overwritten(
     before = project.state()
     terminal = wizard(project)
     terminal.answer(FIRST_RUN[0])
-    terminal.answer("The secrets file is unchanged")
+    terminal.answer("The secrets file is unchanged", "4" + ENTER)
     assert terminal.finish() == 1
     assert project.state() == before
     done = project.run("setup_secrets.py", "--non-interactive")

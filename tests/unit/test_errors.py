@@ -29,7 +29,7 @@ def test_a_traceback_shows_the_hint_of_every_kind(kind: type[SecretsError]) -> N
 def test_a_traceback_of_the_library_says_what_to_do() -> None:
     with pytest.raises(SecretsError) as caught:
         load_master_key({})
-    assert any("export SECRETS_MASTER_KEY_FILE=" in line for line in lines_of(caught.value))
+    assert any("manage_secrets.py key paste" in line for line in lines_of(caught.value))
 
 
 def test_a_hint_that_is_completed_later_is_shown_whole_and_once() -> None:

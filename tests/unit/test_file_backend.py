@@ -209,11 +209,7 @@ def test_a_file_without_a_token_is_damaged(content: bytes, reason: str, path: Pa
     with pytest.raises(DamagedStoreError, match=reason) as caught:
         backend(path).load()
     assert "Failed to decrypt secrets file" in str(caught.value)
-    assert "earlier copy" in caught.value.hint
-    Path(f"{path}.bak").write_bytes(b"")
-    with pytest.raises(DamagedStoreError) as caught:
-        backend(path).load()
-    assert [line.split()[-4:-2] for line in caught.value.hint.splitlines()] == [["cp", "-np"], ["-m", "0400"]]
+    assert "manage_secrets.py rescue" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.ops.setup.state import State
 from src.ops.store_kinds import all_kinds, kind_of
-from src.utils.secrets.command import spell
+from src.utils.secrets.command import Command, set_up, spell
 from src.utils.secrets.settings import SecretsBackend
 
 from .error_list import all_messages
@@ -15,6 +15,7 @@ from .error_list import all_messages
 if TYPE_CHECKING:
     from src.ops.store_kinds.base import StoreKind
     from src.utils.secrets.catalog import Catalog, SecretSpec
+    from src.utils.secrets.command import Hint
     from src.utils.secrets.failures import Failure
 
 _INPUTS = {"generate": "generated", "ask": "asked", "generate_or_ask": "generated or typed"}
@@ -82,16 +83,26 @@ def render_states() -> str:
         "look at the deployment in the same way and find one of these states; the error of a command says which.",
         "",
         "In every state no generated value takes the place of one that is or was there, nothing that is left is",
-        "removed, and the first command that an error names leads forward. New values whatever there is:",
-        "`setup_secrets.py --start-over`, which asks for the word and keeps everything aside.",
+        "removed, and the first command that an error names leads forward. New values whatever there is: "
+        + _shown(set_up("--start-over"))
+        + ",",
+        "which asks for the word and keeps everything aside.",
         "",
         "| state | what it means | `get`, `status`, `rotate`, ... | the set-up generates | next |",
         "| --- | --- | --- | --- | --- |",
     ]
     for state in State:
         commands = "work" if state.is_readable else "say that nothing is set up" if state is State.FRESH else "refuse"
-        lines.append(f"| {state.value} | {state.meaning} | {commands} | {state.generates} | {state.next_step} |")
+        steps = "<br>".join(map(_shown, state.next_steps))
+        lines.append(f"| {state.value} | {state.meaning} | {commands} | {state.generates} | {steps} |")
     return "\n".join(lines) + "\n"
+
+
+def _shown(hint: Hint) -> str:
+    if isinstance(hint, str):
+        return hint
+    typed = f"`{spell(Command(hint.kind, hint.words))}`"
+    return f"{hint.purpose}: {typed}" if hint.purpose else typed
 
 
 def render_table(catalog: Catalog) -> str:

@@ -17,13 +17,13 @@ from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
 from src.ops.setup.master_key import KeyChoice, choose_key, write_key_file
-from src.ops.store_kinds import all_kinds
+from src.ops.store_kinds import all_kinds, load_secrets
 from src.ops.values.fingerprint import WRITTEN, Transfer, plan_transfer
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change, load_if_any, require_stored
 from src.utils.secrets.command import program
-from src.utils.secrets.errors import ConfigurationError, StoreEmptyError
+from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.masterkey import load_master_key
 from src.utils.secrets.settings import SecretsBackend
 from src.utils.secrets.snapshot import utc_now
@@ -85,9 +85,7 @@ def plan_migration(source: NamedStore, target: NamedStore) -> Migration:
     """
     _refuse_outranked(target)
     source_store = source.open_to_change()
-    source_snapshot = source_store.load()
-    if not source_snapshot.values:
-        raise StoreEmptyError(f"{source_store.describe()} holds no secrets", hint="Check --from")
+    source_snapshot = load_secrets(source.deployment, source_store)
     target, key = _with_key(target)
     target_store = _open_target(target, key)
     if target_store.describe() == source_store.describe():

@@ -157,12 +157,16 @@ def refuse_outranked(deployment: Deployment) -> None:
 
     Raises:
         ConfigurationError: There is such a file.
+        SecretsError: The store that it names cannot be read, which comes first.
     """
     path = deployment.settings_file
     if path == deployment.compose_file or not os.path.exists(path):
         return
     named = read_dotenv(path).get("SECRETS_BACKEND")
     if named and not kind_of(SecretsBackend.from_name(named)).is_dotenv:
+        in_use = inspect_deployment(deployment)
+        if in_use.error is not None:
+            raise in_use.error
         raise ConfigurationError(
             f"{deployment.shown(path)} names another store and comes first: the application would not read "
             f"{deployment.shown(deployment.compose_file)}",

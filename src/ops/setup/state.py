@@ -56,72 +56,67 @@ class Generates(StrEnum):
 class State(Enum):
     """What there is of a deployment.
 
-    A line has the name, what it means, what the set-up may generate, and the next step.
+    A line has the name, what it means, what the set-up may generate, and the next steps.
     """
 
-    FRESH = ("fresh", "Nothing shows that secrets were ever set up here.", Generates.SET, "`make secrets`")
-    READY = (
-        "ready",
-        "The store has a value for every required secret.",
-        Generates.NOTHING,
-        "`manage_secrets.py status`",
-    )
+    FRESH = ("fresh", "Nothing shows that secrets were ever set up here.", Generates.SET, set_up())
+    READY = ("ready", "The store has a value for every required secret.", Generates.NOTHING, manage("status"))
     INCOMPLETE = (
         *("incomplete", "The store can be read and lacks a required secret.", Generates.MISSING),
-        "`make secrets`; `manage_secrets.py rescue` for a value that was there",
+        *(set_up(), manage("rescue", purpose="For a value that was there")),
     )
     STORE_GONE = (
         *("store gone", "The encrypted file is not there: deleted, or its disk is not mounted.", Generates.NOTHING),
-        "mount the disk, or `manage_secrets.py rescue`",
+        *("Mount the disk", manage("rescue")),
     )
     STORE_EMPTY = (
         *("store empty", "The store answers, and no longer has the secrets that were set up here.", Generates.NOTHING),
-        "check the place in the settings, or `manage_secrets.py rescue`",
+        *("Check the place in the settings", manage("rescue")),
     )
     KEY_GONE = (
         *("key gone", "The encrypted file is there, its master key is not.", Generates.NOTHING),
-        "`manage_secrets.py rescue`, which also takes a pasted key",
+        *(manage("rescue"), manage("key", "paste", purpose="With a copy of the key")),
     )
     WRONG_KEY = (
         *("wrong key", "The encrypted file was written with another master key.", Generates.NOTHING),
-        "`manage_secrets.py rescue`, which tries the keys that lie near",
+        manage("rescue", purpose="It tries the keys that lie near"),
     )
-    DAMAGED = (
-        *("damaged", "What the store holds is not what was written there.", Generates.NOTHING),
-        "`manage_secrets.py rescue`",
-    )
+    DAMAGED = ("damaged", "What the store holds is not what was written there.", Generates.NOTHING, manage("rescue"))
     NEWER = (
         *("newer", "A newer version of these tools wrote the store.", Generates.NOTHING),
-        "install the version that wrote it",
+        "Install the version that wrote it",
     )
     UNREACHABLE = (
         *("unreachable", "The store does not answer now.", Generates.NOTHING),
-        "start it, or wait, and run the same command again",
+        "Start it, or wait, and run the same command again",
     )
-    DENIED = ("denied", "The store refuses to be read.", Generates.NOTHING, "sign in, or `manage_secrets.py policy`")
+    DENIED = (
+        *("denied", "The store refuses to be read.", Generates.NOTHING),
+        *("Sign in", manage("policy", "STORE", purpose="What has to be allowed")),
+    )
     INTERRUPTED = (
         *("interrupted", "A command was stopped in the middle.", Generates.MISSING),
-        "the same command, which finishes it",
+        "The same command, which finishes it",
     )
     FOREIGN = (
         *("owned by another user", "This user may not read a file of the deployment.", Generates.NOTHING),
-        "run it as the user who owns the file",
+        "Run it as the user who owns the file",
     )
     MISCONFIGURED = (
         *("misconfigured", "A setting is missing or wrong.", Generates.NOTHING),
-        "correct the setting that the error names",
+        "Correct the setting that the error names",
     )
 
     meaning: str
     generates: Generates
-    next_step: str
+    next_steps: tuple[Hint, ...]
 
-    def __new__(cls, name: str, meaning: str, generates: Generates, next_step: str) -> State:
+    def __new__(cls, name: str, meaning: str, generates: Generates, *next_steps: Hint) -> State:
         member = object.__new__(cls)
         member._value_ = name
         member.meaning = meaning
         member.generates = generates
-        member.next_step = next_step
+        member.next_steps = next_steps
         return member
 
     @property
