@@ -14,6 +14,7 @@ from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.report import WRONG_USAGE, DeclinedError, report_error
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.command import compose, manage, write_docker_files
+from src.utils.secrets.masterkey import looks_like_master_key
 
 from .shared.backup_lock import read_lock
 from .shared.given_keys import ask_for_key, read_key
@@ -126,7 +127,9 @@ def _ask_for_source(screen: Screen, deployment: Deployment, found: Search) -> tu
                 "Stopped; nothing was changed", hint=manage("rescue", purpose="Run it again at any time")
             )
         if answer == _NAME:
-            return choose_source(found.sources, ask_text("Path of the backup:", check=_is_file)), found
+            return choose_source(
+                found.sources, ask_text("Path of the backup:", check=_is_file, hide=looks_like_master_key)
+            ), found
         if answer != _PASTE:
             return choose_source(found.sources, answer), found
         keys.append(ask_for_key())

@@ -32,7 +32,7 @@ def rotate_master_key_command(forget: bool, yes: bool, deployment: Deployment) -
     """
     from src.ops.lifecycle.rotate_master_key import (
         forget_old_keys,
-        old_key_files,
+        forgotten_files,
         plan_master_key_rotation,
         rotate_master_key,
     )
@@ -41,12 +41,14 @@ def rotate_master_key_command(forget: bool, yes: bool, deployment: Deployment) -
     rotation = plan_master_key_rotation(deployment)
     screen = Screen()
     if forget:
-        kept = old_key_files(rotation.key_file) if rotation.key_file else []
-        if not kept:
+        files = forgotten_files(rotation) if rotation.key_file else []
+        if not files:
             screen.done("No old key is kept.")
             return
-        screen.say(*(f"Old key: {deployment.shown(path)}" for path in kept))
-        confirm_or_stop("Remove them permanently, and the .bak file that only they open?", yes=yes, default=False)
+        screen.say(
+            "To be removed, the old keys and what only they open:", *(f"  {deployment.shown(path)}" for path in files)
+        )
+        confirm_or_stop("Remove them permanently?", yes=yes, default=False)
         for path in forget_old_keys(deployment, rotation):
             screen.done(f"Removed {deployment.shown(path)}")
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.lifecycle.at_rest import find_last_backup, find_plain_text
 from src.ops.lifecycle.status import SecretState, read_status
 from src.ops.store_kinds import load_secrets, open_store
 from src.ops.terminal.report import FAILED
@@ -18,6 +19,7 @@ from .shared.options import deployment_options, json_option
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
+    from src.ops.lifecycle.at_rest import LastBackup, PlainText
     from src.ops.lifecycle.status import SecretStatus
 
 
@@ -39,12 +41,22 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
         return _show_trail(deployment, as_json=as_json)
     deployment.require_set_up()
     store = open_store(deployment)
-    rows = read_status(deployment, load_secrets(deployment, store))
+    snapshot = load_secrets(deployment, store)
+    rows = read_status(deployment, snapshot)
+    backup = find_last_backup(deployment, store.describe(), snapshot)
+    plain_text = find_plain_text(deployment)
     if as_json:
-        secrets = [dataclasses.asdict(row) | {"overdue": row.is_overdue} for row in rows]
-        click.echo(json.dumps({"store": store.describe(), "secrets": secrets}, indent=2))
+        content = {
+            "store": store.describe(),
+            "secrets": [dataclasses.asdict(row) | {"overdue": row.is_overdue} for row in rows],
+            "last_backup": dataclasses.asdict(backup),
+            "plain_text": [dataclasses.asdict(place) for place in plain_text],
+        }
+        click.echo(json.dumps(content, indent=2))
     else:
-        _show_status(Screen(), deployment, store.describe(), rows)
+        screen = Screen()
+        _show_status(screen, deployment, store.describe(), rows)
+        _show_keeping(screen, deployment, backup, plain_text)
     return FAILED if strict and any(row.needs_attention for row in rows) else 0
 
 
@@ -74,6 +86,22 @@ def _show_status(screen: Screen, deployment: Deployment, place: str, rows: list[
         screen.warn(f"Docker files not up to date: {', '.join(stale)}. Next:", write_docker_files())
     if not (missing or due or stale):
         screen.done("Everything that is required is there, and nothing is due.")
+
+
+def _show_keeping(screen: Screen, deployment: Deployment, backup: LastBackup, plain_text: list[PlainText]) -> None:
+    """What a thief of the disk could read, and what a dead disk would take away."""
+    for place in plain_text:
+        where = "on this disk" if place.is_on_disk else "in memory"
+        secrets = "1 secret" if place.count == 1 else f"{place.count} secrets"
+        screen.say(f"In plain text {where}: {deployment.shown(place.path)} ({secrets})")
+    if backup.made_at is None:
+        screen.warn("Last backup: never. Next:", manage("backup"))
+    elif backup.changed_since:
+        screen.warn(
+            f"Last backup: {backup.made_at}, before {', '.join(backup.changed_since)} changed. Next:", manage("backup")
+        )
+    else:
+        screen.say(f"Last backup: {backup.made_at}")
 
 
 def _show_trail(deployment: Deployment, *, as_json: bool) -> int:

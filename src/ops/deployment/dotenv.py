@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from dotenv.parser import Binding
 
 NEW_FILE_MODE = 0o600
+_LINE = re.compile(
+    r"""(?P<export>export\s+)?\w+\s*=\s*('([^'\\]|\\.)*'|"([^"\\]|\\.)*"|[^'"\n][^\n]*?|)(?P<comment>\s+\#[^\n]*)?""",
+)
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
 # In single quotes, a shell takes everything as it is, but python-dotenv reads \\ as \ and both python-dotenv and
 # Compose read \' as a quote that does not end the value.
@@ -135,7 +138,7 @@ def update_text(text: str, changes: Mapping[str, str | None], source: str) -> st
             continue
         line = waiting.pop(binding.key, None)
         if line:
-            parts.append(_leading_lines(binding) + line)
+            parts.append(_leading_lines(binding) + _like(binding, line))
     updated = "".join(parts)
     added = "".join(line for line in waiting.values() if line)
     if added and updated and not updated.endswith("\n"):
@@ -145,6 +148,15 @@ def update_text(text: str, changes: Mapping[str, str | None], source: str) -> st
 
 def _line_number(binding: Binding) -> int:
     return binding.original.line + _leading_lines(binding).count("\n")
+
+
+def _like(binding: Binding, line: str) -> str:
+    """``line`` with what people wrote around the one that it replaces: ``export`` before it, a comment behind it."""
+    old = binding.original.string.strip()
+    found = _LINE.fullmatch(old)
+    if found is None:
+        return line
+    return f"{found['export'] or ''}{line.removesuffix(chr(10))}{found['comment'] or ''}\n"
 
 
 def _leading_lines(binding: Binding) -> str:

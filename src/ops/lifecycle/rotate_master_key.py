@@ -16,6 +16,7 @@ from src.ops.deployment.audit import recorded
 from src.ops.deployment.dotenv import write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.setup.master_key import KEY_FILE_MODE
+from src.ops.setup.near_keys import opens
 from src.ops.store_kinds import kind_in_use
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.backends.file import FileBackend
@@ -111,17 +112,26 @@ def old_key_files(key_file: str) -> list[str]:
     return []
 
 
+def forgotten_files(rotation: MasterKeyRotation) -> list[str]:
+    """What :func:`forget_old_keys` removes: the old keys, and the previous file where only they open it."""
+    assert rotation.key_file is not None
+    old = old_key_files(rotation.key_file)
+    previous = f"{rotation.path}.bak"
+    present = read_master_key_file(rotation.key_file, "The master key file")
+    if old and os.path.exists(previous) and not opens(present, previous):
+        return [*old, previous]
+    return old
+
+
 def forget_old_keys(deployment: Deployment, rotation: MasterKeyRotation) -> list[str]:
-    """Remove the kept old keys, and the backup of the file, which only they open.
+    """Remove what :func:`forgotten_files` names.
 
     Returns:
         The files removed.
     """
-    assert rotation.key_file is not None
     removed = []
     with recorded(deployment, "rotate-master-key --forget", [], f"the encrypted file {rotation.path}"):
-        old = old_key_files(rotation.key_file)
-        for path in [*old, f"{rotation.path}.bak"] if old else []:
+        for path in forgotten_files(rotation):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
                 removed.append(path)

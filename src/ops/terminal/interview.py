@@ -97,7 +97,15 @@ class Interview:
         answer: bool = self._answer(question, ask, lambda value: "yes" if value else "no")
         return answer
 
-    def ask_text(self, question: str, *, default: str = "", check: Check | None = None, why: str) -> str:
+    def ask_text(
+        self,
+        question: str,
+        *,
+        default: str = "",
+        check: Check | None = None,
+        hide: Callable[[str], bool] | None = None,
+        why: str,
+    ) -> str:
         """See :func:`.prompts.ask_text`."""
 
         def ask(suggested: str | None) -> str:
@@ -105,7 +113,7 @@ class Interview:
             self._explain(
                 why, "Press Enter to accept this value, or edit it." if proposal else "Press Enter when you are done."
             )
-            return prompts.ask_text(question, default=proposal, check=check, can_go_back=True)
+            return prompts.ask_text(question, default=proposal, check=check, hide=hide, can_go_back=True)
 
         answer: str = self._answer(question, ask, str, _passes(check))
         return answer

@@ -106,13 +106,21 @@ def confirm(question: str, *, default: bool, can_go_back: bool = False) -> bool:
     return answer
 
 
-def ask_text(question: str, *, default: str = "", check: Check | None = None, can_go_back: bool = False) -> str:
+def ask_text(
+    question: str,
+    *,
+    default: str = "",
+    check: Check | None = None,
+    hide: Callable[[str], bool] | None = None,
+    can_go_back: bool = False,
+) -> str:
     """Ask for a line of text.
 
     Args:
         question: One line.
         default: The suggested answer, which Enter accepts.
         check: Says what is wrong with an answer; the person stays at the question until it returns ``None``.
+        hide: Whether what is typed is not shown: for what looks like a secret in the wrong place.
         can_go_back: Whether Esc raises :class:`BackError`.
     """
     if is_plain():
@@ -125,7 +133,7 @@ def ask_text(question: str, *, default: str = "", check: Check | None = None, ca
             )
             or default
         )
-    answer: str = _ask(_line(question, default, check), can_go_back=can_go_back)
+    answer: str = _ask(_line(question, default, check, hide=hide), can_go_back=can_go_back)
     return answer
 
 
@@ -133,7 +141,7 @@ def ask_secret(question: str, *, check: Check | None = None, can_go_back: bool =
     """Ask for a value that is not shown while it is typed. See :func:`ask_text`."""
     if is_plain():
         return _ask_plainly(f"{question} (not shown) ", check, can_go_back=can_go_back, read=getpass.getpass)
-    answer: str = _ask(_line(question, "", check, is_secret=True), can_go_back=can_go_back)
+    answer: str = _ask(_line(question, "", check, hide=lambda _text: True), can_go_back=can_go_back)
     return answer
 
 
@@ -149,13 +157,16 @@ def same_as(value: str) -> Check:
     return lambda again: None if again == value else "The two entries do not match."
 
 
-def _line(question: str, default: str, check: Check | None, *, is_secret: bool = False) -> questionary.Question:
+def _line(
+    question: str, default: str, check: Check | None, *, hide: Callable[[str], bool] | None = None
+) -> questionary.Question:
     """A line to type, with what is wrong with it above the question.
 
     questionary's own would show that in one line at the end of the screen, and cut it at the screen's edge.
     """
     from prompt_toolkit import PromptSession
     from prompt_toolkit.document import Document
+    from prompt_toolkit.filters import Condition
     from prompt_toolkit.validation import ValidationError, Validator
     from questionary import Question
 
@@ -178,7 +189,8 @@ def _line(question: str, default: str, check: Check | None, *, is_secret: bool =
             ("class:question", f" {_wrapped_question(question)} "),
         ]
 
-    session: PromptSession[str] = PromptSession(message, validator=judge, is_password=is_secret, style=_style())
+    is_hidden = Condition(lambda: hide is not None and hide(session.default_buffer.text))
+    session: PromptSession[str] = PromptSession(message, validator=judge, is_password=is_hidden, style=_style())
     session.default_buffer.reset(Document(default))
     return Question(session.app)
 

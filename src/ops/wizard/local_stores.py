@@ -11,6 +11,7 @@ from src.ops.setup.options import START_OVER
 from src.ops.setup.state import LostStoreError, explain
 from src.ops.terminal.prompts import Choice
 from src.utils.secrets.errors import SecretsError
+from src.utils.secrets.masterkey import looks_like_master_key
 
 from .leave import leave_for
 from .trouble import show_error
@@ -77,10 +78,13 @@ class LocalStores:
                 key_file = self._interview.ask_text(
                     "Path of the key file:",
                     check=self._check_existing_key_path,
+                    hide=looks_like_master_key,
                     why="The file with the key that encrypted the secrets.",
                 )
 
     def _check_existing_key_path(self, path: str) -> str | None:
+        if looks_like_master_key(path):
+            return "That is a key itself. Esc goes back; choose to paste the key there."
         if not os.path.isfile(os.path.expanduser(path)):
             return "There is no such file."
         return check_key_path(path, self._deployment)

@@ -10,7 +10,7 @@ from src.ops.setup.master_key import KeyChoice, check_key_path
 from src.ops.terminal.prompts import Choice
 from src.ops.terminal.report import DeclinedError
 from src.utils.secrets.command import set_up
-from src.utils.secrets.masterkey import generate_master_key
+from src.utils.secrets.masterkey import generate_master_key, looks_like_master_key
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -79,6 +79,7 @@ class MasterKeyQuestions:
         path = self._interview.ask_text(
             "Path of the key file:",
             check=self._check_path,
+            hide=looks_like_master_key,
             why="A file outside the project's folder, on a disk that is mounted whenever the application starts.",
         )
         return os.path.abspath(os.path.expanduser(path))

@@ -76,6 +76,8 @@ def show_plan(
     width = max(len(place.label) for place in places) + 1
     for place in places:
         screen.say(f"{place.label + ':':<{width}} {place.in_text()}")
+    for path in _changed_settings(deployment, found):
+        screen.say(f"{deployment.shown(path)} is there: only lines about the secrets change, every other line stays.")
     is_outranked = found.kind.is_dotenv and deployment.settings_file != deployment.compose_file
     if is_outranked and os.path.exists(deployment.settings_file):
         screen.warn(
@@ -91,6 +93,11 @@ def show_plan(
             screen.warn(f"{planned.spec.name}: the imported value is weak; change it soon")
         if planned.replaces and planned.spec.change_note:
             screen.warn(f"{planned.spec.name}: {planned.spec.change_note}")
+
+
+def _changed_settings(deployment: Deployment, found: FoundStore) -> list[str]:
+    path = deployment.compose_file if found.kind.is_dotenv else deployment.settings_file
+    return [path] if os.path.exists(path) else []
 
 
 def show_result(screen: Screen, deployment: Deployment, found: FoundStore, plan: Plan, report: Report) -> None:

@@ -1,0 +1,326 @@
+"""Restoring secrets from each thing that is left of them, and giving the master key back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tests.conftest import Project
+from tests.support.commands import DIFFICULT, error_of, manage
+from tests.support.files import write_read_only
+from tests.support.terminal import DOWN, ENTER, Terminal
+
+PASSPHRASE = "seven wombats ride a slow train"
+
+
+@pytest.fixture
+def deployment(project: Project) -> Project:
+    """A deployment with values of every kind, a change behind it, and Docker files."""
+    (project.directory / "import.json").write_text(json.dumps(DIFFICULT))
+    project.set_up("--import", "import.json")
+    (project.directory / "import.json").unlink()
+    manage(project, "set", "WEBHOOK_SECRET", "--generate")
+    assert project.run("generate_docker_secrets.sh").returncode == 0
+    return project
+
+
+def rescue(project: Project, *arguments: str) -> str:
+    done = manage(project, "rescue", *arguments)
+    for value in [*DIFFICULT.values(), project.key_file.read_text().strip() if project.key_file.exists() else "-" * 44]:
+        assert len(value) < 8 or value not in done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_healthy_deployment_needs_no_rescue(deployment: Project) -> None:
+    before = deployment.state()
+    assert "nothing has to be restored" in rescue(deployment)
+    content = json.loads(rescue(deployment, "--json"))
+    assert (content["state"], content["chosen"]) == ("ready", None)
+    assert deployment.state() == before
+
+
+@pytest.mark.parametrize("source", ["bak", "secrets", "backup"])
+def test_each_source_restores_every_value_byte_for_byte(source: str, deployment: Project, tmp_path: Path) -> None:
+    manage(deployment, "set", "WEBHOOK_SECRET", "--file", str(write(tmp_path, "another value of some length")))
+    shutil.copy2(deployment.secrets_file, tmp_path / "present")
+    assert deployment.run("generate_docker_secrets.sh").returncode == 0
+    expected = deployment.decrypt()["secrets"]
+    passphrase = write(tmp_path, PASSPHRASE, "passphrase")
+    backup = str(tmp_path / "a.backup")
+    manage(deployment, "backup", "--output", backup, "--passphrase-file", str(passphrase))
+    if source == "bak":
+        shutil.copy2(deployment.secrets_file, f"{deployment.secrets_file}.bak.new")
+        Path(f"{deployment.secrets_file}.bak.new").replace(f"{deployment.secrets_file}.bak")
+    deployment.secrets_file.unlink()
+    origin = {"bak": f"{deployment.secrets_file}.bak", "secrets": "secrets", "backup": backup}[source]
+    rescue(deployment, "--from", origin, "--passphrase-file", str(passphrase), "--yes")
+    assert deployment.decrypt()["secrets"] == expected
+    assert deployment.run("generate_docker_secrets.sh", "--check").returncode == 0
+
+
+def test_a_key_that_is_gone_is_replaced_by_a_new_one_that_is_named(deployment: Project) -> None:
+    expected = deployment.values()
+    lost = deployment.key_file.read_bytes()
+    before = deployment.secrets_file.read_bytes()
+    deployment.key_file.unlink()
+    shown = rescue(deployment, "--yes")
+    assert "Keep a copy away from this machine" in shown
+    assert str(deployment.key_file).replace(str(deployment.home), "~") in shown
+    assert deployment.key_file.read_bytes() != lost
+    assert stat.S_IMODE(deployment.key_file.stat().st_mode) == 0o400
+    assert deployment.values() == expected
+    [kept] = deployment.directory.glob("config/secrets.enc.lost-*Z")
+    assert kept.read_bytes() == before
+
+
+def test_earlier_values_and_times_come_back_too(deployment: Project) -> None:
+    metadata = deployment.decrypt()["metadata"]
+    assert isinstance(metadata, dict)
+    key = deployment.key_file.read_bytes()
+    shutil.copy2(deployment.secrets_file, f"{deployment.secrets_file}.old")
+    deployment.secrets_file.unlink()
+    rescue(deployment, "--from", f"{deployment.secrets_file}.old", "--yes")
+    assert deployment.decrypt()["metadata"] == metadata
+    assert deployment.key_file.read_bytes() == key
+    deployment.secrets_file.unlink()
+    rescue(deployment, "--from", "secrets", "--yes")
+    restored = deployment.decrypt()["metadata"]
+    assert isinstance(restored, dict)
+    assert all(entry["updated_at"] for entry in restored.values())
+
+
+def test_names_outside_the_catalogue_come_back_too(deployment: Project) -> None:
+    content = deployment.decrypt()
+    content["secrets"]["APP_CONFIG"] = '{"a": 1}'  # type: ignore[index]
+    fernet = Fernet(deployment.key_file.read_bytes().strip())
+    write_read_only(deployment.secrets_file.with_suffix(".enc.old"), fernet.encrypt(json.dumps(content).encode()))
+    deployment.secrets_file.unlink()
+    assert "APP_CONFIG" in rescue(deployment, "--from", f"{deployment.secrets_file}.old", "--yes")
+    assert deployment.values()["APP_CONFIG"] == '{"a": 1}'
+
+
+def test_a_weak_value_is_restored_as_it_is(deployment: Project) -> None:
+    path = deployment.docker_directory / "secret_key.txt"
+    write_read_only(path, "changeme")
+    deployment.secrets_file.unlink()
+    Path(f"{deployment.secrets_file}.bak").unlink()
+    rescue(deployment, "--yes")
+    assert deployment.values()["SECRET_KEY"] == "changeme"
+
+
+def test_what_a_source_lacks_comes_from_another_and_is_named(deployment: Project) -> None:
+    expected = deployment.values()
+    (deployment.docker_directory / "redis_password.txt").unlink()
+    (deployment.docker_directory / "db_password.txt").unlink()
+    Path(f"{deployment.secrets_file}.bak").unlink()
+    write_read_only(Path(f"{deployment.secrets_file}.old"), deployment.secrets_file.read_bytes())
+    os.utime(f"{deployment.secrets_file}.old", (0, 0))
+    content = json.loads(json.dumps(deployment.decrypt()))
+    del content["secrets"]["SECRET_KEY"], content["secrets"]["ADMIN_PASSWORD"], content["secrets"]["JWT_SECRET_KEY"]
+    fernet = Fernet(deployment.key_file.read_bytes().strip())
+    write_read_only(Path(f"{deployment.secrets_file}.old"), fernet.encrypt(json.dumps(content).encode()))
+    deployment.secrets_file.unlink()
+    shown = rescue(deployment, "--yes")
+    assert "DATABASE_PASSWORD comes from config/secrets.enc.old" in shown
+    assert deployment.values() == expected
+
+
+def test_a_store_that_can_be_read_keeps_its_values_unless_told(deployment: Project) -> None:
+    manage(deployment, "set", "SECRET_KEY", "--generate")
+    rotated = deployment.values()
+    content = deployment.decrypt()
+    lost = content["secrets"].pop("DATABASE_PASSWORD")  # type: ignore[attr-defined]
+    fernet = Fernet(deployment.key_file.read_bytes().strip())
+    write_read_only(deployment.secrets_file, fernet.encrypt(json.dumps(content).encode()))
+    Path(f"{deployment.secrets_file}.sum").unlink()
+    rescue(deployment, "--from", "secrets", "--yes")
+    assert deployment.values() == rotated
+    assert deployment.values()["DATABASE_PASSWORD"] == lost
+    rescue(deployment, "--from", "secrets", "--replace", "--yes")
+    assert deployment.values()["SECRET_KEY"] == DIFFICULT["SECRET_KEY"]
+    history = manage(deployment, "history", "SECRET_KEY").stdout
+    assert "1" in history
+
+
+def test_docker_files_with_other_values_are_kept_aside(deployment: Project) -> None:
+    manage(deployment, "set", "WEBHOOK_SECRET", "--generate")
+    assert deployment.run("generate_docker_secrets.sh").returncode == 0
+    only_here = (deployment.docker_directory / "webhook_secret.txt").read_bytes()
+    deployment.secrets_file.unlink()
+    rescue(deployment, "--from", f"{deployment.secrets_file}.bak", "--yes")
+    assert deployment.run("generate_docker_secrets.sh").returncode == 0
+    kept = [path.read_bytes() for path in deployment.docker_directory.glob("lost-*/webhook_secret.txt")]
+    assert kept == [only_here]
+
+
+def test_nothing_left_says_so_and_names_the_ways_on(deployment: Project) -> None:
+    deployment.key_file.unlink()
+    for path in (*deployment.directory.glob("config/secrets.enc?*"), *deployment.docker_directory.iterdir()):
+        path.unlink()
+    before = deployment.state()
+    text = error_of(deployment.run("manage_secrets.py", "rescue", "--yes"))
+    assert "Nothing was found that still has the secrets" in text
+    assert "key paste" in text
+    assert "--start-over" in text
+    assert deployment.state() == before
+
+
+def test_a_backup_that_is_all_there_is_asks_for_what_opens_it(deployment: Project, tmp_path: Path) -> None:
+    expected = deployment.values()
+    passphrase = write(tmp_path, PASSPHRASE, "passphrase")
+    manage(deployment, "backup", "--passphrase-file", str(passphrase))
+    for path in (*deployment.directory.glob("config/secrets.enc*"), *deployment.docker_directory.iterdir()):
+        path.unlink()
+    text = error_of(deployment.run("manage_secrets.py", "rescue", "--yes"), 2)
+    assert "needs its passphrase or key" in text
+    terminal = start(deployment, "rescue")
+    terminal.answer("Where do you want to restore the secrets from")
+    terminal.answer("Passphrase of the backup", PASSPHRASE + ENTER)
+    terminal.answer("Restore them from")
+    assert terminal.finish() == 0
+    assert deployment.values() == expected
+    assert PASSPHRASE not in terminal.transcript
+
+
+def test_a_pasted_key_is_not_shown_and_opens_the_file(deployment: Project) -> None:
+    expected, before = deployment.values(), deployment.secrets_file.read_bytes()
+    key = deployment.key_file.read_text().strip()
+    deployment.key_file.unlink()
+    for path in deployment.docker_directory.iterdir():
+        path.unlink()
+    terminal = start(deployment, "rescue")
+    terminal.answer("Where do you want to restore the secrets from")  # the first line: paste the key
+    terminal.answer("Paste the master key", "no key" + ENTER)
+    terminal.wait_for("is not a Fernet key")
+    terminal.process.send("\x15" + Fernet.generate_key().decode() + ENTER)
+    terminal.answer("opens nothing that is here(.|\n)*Where do you want to restore")
+    terminal.answer("Paste the master key", key + ENTER)
+    terminal.answer("Where do you want to restore the secrets from")
+    terminal.answer("Restore them from")
+    assert terminal.finish() == 0
+    assert key not in terminal.transcript
+    assert deployment.values() == expected
+    assert deployment.secrets_file.read_bytes() == before
+    assert "Keep a copy away" in terminal.text
+
+
+def test_the_wizard_leads_to_the_rescue(deployment: Project) -> None:
+    expected = deployment.values()
+    deployment.secrets_file.unlink()
+    terminal = Terminal(
+        deployment.script("setup_secrets.py"), environ=deployment.environ(), cwd=str(deployment.directory)
+    )
+    terminal.answer("Where do you want to store the secrets")
+    terminal.answer("What next")
+    terminal.answer("Where do you want to restore the secrets from")
+    terminal.answer("Restore them from")
+    assert terminal.finish() == 0
+    assert deployment.values() == expected
+
+
+def test_a_key_at_the_question_for_a_path_is_not_shown(deployment: Project) -> None:
+    key = deployment.key_file.read_text().strip()
+    deployment.key_file.unlink()
+    terminal = Terminal(
+        deployment.script("setup_secrets.py"), environ=deployment.environ(), cwd=str(deployment.directory)
+    )
+    terminal.answer("Where do you want to store the secrets")
+    terminal.answer("The secrets file is unchanged", DOWN + ENTER)
+    terminal.answer("Path of the key file", key + ENTER)
+    terminal.wait_for("That is a key itself")
+    terminal.process.send("\x03")
+    assert terminal.finish() == 130
+    assert key not in "\n".join(terminal.lines)
+    assert "*" * 40 in terminal.transcript
+
+
+def test_values_that_are_gone_from_the_store_are_restored_or_made_again_as_the_person_says(deployment: Project) -> None:
+    content = deployment.decrypt()
+    lost = content["secrets"].pop("WEBHOOK_SECRET")  # type: ignore[attr-defined]
+    fernet = Fernet(deployment.key_file.read_bytes().strip())
+    write_read_only(deployment.secrets_file, fernet.encrypt(json.dumps(content).encode()))
+    Path(f"{deployment.secrets_file}.sum").unlink()
+    for choice, keys in (("2", ("Write this now",)), ("1", ("Where do you want to restore", "Restore them from"))):
+        shutil.copytree(deployment.directory, deployment.directory.parent / choice)
+        other = Project(deployment.directory.parent / choice, deployment.home)
+        terminal = Terminal(other.script("setup_secrets.py"), environ=other.environ(), cwd=str(other.directory))
+        terminal.answer("Where do you want to store the secrets")
+        terminal.answer("What do you want to do", choice + ENTER)
+        if choice == "2":
+            terminal.answer("What do you want to do")
+        for question in keys:
+            terminal.answer(question)
+        assert terminal.finish() == 0, terminal.text
+        assert (other.values()["WEBHOOK_SECRET"] == lost) is (choice == "1")
+
+
+def test_a_copy_of_the_key_can_be_checked_on_any_day(deployment: Project, tmp_path: Path) -> None:
+    before = deployment.state()
+    right = write(tmp_path, deployment.key_file.read_text())
+    assert "Your copy is right" in manage(deployment, "key", "verify", "--key-file", str(right)).stdout
+    other = Fernet.generate_key().decode()
+    text = error_of(deployment.run("manage_secrets.py", "key", "verify", "--key-file", "-", standard_input=other))
+    assert "does not open config/secrets.enc; it was written with key" in text
+    assert other not in text
+    assert deployment.state() == before
+    assert "--key-file" in error_of(deployment.run("manage_secrets.py", "key", "verify"), 2)
+
+
+def test_an_older_copy_is_recognised_by_what_it_opens(deployment: Project, tmp_path: Path) -> None:
+    older = write(tmp_path, deployment.key_file.read_text())
+    shutil.copy2(deployment.secrets_file, f"{deployment.secrets_file}.2025")
+    manage(deployment, "rotate-master-key", "--yes")
+    text = error_of(deployment.run("manage_secrets.py", "key", "verify", "--key-file", str(older)))
+    assert "It opens config/secrets.enc" in text
+    assert "config/secrets.enc.2025" in text
+
+
+def test_a_key_is_given_back_and_never_written_over_another(deployment: Project) -> None:
+    key, before = deployment.key_file.read_text(), deployment.secrets_file.read_bytes()
+    other = Fernet.generate_key().decode() + "\n"
+    write_read_only(deployment.key_file, other)
+    manage(deployment, "key", "paste", "--key-file", "-", "--yes", standard_input=key)
+    assert deployment.key_file.read_text() == other
+    assert deployment.key_file.with_name("master-2.key").read_text() == key
+    assert deployment.secrets_file.read_bytes() == before
+    assert "It opens config/secrets.enc" in manage(deployment, "key", "path").stdout
+    assert "nothing is missing" in manage(deployment, "key", "paste").stdout
+
+
+def test_a_key_in_the_shell_that_outranks_the_pasted_one_is_named(deployment: Project) -> None:
+    key = deployment.key_file.read_text()
+    before = deployment.state()
+    done = deployment.run(
+        *("manage_secrets.py", "key", "paste", "--key-file", "-", "--yes"),
+        standard_input=key,
+        environ={"SECRETS_MASTER_KEY": Fernet.generate_key().decode()},
+    )
+    assert "unset SECRETS_MASTER_KEY" in error_of(done)
+    assert deployment.state() == before
+
+
+def test_a_store_without_a_master_key_says_so(project: Project) -> None:
+    project.set_up("--backend", "env")
+    for name in ("verify", "paste", "path"):
+        assert "has no master key" in error_of(project.run("manage_secrets.py", "key", name))
+
+
+def start(project: Project, *arguments: str) -> Terminal:
+    return Terminal(
+        project.script("manage_secrets.py", *arguments),
+        environ=project.environ(),
+        cwd=str(project.directory),
+        columns=120,
+    )
+
+
+def write(folder: Path, text: str, name: str = "value") -> Path:
+    path = folder / name
+    write_read_only(path, text)
+    return path
