@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.containers.folder import find_extras, is_cloud_mode
 from src.ops.lifecycle.status import SecretState, read_status
 from src.ops.store_kinds import open_store
 from src.ops.terminal.report import FAILED
@@ -19,6 +20,8 @@ from .shared.options import deployment_options, json_option
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.ops.lifecycle.status import SecretStatus
+
+EXTRA_CHECK = "docker-files-extra"
 
 
 @click.command("status")
@@ -39,16 +42,21 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
         return _show_trail(deployment, as_json=as_json)
     deployment.require_set_up()
     store = open_store(deployment)
-    rows = read_status(deployment, store.load())
+    snapshot = store.load()
+    rows = read_status(deployment, snapshot)
+    found = find_extras(deployment, deployment.docker_directory, snapshot, cloud=is_cloud_mode(deployment))
+    extras = [extra.name for extra in found]
     if as_json:
         secrets = [dataclasses.asdict(row) | {"overdue": row.is_overdue} for row in rows]
-        click.echo(json.dumps({"store": store.describe(), "secrets": secrets}, indent=2))
+        click.echo(json.dumps({"store": store.describe(), "secrets": secrets, "extra_files": extras}, indent=2))
     else:
-        _show_status(Screen(), deployment, store.describe(), rows)
+        _show_status(Screen(), deployment, store.describe(), rows, extras)
     return FAILED if strict and any(row.needs_attention for row in rows) else 0
 
 
-def _show_status(screen: Screen, deployment: Deployment, place: str, rows: list[SecretStatus]) -> None:
+def _show_status(
+    screen: Screen, deployment: Deployment, place: str, rows: list[SecretStatus], extras: list[str]
+) -> None:
     screen.say(f"{deployment.catalog.application} ({deployment.environment}): {place}", "")
     cells = [
         (
@@ -72,6 +80,10 @@ def _show_status(screen: Screen, deployment: Deployment, place: str, rows: list[
         screen.warn(f"Due for rotation: {', '.join(due)}. Next:", manage("rotate", "--due"))
     if stale:
         screen.warn(f"Docker files not up to date: {', '.join(stale)}. Next:", write_docker_files())
+    if extras:
+        folder = deployment.shown(deployment.docker_directory)
+        count = f"{len(extras)} file{'s' if len(extras) > 1 else ''}"
+        screen.warn(f"{folder} has {count} that Compose does not use. Next:", manage("doctor", "--only", EXTRA_CHECK))
     if not (missing or due or stale):
         screen.done("Everything that is required is there, and nothing is due.")
 
