@@ -113,7 +113,8 @@ def find_prunable(extras: Iterable[Extra], directory: str) -> list[str]:
     return [
         extra.name
         for extra in extras
-        if extra.kind is ExtraKind.STORED or (extra.kind is ExtraKind.FOREIGN and _was_written_here(extra, directory))
+        if extra.kind is ExtraKind.STORED
+        or (extra.kind is ExtraKind.FOREIGN and _was_written_here(extra.name, directory))
     ]
 
 
@@ -129,6 +130,22 @@ def describe_extras(deployment: Deployment, directory: str, extras: Iterable[Ext
         ExtraKind.FOREIGN: _describe_foreign,
     }
     return [described[kind](deployment, directory, found) for kind, found in kinds.items() if found]
+
+
+def written_entries(catalog: Catalog, directory: str) -> list[str]:
+    """The names of what these tools have written into the folder, now or for an earlier catalogue."""
+    specs = _specs_of_files(catalog)
+    return sorted(
+        entry.name
+        for entry in os.scandir(directory)
+        if stat.S_ISREG(os.lstat(entry.path).st_mode)
+        and (entry.name in specs or _is_temporary(entry.name, specs) or _was_written_here(entry.name, directory))
+    )
+
+
+def _is_temporary(name: str, specs: Iterable[str]) -> bool:
+    """Whether a killed run has left it, named after one of the files."""
+    return name.endswith(".tmp") and any(name.startswith(f".{known}.") for known in specs)
 
 
 def _describe_stored(deployment: Deployment, directory: str, extras: Sequence[Extra]) -> Advice:
@@ -207,7 +224,7 @@ def _specs_of_files(catalog: Catalog) -> dict[str, SecretSpec]:
 
 
 def _foreign_entries(deployment: Deployment, directory: str, specs: Iterable[str]) -> list[str]:
-    known = {*specs, *_FINE_NAMES, *_folders_of_others(deployment, directory)}
+    known = {*specs, *_FINE_NAMES, *folders_of_others(deployment, directory)}
     is_shared = _is_shared(deployment, directory)
     found = []
     for entry in os.scandir(directory):
@@ -220,7 +237,7 @@ def _foreign_entries(deployment: Deployment, directory: str, specs: Iterable[str
     return found
 
 
-def _folders_of_others(deployment: Deployment, directory: str) -> set[str]:
+def folders_of_others(deployment: Deployment, directory: str) -> set[str]:
     """The entries of the folder in which other environments of the project have their files."""
     here = os.path.realpath(directory)
     found = set()
@@ -290,7 +307,7 @@ def _is_folder(directory: str, name: str) -> bool:
     return stat.S_ISDIR(os.lstat(os.path.join(directory, name)).st_mode)
 
 
-def _was_written_here(extra: Extra, directory: str) -> bool:
-    status = os.lstat(os.path.join(directory, extra.name))
+def _was_written_here(name: str, directory: str) -> bool:
+    status = os.lstat(os.path.join(directory, name))
     is_private = stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == FILE_MODE
-    return extra.name.endswith(WRITTEN_ENDINGS) and is_private
+    return name.endswith(WRITTEN_ENDINGS) and is_private
