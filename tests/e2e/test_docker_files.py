@@ -206,6 +206,20 @@ def test_what_belongs_to_no_secret_is_a_warning_that_stops_nothing(written: Proj
     assert written.run(WRITE, "--check").stderr == ""
 
 
+def test_a_name_that_no_terminal_can_show_is_escaped(written: Project) -> None:
+    path = os.fsencode(written.docker_directory) + b"/bad\xff\x1b[2J.txt"
+    with open(path, "w"):
+        pass
+    done = written.run(WRITE, "--check")
+    assert done.returncode == 0
+    assert "bad\\udcff\\x1b[2J.txt" in done.stderr
+    assert manage(written, "status").returncode == 0
+    assert len(extra_findings(written)) == 1
+    (remove,) = re.findall(r": (rm -- .*)$", done.stderr, re.MULTILINE)
+    subprocess.run(["bash", "-c", remove], cwd=written.here, check=True)
+    assert not os.path.exists(path)
+
+
 def test_what_the_tools_and_the_repository_keep_in_the_folder_is_fine(written: Project) -> None:
     written.set_up("--environment", "staging")
     written.run(WRITE, "--environment", "staging")

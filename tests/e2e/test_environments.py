@@ -280,6 +280,12 @@ def write_into_docker_folder(project: Project) -> list[Path]:
     return [project.directory / "secrets/staging/notes.md"]
 
 
+def write_a_name_that_cannot_be_shown(project: Project) -> list[Path]:
+    path = Path(os.fsdecode(os.fsencode(project.directory / "secrets/staging") + b"/bad\xff\x1b[2J"))
+    path.write_text("precious")
+    return [path]
+
+
 def keep_backups(project: Project) -> list[Path]:
     (project.home / "passphrase").write_text("a passphrase of some length")
     manage(project, "backup", "--environment", "staging", "--passphrase-file", str(project.home / "passphrase"))
@@ -318,6 +324,7 @@ def journal_of_another_checkout(project: Project) -> list[Path]:
         name_another_file,
         name_another_file_as_key,
         write_into_docker_folder,
+        write_a_name_that_cannot_be_shown,
         keep_backups,
         back_up_with_the_key,
         set_up_a_name_that_begins_alike,

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from src.ops.containers import folder
+from src.ops.containers.folder import ExtraKind
 from src.ops.containers.secret_files import (
     ContainerOwner,
     SecretsFolder,
@@ -22,11 +24,12 @@ from src.ops.containers.secret_files import (
     render_files,
     write_files,
 )
+from src.ops.deployment.deployment import Deployment
 from src.utils.secrets.backends.environment import EnvironmentBackend
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.errors import SecretNotFoundError, StoreError
 from src.utils.secrets.snapshot import PreviousValue, SecretMetadata, Snapshot, utc_after, utc_now
-from tests.conftest import need_root
+from tests.conftest import Project, need_root
 
 CATALOG = load_catalog()
 VALUES = {name: f"value of {name} $'\"#" for name in CATALOG.required_names}
@@ -196,3 +199,20 @@ def test_an_app_that_reads_its_store_itself_leaves_only_the_other_services_files
         assert needs_file(spec, spec.docker_file, cloud=False)
         assert needs_file(spec, spec.docker_file, cloud=True) == (spec.docker_file in {file.name for file in files})
         assert not needs_file(spec, spec.previous_file or "", cloud=True)
+
+
+def test_an_unused_file_that_cannot_be_read_is_not_said_to_be_the_only_copy(
+    target: SecretsFolder, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(Snapshot(VALUES), target)
+    deployment = Deployment.locate(project_directory=str(project.directory), environ={"HOME": str(project.home)})
+
+    def refuse(path: str) -> bytes:
+        raise StoreError(f"{path} cannot be read: Permission denied", hint="ls")
+
+    monkeypatch.setattr(folder, "read_file", refuse)
+    extras = folder.find_extras(deployment, target.directory, Snapshot(VALUES), cloud=True)
+    assert {extra.kind for extra in extras} == {ExtraKind.UNREADABLE}
+    (advice,) = folder.describe_extras(deployment, target.directory, extras)
+    assert "you cannot read them" in advice.message
+    assert folder.find_prunable(extras, target.directory) == []

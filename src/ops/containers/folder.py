@@ -40,6 +40,7 @@ class ExtraKind(StrEnum):
 
     STORED = "not used; the store has its value"
     UNIQUE = "not used; its value is not in the store"
+    UNREADABLE = "not used; it cannot be read"
     NOT_COMPARED = "not used; it was not compared with the store"
     FOREIGN = "it belongs to no secret of this environment"
 
@@ -126,6 +127,7 @@ def describe_extras(deployment: Deployment, directory: str, extras: Iterable[Ext
     described = {
         ExtraKind.STORED: _describe_stored,
         ExtraKind.UNIQUE: _describe_unique,
+        ExtraKind.UNREADABLE: _describe_unreadable,
         ExtraKind.NOT_COMPARED: _describe_not_compared,
         ExtraKind.FOREIGN: _describe_foreign,
     }
@@ -181,6 +183,17 @@ def _describe_unique(deployment: Deployment, directory: str, extras: Sequence[Ex
     )
 
 
+def _describe_unreadable(deployment: Deployment, directory: str, extras: Sequence[Extra]) -> Advice:
+    look = program(
+        "ls", "-l", *_paths(directory, extras), purpose="To compare them, run this as their owner, or as root"
+    )
+    return Advice(
+        f"{deployment.shown(directory)} has files that Compose does not use in this mode, and you cannot read them: "
+        f"{_names(extras)}",
+        (look,),
+    )
+
+
 def _describe_not_compared(deployment: Deployment, directory: str, extras: Sequence[Extra]) -> Advice:
     return Advice(
         f"{deployment.shown(directory)} has files that Compose does not use in this mode: {_names(extras)}",
@@ -209,7 +222,12 @@ def _describe_foreign(deployment: Deployment, directory: str, extras: Sequence[E
 
 
 def _names(extras: Iterable[Extra]) -> str:
-    return ", ".join(ascii(extra.name)[1:-1] + ("/" if extra.is_folder else "") for extra in extras)
+    return ", ".join(printable(extra.name) + ("/" if extra.is_folder else "") for extra in extras)
+
+
+def printable(name: str) -> str:
+    """A file's name without anything that steers a terminal, or that it cannot show."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
 
 
 def _paths(directory: str, extras: Iterable[Extra]) -> list[str]:
@@ -287,7 +305,7 @@ def _compare(path: str, spec: SecretSpec, snapshot: Snapshot | None) -> ExtraKin
     try:
         content = read_file(path)
     except StoreError:
-        return ExtraKind.UNIQUE
+        return ExtraKind.UNREADABLE
     metadata = snapshot.metadata.get(spec.name)
     previous = [old.value for old in metadata.previous] if metadata else []
     stored = {text.encode() for text in ("", snapshot.values.get(spec.name, ""), *previous)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from src.ops.containers.folder import folders_of_others, written_entries
+from src.ops.containers.folder import folders_of_others, printable, written_entries
 from src.ops.deployment.deployment import is_environment_file, is_environment_name
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.deployment.journal import Journal
@@ -348,12 +348,12 @@ class Files:
         return _absolute(self._own, text)
 
     def _removed(self, kind: str, path: str, why: str = "") -> Belonging:
-        return Belonging(kind, self._own.shown(path), why, path=path)
+        return Belonging(kind, printable(self._own.shown(path)), why, path=path)
 
     def _kept(self, kind: str, path: str, why: str, *, remove_by_hand: bool = True) -> Belonging:
         words = ("rm", "-r", "--", path) if _is_folder(path) else ("rm", "--", path)
         hints = (program(*words, purpose="If nothing needs it, remove"),) if remove_by_hand else ()
-        return Belonging(kind, self._own.shown(path), why, is_kept=True, hints=hints)
+        return Belonging(kind, printable(self._own.shown(path)), why, is_kept=True, hints=hints)
 
 
 def _secrets_files(deployment: Deployment) -> list[str]:
