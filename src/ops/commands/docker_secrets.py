@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from src.ops.containers.folder import Extra
     from src.ops.containers.secret_files import ContainerOwner
-    from src.utils.secrets.command import Command, Hint
+    from src.utils.secrets.command import Hint
     from src.utils.secrets.snapshot import Snapshot
 
 PROGRAM = "generate_docker_secrets.sh"
@@ -109,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
     _require_folder(deployment, path)
     if options.check:
         _warn_of_extras(deployment, path, snapshot, cloud=cloud)
-        return _check(files, folder, deployment, _write_again(options, path))
+        return _check(files, folder, deployment, _same_place(options, path))
     require_trusted_folder(path, {os.geteuid(), os.stat(deployment.project_directory).st_uid})
     _write(files, folder, deployment, lambda: _record(deployment, directory, owner, cloud=cloud))
     _say(f"{deployment.shown(deployment.compose_file)}: APP_UID={owner.app_uid} APP_GID={owner.app_gid}")
@@ -153,12 +153,12 @@ def _warn_of_extras(deployment: Deployment, path: str, snapshot: Snapshot, *, cl
             print(f"hint: {spell(hint)}", file=sys.stderr)  # noqa: T201
 
 
-def _write_again(options: argparse.Namespace, path: str) -> Command:
-    """The command that writes what was compared: the same folder, the same mode."""
+def _same_place(options: argparse.Namespace, path: str) -> list[str]:
+    """The options that write what was compared: the same folder, the same mode."""
     words = [f"--output={os.path.abspath(path)}"] if options.output else []
     if options.cloud is not None:
         words.append("--cloud" if options.cloud else "--no-cloud")
-    return write_docker_files(*words)
+    return words
 
 
 def _warn_of_examples(deployment: Deployment, snapshot: Snapshot) -> None:
@@ -180,19 +180,24 @@ def _read_engine(descriptor: int | None) -> str:
     return engine
 
 
-def _check(files: list[SecretFile], folder: SecretsFolder, deployment: Deployment, write: Command) -> int:
+def _check(files: list[SecretFile], folder: SecretsFolder, deployment: Deployment, options: list[str]) -> int:
     differences = find_differences(files, folder)
     shown = deployment.shown(folder.directory)
     if not differences:
         _say(f"{shown}: {len(files)} files, all up to date")
         return DONE
     if not os.path.isdir(folder.directory):
-        return report_error(f"{shown} is missing: the secrets have not been written as files for Compose yet", write)
+        return report_error(
+            f"{shown} is missing: the secrets have not been written as files for Compose yet",
+            write_docker_files(*options),
+        )
     for difference in differences:
         _say(difference)
     count = f"{len(differences)} difference{'s' if len(differences) > 1 else ''}"
     obstacles = find_obstacles((file.name for file in files), folder.directory)
-    return report_error(f"{shown} is out of date: {count}", *map(move_aside, obstacles), write)
+    return report_error(
+        f"{shown} is out of date: {count}", *(move_aside(path) for path in obstacles), write_docker_files(*options)
+    )
 
 
 def _create_swarm_secrets(files: list[SecretFile], deployment: Deployment) -> int:

@@ -223,7 +223,7 @@ def _require_room(files: list[SecretFile], directory: str) -> None:
         kind = "is not a regular file" if len(obstacles) == 1 else "are not regular files"
         raise StoreError(
             f"In {os.path.abspath(directory)}, {names} {kind}; nothing was written",
-            hint=[*map(move_aside, obstacles), write_docker_files(purpose="Then write the files again")],
+            hint=[*(move_aside(path) for path in obstacles), write_docker_files(purpose="Then write the files again")],
         )
 
 
