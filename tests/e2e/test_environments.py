@@ -17,6 +17,7 @@ from src.ops.lifecycle.environment import plan_removal, remove_environment
 from src.utils.secrets.errors import StoreError
 from tests.conftest import Project
 from tests.servers.aws import CREDENTIALS, REGION, Aws
+from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
 from tests.support.commands import error_of, manage
 from tests.support.files import write_read_only
@@ -216,6 +217,10 @@ def test_the_list_names_the_environments_of_this_project(both: Project) -> None:
         ("staging", "Encrypted File"),
     ]
     assert ".env.staging" in manage(both, "environment", "list").stdout
+    for name in (".env.staging", ".env.lab"):
+        (both.directory / name).unlink()
+    listed = json.loads(manage(both, "environment", "list", "--json").stdout)
+    assert [row["environment"] for row in listed] == ["production", "lab", "staging"]  # by what is left of them
     assert "There is: list, remove" in error_of(both.run(MANAGE, "environment", "delete"), 2)
 
 
@@ -562,3 +567,39 @@ def test_a_secret_in_aws_is_emptied_and_its_deletion_is_named(project: Project, 
     assert delete in done.stdout
     assert stored_in_aws(aws, "cctv-face-detection") == production
     assert set(stored_in_aws(aws, "cctv-face-detection-staging")) <= {"_METADATA"}
+
+
+def test_secrets_in_a_key_vault_are_deleted_and_their_purge_is_named(project: Project, keyvault: KeyVault) -> None:
+    project.set_up()
+    environ = keyvault.environ()
+    environ.pop("SECRETS_BACKEND")
+    project.set_up("--backend", "azure", "--environment", "staging", environ=environ)
+    keyvault.put("OF-SOMEBODY-ELSE", "precious")
+    done = project.run(MANAGE, *CONFIRMED, environ=environ)
+    assert done.returncode == 0, done.stderr
+    assert "--name JWT-SECRET-KEY" in done.stdout
+    assert "az keyvault secret purge --vault-name" in done.stdout
+    assert "jwt-secret-key" in keyvault.deleted
+    assert list(keyvault.secrets) == ["of-somebody-else"]
+
+
+def test_an_environment_of_development_goes_with_its_dotenv_file(project: Project) -> None:
+    project.set_up()
+    before = project.state()
+    project.set_up("--backend", "env", "--environment", "staging")
+    project.run(WRITE, "--environment", "staging")
+    manage(project, *CONFIRMED)
+    assert {path: content for path, content in project.state().items() if not path.endswith("/secrets")} == before
+
+
+def test_settings_in_another_place_are_those_of_the_environment(project: Project, tmp_path: Path) -> None:
+    project.set_up()
+    before = project.state()
+    settings = tmp_path / "its settings.env"
+    settings.touch()
+    options = ("--environment", "staging", "--env-file", str(settings))
+    project.set_up(*options)
+    assert "--env-file" in error_of(project.run(MANAGE, *REMOVE, "--env-file", str(settings)), 2)
+    manage(project, *CONFIRMED, "--env-file", str(settings))
+    assert project.state() == before
+    assert not settings.exists()
