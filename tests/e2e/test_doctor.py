@@ -63,6 +63,11 @@ def test_the_doctor_finds_nothing_until_a_fault_is_planted(check: str, healthy: 
     assert findings[0]["command"]
     assert "could not run" not in str(findings[0]["finding"])
     commands = [str(command) for finding in findings for command in finding["commands"]]  # type: ignore[attr-defined]
+    if check == "docker-files-extra":
+        # The one check that names what to remove: after a look at it, and only what no secret of the catalogue needs.
+        look, *commands = commands
+        assert look.startswith("Check first whether anything needs this: ls -ld ")
+        commands = [command.replace("If nothing does, remove: rm -- ", "") for command in commands]
     assert not any(map(DESTROYS.search, commands)), commands
 
 

@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from src.ops.containers import folder
+from src.ops.containers.folder import ExtraKind
 from src.ops.containers.secret_files import (
     ContainerOwner,
     SecretsFolder,
     container_owner,
     find_differences,
-    prune,
+    find_obstacles,
+    move_aside,
+    needs_file,
     render_files,
     write_files,
 )
+from src.ops.deployment.deployment import Deployment
 from src.utils.secrets.backends.environment import EnvironmentBackend
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.errors import SecretNotFoundError, StoreError
 from src.utils.secrets.snapshot import PreviousValue, SecretMetadata, Snapshot, utc_after, utc_now
-from tests.conftest import need_root
+from tests.conftest import Project, need_root
 
 CATALOG = load_catalog()
 VALUES = {name: f"value of {name} $'\"#" for name in CATALOG.required_names}
@@ -96,13 +102,11 @@ def test_every_kind_of_difference_is_found(target: SecretsFolder) -> None:
     (folder / "redis_password.txt").chmod(0o600)
     (folder / "redis_password.txt").write_text("other")
     (folder / "redis_password.txt").chmod(0o400)
-    (folder / "old.txt").touch()
     assert find_differences(files, target) == [
         "secret_key.txt: mode 0440 instead of 0400",
         "webhook_secret.txt: not a regular file",
         "db_password.txt: missing",
         "redis_password.txt: not the value in the store",
-        "old.txt: nothing needs it; --prune removes it",
     ]
 
 
@@ -140,22 +144,34 @@ def test_a_link_in_place_of_a_file_is_not_written_through(target: SecretsFolder,
     Path(target.directory).mkdir()
     (tmp_path / "victim").write_text("precious")
     (Path(target.directory) / "db_password.txt").symlink_to(tmp_path / "victim")
-    with pytest.raises(StoreError, match="symbolic link"):
+    with pytest.raises(StoreError, match="is not a regular file"):
         write(Snapshot(VALUES), target)
     assert (tmp_path / "victim").read_text() == "precious"
     assert os.listdir(target.directory) == ["db_password.txt"]
 
 
-def test_pruning_removes_its_own_files_and_names_the_others(target: SecretsFolder) -> None:
-    write(Snapshot(VALUES), target)
+def test_everything_in_the_place_of_a_file_is_named_before_anything_is_written(target: SecretsFolder) -> None:
     folder = Path(target.directory)
-    for name, mode in (("old.txt", 0o400), ("notes.txt", 0o644), ("old_previous.json", 0o400), ("README.md", 0o400)):
-        (folder / name).touch(mode)
-        (folder / name).chmod(mode)
-    files = render_files(CATALOG, Snapshot(VALUES))
-    assert prune(files, target.directory) == (["old.txt", "old_previous.json"], ["notes.txt"])
-    assert {"notes.txt", "README.md", "db_password.txt"} <= set(os.listdir(folder))
-    assert not {"old.txt", "old_previous.json"} & set(os.listdir(folder))
+    folder.mkdir()
+    (folder / "db_password.txt").mkdir()
+    (folder / "webhook_secret.txt").symlink_to("/etc/hostname")
+    os.mkfifo(folder / "redis_password.txt")
+    names = ["webhook_secret.txt", "db_password.txt", "redis_password.txt"]
+    with pytest.raises(StoreError, match=", ".join(names)) as caught:
+        write(Snapshot(VALUES), target)
+    commands = [hint.words for hint in caught.value.hints if not isinstance(hint, str)]
+    assert commands[:3] == [("mv", "-n", str(folder / name), str(folder / f"{name}.old")) for name in names]
+    assert sorted(os.listdir(folder)) == sorted(names)
+    for command in commands[:3]:
+        subprocess.run(command, check=True)
+    assert find_obstacles(names, target.directory) == []
+    assert len(write(Snapshot(VALUES), target)) == len(render_files(CATALOG, Snapshot(VALUES)))
+
+
+def test_moving_aside_never_meets_what_was_moved_before(tmp_path: Path) -> None:
+    for name in ("a.txt", "a.txt.old", "a.txt.old-2"):
+        (tmp_path / name).mkdir()
+    assert move_aside(str(tmp_path / "a.txt")).words[-1] == str(tmp_path / "a.txt.old-3")
 
 
 def test_the_engine_decides_who_owns_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,3 +195,24 @@ def test_the_engine_decides_who_owns_the_files(monkeypatch: pytest.MonkeyPatch) 
 def test_an_app_that_reads_its_store_itself_leaves_only_the_other_services_files(tmp_path: Path) -> None:
     files = render_files(CATALOG, Snapshot(VALUES), only_services=True)
     assert [file.name for file in files] == ["db_password.txt", "redis_password.txt"]
+    for spec in CATALOG.secrets:
+        assert needs_file(spec, spec.docker_file, cloud=False)
+        assert needs_file(spec, spec.docker_file, cloud=True) == (spec.docker_file in {file.name for file in files})
+        assert not needs_file(spec, spec.previous_file or "", cloud=True)
+
+
+def test_an_unused_file_that_cannot_be_read_is_not_said_to_be_the_only_copy(
+    target: SecretsFolder, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(Snapshot(VALUES), target)
+    deployment = Deployment.locate(project_directory=str(project.directory), environ={"HOME": str(project.home)})
+
+    def refuse(path: str) -> bytes:
+        raise StoreError(f"{path} cannot be read: Permission denied", hint="ls")
+
+    monkeypatch.setattr(folder, "read_file", refuse)
+    extras = folder.find_extras(deployment, target.directory, Snapshot(VALUES), cloud=True)
+    assert {extra.kind for extra in extras} == {ExtraKind.UNREADABLE}
+    (advice,) = folder.describe_extras(deployment, target.directory, extras)
+    assert "you cannot read them" in advice.message
+    assert folder.find_prunable(extras, target.directory) == []

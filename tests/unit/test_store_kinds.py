@@ -13,6 +13,7 @@ from src.ops.deployment.deployment import Deployment
 from src.ops.store_kinds import all_kinds, kind_of
 from src.ops.store_kinds.base import Role, StoreKind
 from src.ops.store_kinds.named_stores import parse_store_name
+from src.utils.secrets.command import spell
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import SecretsBackend
 from tests.conftest import PROJECT
@@ -110,3 +111,16 @@ def test_only_a_kind_itself_is_named_in_the_code() -> None:
 
 def test_every_backend_has_a_kind() -> None:
     assert [kind.backend for kind in KINDS] == list(SecretsBackend)
+
+
+@every_kind
+def test_a_store_that_keeps_what_was_removed_says_how_to_delete_it(kind: StoreKind[Any]) -> None:
+    staging = deployment_of("staging", AWS_REGION="eu-central-1", AZURE_KEYVAULT_URL="https://ours.vault.azure.net")
+    typed = [spell(hint) for hint in kind.erase_hints(staging, ["SECRET_KEY"])]
+    expected = {
+        "aws": "delete-secret --secret-id cctv-face-detection-staging --region eu-central-1",
+        "vault": "vault kv metadata delete -mount=secret cctv-staging",
+        "azure": "az keyvault secret purge --vault-name ours --name SECRET-KEY",
+    }
+    assert [text in typed[-1] for text in [expected.get(kind.short_name)] if text] == [True] * bool(typed)
+    assert bool(typed) == (kind.short_name in expected)

@@ -9,12 +9,15 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
+from src.ops.containers.folder import CLOUD_COMPOSE_FILES, describe_extras, find_extras, find_prunable, is_cloud_mode
 from src.ops.containers.secret_files import (
     SecretFile,
     SecretsFolder,
     container_owner,
     find_differences,
-    prune,
+    find_obstacles,
+    move_aside,
+    remove_files,
     render_files,
     write_files,
 )
@@ -27,15 +30,16 @@ from src.ops.store_kinds import kind_in_use, load_secrets, open_store
 from src.ops.terminal.report import DONE, WrongUsageError, report_error, run_to_exit_code, version
 from src.ops.terminal.usage import HISTORY_HINT, argument_message
 from src.utils.secrets.command import compose, manage, program, spell, spell_for, write_docker_files
-from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreUnavailableError
+from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreError, StoreUnavailableError
 from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY
 
 from .shared.options import spelling_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
+    from src.ops.containers.folder import Extra
     from src.ops.containers.secret_files import ContainerOwner
     from src.utils.secrets.command import Hint
     from src.utils.secrets.snapshot import Snapshot
@@ -48,7 +52,6 @@ Examples:
   ./scripts/{PROGRAM} --output /run/cctv-secrets    # a tmpfs
 """
 STACK_FILE = "docker-stack.yml"
-CLOUD_COMPOSE_FILES = "docker-compose.yml:docker-compose.cloud.yml"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -87,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
     directory = options.output or compose_settings.get("SECRETS_DIR") or deployment.default_docker_directory
     path = os.path.join(deployment.project_directory, os.path.expanduser(directory))
     ids = {name: value for name, value in compose_settings.items() if value} | dict(os.environ)
-    cloud = _reads_cloud(options.cloud, compose_settings, deployment)
+    cloud = _reads_cloud(options.cloud, deployment)
     try:
         snapshot = load_secrets(deployment, open_store(deployment))
     except StoreUnavailableError as error:
@@ -100,27 +103,61 @@ def _run(options: argparse.Namespace) -> int:
     files = render_files(deployment.catalog, snapshot, only_services=cloud)
     owner = container_owner(ids, _read_engine(options.engine_descriptor))
     folder = SecretsFolder(path, owner.file_uid, owner.file_gid)
-    if options.check:
-        return _check(files, folder, deployment)
     if options.swarm:
         return _create_swarm_secrets(files, deployment)
+    _require_folder(deployment, path)
+    if options.check:
+        _warn_of_extras(deployment, path, snapshot, cloud=cloud)
+        return _check(files, folder, deployment, _same_place(options, path))
     require_trusted_folder(path, {os.geteuid(), os.stat(deployment.project_directory).st_uid})
+    _write(files, folder, deployment, lambda: _record(deployment, directory, owner, cloud=cloud))
+    _say(f"{deployment.shown(deployment.compose_file)}: APP_UID={owner.app_uid} APP_GID={owner.app_gid}")
+    if options.prune:
+        _prune(deployment, path, find_extras(deployment, path, snapshot, cloud=cloud))
+    _warn_of_extras(deployment, path, snapshot, cloud=cloud)
+    return DONE
+
+
+def _write(files: list[SecretFile], folder: SecretsFolder, deployment: Deployment, record: Callable[[], None]) -> None:
     with deferred_interrupts() as check_interrupt, ExitStack() as undo:
         written = write_files(files, folder, undo)
         check_interrupt()
-        _record(deployment, directory, owner, cloud=cloud)
+        record()
         undo.pop_all()
         for file in written:
             file.finish()
-        removed, kept = prune(files, path) if options.prune else ([], [])
-        shown = deployment.shown(path)
-        _say(f"{shown}: {len(files)} files, {len(written)} written, {len(files) - len(written)} unchanged")
-        _say(f"{deployment.shown(deployment.compose_file)}: APP_UID={owner.app_uid} APP_GID={owner.app_gid}")
-        for name in removed:
-            _say(f"{shown}/{name}: removed")
-        for name in kept:
-            _say(f"{shown}/{name}: left alone, it is not a file that was written here")
-    return DONE
+    shown = deployment.shown(folder.directory)
+    _say(f"{shown}: {len(files)} files, {len(written)} written, {len(files) - len(written)} unchanged")
+
+
+def _prune(deployment: Deployment, path: str, extras: list[Extra]) -> None:
+    for name in remove_files(find_prunable(extras, path), path):
+        _say(f"{deployment.shown(path)}/{name}: removed")
+
+
+def _require_folder(deployment: Deployment, path: str) -> None:
+    """Refuse what is in the place of the folder, and is none."""
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise StoreError(
+            f"{deployment.shown(path)} is not a folder",
+            hint=[move_aside(os.path.abspath(path)), write_docker_files(purpose="Then write the files")],
+        )
+
+
+def _warn_of_extras(deployment: Deployment, path: str, snapshot: Snapshot, *, cloud: bool) -> None:
+    """Say what is in the folder that Compose does not use. It stops nothing."""
+    for advice in describe_extras(deployment, path, find_extras(deployment, path, snapshot, cloud=cloud)):
+        print(f"warning: {advice.message}", file=sys.stderr)  # noqa: T201
+        for hint in advice.hints:
+            print(f"hint: {spell(hint)}", file=sys.stderr)  # noqa: T201
+
+
+def _same_place(options: argparse.Namespace, path: str) -> list[str]:
+    """The options that write what was compared: the same folder, the same mode."""
+    words = [f"--output={os.path.abspath(path)}"] if options.output else []
+    if options.cloud is not None:
+        words.append("--cloud" if options.cloud else "--no-cloud")
+    return words
 
 
 def _require_set_up(deployment: Deployment) -> None:
@@ -149,7 +186,7 @@ def _read_engine(descriptor: int | None) -> str:
     return engine
 
 
-def _check(files: list[SecretFile], folder: SecretsFolder, deployment: Deployment) -> int:
+def _check(files: list[SecretFile], folder: SecretsFolder, deployment: Deployment, options: list[str]) -> int:
     differences = find_differences(files, folder)
     shown = deployment.shown(folder.directory)
     if not differences:
@@ -157,12 +194,16 @@ def _check(files: list[SecretFile], folder: SecretsFolder, deployment: Deploymen
         return DONE
     if not os.path.isdir(folder.directory):
         return report_error(
-            f"{shown} is missing: the secrets have not been written as files for Compose yet", write_docker_files()
+            f"{shown} is missing: the secrets have not been written as files for Compose yet",
+            write_docker_files(*options),
         )
     for difference in differences:
         _say(difference)
     count = f"{len(differences)} difference{'s' if len(differences) > 1 else ''}"
-    return report_error(f"{shown} is out of date: {count}", write_docker_files())
+    obstacles = find_obstacles((file.name for file in files), folder.directory)
+    return report_error(
+        f"{shown} is out of date: {count}", *(move_aside(path) for path in obstacles), write_docker_files(*options)
+    )
 
 
 def _create_swarm_secrets(files: list[SecretFile], deployment: Deployment) -> int:
@@ -177,9 +218,9 @@ def _create_swarm_secrets(files: list[SecretFile], deployment: Deployment) -> in
     return DONE
 
 
-def _reads_cloud(wanted: bool | None, compose_settings: Mapping[str, str | None], deployment: Deployment) -> bool:
+def _reads_cloud(wanted: bool | None, deployment: Deployment) -> bool:
     """Whether the app reads its store itself: as the command line says, else as it was recorded."""
-    cloud = compose_settings.get("COMPOSE_FILE") == CLOUD_COMPOSE_FILES if wanted is None else wanted
+    cloud = is_cloud_mode(deployment) if wanted is None else wanted
     if cloud and not kind_in_use(deployment).is_read_by_app:
         raise WrongUsageError(
             f"The app's container cannot read {kind_in_use(deployment).title} itself",
@@ -233,7 +274,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="the app reads its cloud store itself: write only the files of the other services (remembered in .env)",
     )
-    parser.add_argument("--prune", action="store_true", help="remove files of secrets no longer in the catalogue")
+    parser.add_argument(
+        "--prune", action="store_true", help="remove files that Compose does not use, if the store has their value"
+    )
     parser.add_argument("--engine-descriptor", type=int, help=argparse.SUPPRESS)
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true", help="compare without writing; exit code 1 on any difference")

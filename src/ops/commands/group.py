@@ -25,6 +25,7 @@ COMMANDS = (
     "rotate",
     "rotate-master-key",
     "migrate",
+    "environment",
     "diff",
     "backup",
     "restore",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.containers.folder import find_extras, is_cloud_mode
 from src.ops.lifecycle.at_rest import find_last_backup, find_plain_text
 from src.ops.lifecycle.status import SecretState, read_status
 from src.ops.store_kinds import load_secrets, open_store
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.ops.lifecycle.at_rest import LastBackup, PlainText
     from src.ops.lifecycle.status import SecretStatus
+
+EXTRA_CHECK = "docker-files-extra"
 
 
 @click.command("status")
@@ -43,24 +46,29 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
     store = open_store(deployment)
     snapshot = load_secrets(deployment, store)
     rows = read_status(deployment, snapshot)
+    found = find_extras(deployment, deployment.docker_directory, snapshot, cloud=is_cloud_mode(deployment))
+    extras = [extra.name for extra in found]
     backup = find_last_backup(deployment, store.describe(), snapshot)
     plain_text = find_plain_text(deployment)
     if as_json:
         content = {
             "store": store.describe(),
             "secrets": [dataclasses.asdict(row) | {"overdue": row.is_overdue} for row in rows],
+            "extra_files": extras,
             "last_backup": dataclasses.asdict(backup),
             "plain_text": [dataclasses.asdict(place) for place in plain_text],
         }
         click.echo(json.dumps(content, indent=2))
     else:
         screen = Screen()
-        _show_status(screen, deployment, store.describe(), rows)
+        _show_status(screen, deployment, store.describe(), rows, extras)
         _show_keeping(screen, deployment, backup, plain_text)
     return FAILED if strict and any(row.needs_attention for row in rows) else 0
 
 
-def _show_status(screen: Screen, deployment: Deployment, place: str, rows: list[SecretStatus]) -> None:
+def _show_status(
+    screen: Screen, deployment: Deployment, place: str, rows: list[SecretStatus], extras: list[str]
+) -> None:
     screen.say(f"{deployment.catalog.application} ({deployment.environment}): {place}", "")
     cells = [
         (
@@ -84,6 +92,10 @@ def _show_status(screen: Screen, deployment: Deployment, place: str, rows: list[
         screen.warn(f"Due for rotation: {', '.join(due)}. Next:", manage("rotate", "--due"))
     if stale:
         screen.warn(f"Docker files not up to date: {', '.join(stale)}. Next:", write_docker_files())
+    if extras:
+        folder = deployment.shown(deployment.docker_directory)
+        count = f"{len(extras)} file{'s' if len(extras) > 1 else ''}"
+        screen.warn(f"{folder} has {count} that Compose does not use. Next:", manage("doctor", "--only", EXTRA_CHECK))
     if not (missing or due or stale):
         screen.done("Everything that is required is there, and nothing is due.")
 

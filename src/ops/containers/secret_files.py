@@ -27,15 +27,18 @@ from src.utils.secrets.settings import read_descriptor
 from src.utils.secrets.snapshot import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import ExitStack
 
     from src.utils.secrets.catalog import Catalog, SecretSpec
+    from src.utils.secrets.command import Command
     from src.utils.secrets.snapshot import Snapshot
 
 FILE_MODE = 0o400
 DEFAULT_APP_ID = 10001
 LARGEST_COMPARED_FILE = 2 * 1024 * 1024
+WRITTEN_ENDINGS = (".txt", "_previous.json")
+"""How the names of all files end that are written here."""
 
 
 class FileState(StrEnum):
@@ -45,6 +48,7 @@ class FileState(StrEnum):
     STALE = "stale"
     MISSING = "missing"
     UNREADABLE = "unreadable"
+    NOT_A_FILE = "not a file"
     NOT_NEEDED = "-"
 
 
@@ -113,25 +117,44 @@ def render_files(catalog: Catalog, snapshot: Snapshot, *, only_services: bool = 
         )
     files = []
     for spec in catalog.secrets:
-        if only_services and set(spec.consumers) <= {"app"}:
-            continue
-        files.append(SecretFile(spec.docker_file, (values[spec.name] or "").encode()))
-        if spec.previous_file is not None and not only_services:  # only the app accepts earlier values
+        if needs_file(spec, spec.docker_file, cloud=only_services):
+            files.append(SecretFile(spec.docker_file, (values[spec.name] or "").encode()))
+        if spec.previous_file is not None and needs_file(spec, spec.previous_file, cloud=only_services):
             files.append(SecretFile(spec.previous_file, _render_previous(spec, snapshot)))
     return files
+
+
+def needs_file(spec: SecretSpec, name: str, *, cloud: bool) -> bool:
+    """Whether Compose uses one of the files of a secret.
+
+    Args:
+        spec: The secret.
+        name: The file: the one of the value, or the one of the previous values.
+        cloud: Whether the app reads its store itself. Only the app accepts previous values.
+    """
+    return not cloud or (name == spec.docker_file and not set(spec.consumers) <= {"app"})
 
 
 def find_differences(files: list[SecretFile], folder: SecretsFolder) -> list[str]:
     """What is not as it has to be in the folder, one line for each, naming files and never values."""
     if not os.path.isdir(folder.directory):
         return [f"{folder.directory}: the folder is missing"]
-    differences = []
-    for file in files:
-        fault = _fault(file, folder)
-        if fault:
-            differences.append(f"{file.name}: {fault}")
-    differences += [f"{name}: nothing needs it; --prune removes it" for name in find_extra(files, folder.directory)]
-    return differences
+    return [f"{file.name}: {fault}" for file in files if (fault := _fault(file, folder))]
+
+
+def find_obstacles(names: Iterable[str], directory: str) -> list[str]:
+    """The paths of what is in the place of a file, and is none: a folder, a link, a device."""
+    paths = [os.path.join(os.path.abspath(directory), name) for name in names]
+    return [path for path in paths if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode)]
+
+
+def move_aside(path: str) -> Command:
+    """The command that makes room for a file and loses nothing."""
+    target, number = f"{path}.old", 1
+    while os.path.lexists(target):
+        number += 1
+        target = f"{path}.old-{number}"
+    return program("mv", "-n", path, target, purpose="Move it aside")
 
 
 def content_state(file: SecretFile, directory: str) -> FileState:
@@ -139,20 +162,12 @@ def content_state(file: SecretFile, directory: str) -> FileState:
     path = os.path.join(directory, file.name)
     if not os.path.lexists(path):
         return FileState.MISSING
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        return FileState.NOT_A_FILE
     try:
-        return FileState.UP_TO_DATE if _read(path) == file.content else FileState.STALE
+        return FileState.UP_TO_DATE if read_file(path) == file.content else FileState.STALE
     except StoreError:
         return FileState.UNREADABLE
-
-
-def find_extra(files: list[SecretFile], directory: str) -> list[str]:
-    """Files of the kind that this module writes, which nothing in the catalogue explains."""
-    known = {file.name for file in files}
-    return sorted(
-        entry.name
-        for entry in os.scandir(directory)
-        if entry.name.endswith((".txt", "_previous.json")) and entry.name not in known
-    )
 
 
 def write_files(files: list[SecretFile], folder: SecretsFolder, undo: ExitStack) -> list[StagedFile]:
@@ -169,8 +184,9 @@ def write_files(files: list[SecretFile], folder: SecretsFolder, undo: ExitStack)
         The files written, each to be finished when every other step has worked, too.
 
     Raises:
-        StoreError: A file could not be written.
+        StoreError: Something else is in the place of a file, or one could not be written.
     """
+    _require_room(files, folder.directory)
     make_directories(folder.directory, undo)
     remove_stale_temporaries(os.path.join(folder.directory, file.name) for file in files)
     changed = [file for file in files if _fault(file, folder)]
@@ -185,29 +201,30 @@ def write_files(files: list[SecretFile], folder: SecretsFolder, undo: ExitStack)
     return staged
 
 
-def prune(files: list[SecretFile], directory: str) -> tuple[list[str], list[str]]:
-    """Remove the files of secrets that are no longer in the catalogue.
-
-    Returns:
-        Names removed, and names left alone because they are not files that only their owner can read, as the ones
-        written here are.
+def remove_files(names: Iterable[str], directory: str) -> Iterator[str]:
+    """Remove files; yields the name of each one that is gone.
 
     Raises:
         StoreError: One could not be removed.
     """
-    removed, kept = [], []
-    for name in find_extra(files, directory):
+    for name in names:
         path = os.path.join(directory, name)
-        status = os.lstat(path)
-        if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) != FILE_MODE:
-            kept.append(name)
-            continue
         try:
             os.unlink(path)
         except OSError as error:
             raise write_error(path, error) from None
-        removed.append(name)
-    return removed, kept
+        yield name
+
+
+def _require_room(files: list[SecretFile], directory: str) -> None:
+    obstacles = find_obstacles((file.name for file in files), directory)
+    if obstacles:
+        names = ", ".join(map(os.path.basename, obstacles))
+        kind = "is not a regular file" if len(obstacles) == 1 else "are not regular files"
+        raise StoreError(
+            f"In {os.path.abspath(directory)}, {names} {kind}; nothing was written",
+            hint=[*(move_aside(path) for path in obstacles), write_docker_files(purpose="Then write the files again")],
+        )
 
 
 def _render_previous(spec: SecretSpec, snapshot: Snapshot) -> bytes:
@@ -233,11 +250,19 @@ def _fault(file: SecretFile, folder: SecretsFolder) -> str | None:
         return f"mode {stat.S_IMODE(status.st_mode):04o} instead of {FILE_MODE:04o}"
     if (status.st_uid, status.st_gid) != (folder.uid, folder.gid):
         return f"owner {status.st_uid}:{status.st_gid} instead of {folder.uid}:{folder.gid}"
-    content = _read(path)
+    try:
+        content = read_file(path)
+    except StoreError:
+        return "cannot be read"
     return None if content == file.content else "not the value in the store"
 
 
-def _read(path: str) -> bytes:
+def read_file(path: str) -> bytes:
+    """What a file holds; a link in its place is not followed.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:

@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from src.ops.deployment.children import Child, ChildError, run_child
-from src.utils.secrets.command import compose
+from src.utils.secrets.command import compose, program
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import PROJECT_DIRECTORY
 
@@ -22,6 +23,26 @@ if TYPE_CHECKING:
 COMPOSE_FILE = "docker-compose.yml"
 READY_SECONDS = 120
 COMMAND_SECONDS = 300
+_PROJECT_LABEL = "com.docker.compose.project"
+_FOLDER_LABEL = "com.docker.compose.project.working_dir"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What Docker has of one Compose project.
+
+    Attributes:
+        containers: Their names.
+        volumes: Their names.
+        folders: The projects' folders that the containers were started from.
+    """
+
+    containers: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    folders: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.containers or self.volumes)
 
 
 class StackError(SecretsError):
@@ -97,6 +118,43 @@ class Stack:
             return False
         label = f"label=com.docker.compose.project={name}"
         return bool(_ask_docker("volume", "ls", "--quiet", "--filter", label))
+
+    def resources(self, name: str) -> Resources:
+        """What Docker has of the Compose project called ``name``; nothing without Docker.
+
+        Raises:
+            StackError: Docker does not answer.
+        """
+        if not shutil.which("docker"):
+            return Resources()
+        label = f"label={_PROJECT_LABEL}={name}"
+        form = f'{{{{.Names}}}}\t{{{{.Label "{_FOLDER_LABEL}"}}}}'
+        rows = [line.split("\t") for line in _list_docker("ps", "--all", "--filter", label, "--format", form)]
+        volumes = _list_docker("volume", "ls", "--quiet", "--filter", label)
+        folders = frozenset(row[1] for row in rows if row[1:] and row[1])
+        return Resources(tuple(row[0] for row in rows), tuple(volumes), folders)
+
+    def remove(self, name: str) -> None:
+        """Remove the containers, networks and volumes of the Compose project called ``name``.
+
+        Raises:
+            StackError: Something of it is left.
+        """
+        # The name is given here, because an exported COMPOSE_PROJECT_NAME would outrank the one of the settings.
+        done = self._compose("--project-name", name, "down", "--volumes", "--remove-orphans")
+        if done.code:
+            reason = done.reason
+            raise StackError(
+                f"The containers and volumes of {name} were not removed: {reason.text}",
+                hint=[*reason.hints, "Check Docker: docker info"],
+            )
+        left = self.resources(name)
+        if left:
+            commands = [program("docker", "rm", "--force", *left.containers)] if left.containers else []
+            commands += [program("docker", "volume", "rm", *left.volumes)] if left.volumes else []
+            raise StackError(
+                f"Compose has left something of {name}: {', '.join(left.containers + left.volumes)}", hint=commands
+            )
 
     def started_at(self, service: str) -> datetime | None:
         """When a service's container was last started."""
@@ -197,3 +255,15 @@ def _ask_docker(*arguments: str) -> str:
         return run_child(["docker", *arguments], seconds=COMMAND_SECONDS).output.strip()
     except ChildError as error:
         raise StackError(str(error), hint="Check Docker: docker info") from None
+
+
+def _list_docker(*arguments: str) -> list[str]:
+    """The lines of what Docker itself answers; unlike :func:`_ask_docker`, a refusal is not an empty answer."""
+    try:
+        done = run_child(["docker", *arguments], seconds=COMMAND_SECONDS)
+    except ChildError as error:
+        raise StackError(str(error), hint="Check Docker: docker info") from None
+    if done.code:
+        reason = done.reason
+        raise StackError(f"Docker does not answer: {reason.text}", hint=[*reason.hints, "Check Docker: docker info"])
+    return [line for line in done.output.splitlines() if line.strip()]

@@ -11,14 +11,14 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from src.ops.containers.secret_files import find_extra
+from src.ops.containers.folder import describe_extras, find_extras, is_cloud_mode
 from src.ops.deployment.audit import read_trail, trail_path
 from src.ops.deployment.deployment import is_environment_file
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.deployment.journal import Journal
 from src.ops.lifecycle.rotate_master_key import old_key_files
 from src.utils.secrets.backends.file import matches_checksum, read_encrypted_file
-from src.utils.secrets.command import make, manage, program, set_up, write_docker_files
+from src.utils.secrets.command import make, manage, program, set_up
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.masterkey import read_master_key_file
 from src.utils.secrets.settings import SecretsBackend, Settings
@@ -221,19 +221,13 @@ def docker_folder_is_private(context: Context) -> Iterator[Finding]:
         yield from _open_to_others(context, folder, 0o700)
 
 
-@check("docker-files-extra", "A file that nothing needs is a secret that nobody rotates.")
+@check("docker-files-extra", "A secret in plain text that nothing needs is read by others, and rotated by nobody.")
 def docker_files_are_all_needed(context: Context) -> Iterator[Finding]:
-    from src.ops.containers.secret_files import SecretFile
-
-    folder = context.deployment.docker_directory
-    names = [spec.docker_file for spec in context.catalog.secrets]
-    names += [spec.previous_file for spec in context.catalog.secrets if spec.previous_file]
-    if os.path.isdir(folder):
-        for name in find_extra([SecretFile(known, b"") for known in names], folder):
-            yield Finding(
-                f"{context.shown(os.path.join(folder, name))} belongs to no secret of the catalogue",
-                (write_docker_files("--prune"),),
-            )
+    deployment, folder = context.deployment, context.deployment.docker_directory
+    snapshot = None if context.offline else context.snapshot
+    extras = find_extras(deployment, folder, snapshot, cloud=is_cloud_mode(deployment))
+    for advice in describe_extras(deployment, folder, extras):
+        yield Finding(advice.message, advice.hints)
 
 
 @check(

@@ -7,7 +7,8 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from src.ops.containers.secret_files import FileState, content_state, render_files
+from src.ops.containers.folder import is_cloud_mode
+from src.ops.containers.secret_files import FileState, content_state, move_aside, render_files
 from src.ops.containers.stack import COMPOSE_FILE
 from src.utils.secrets.command import compose, make, manage, write_docker_files
 from src.utils.secrets.errors import SecretsError
@@ -30,15 +31,17 @@ def docker_files_are_up_to_date(context: Context) -> Iterator[Finding]:
     if context.snapshot is None or not os.path.isdir(folder):
         return
     try:
-        files = render_files(context.catalog, context.snapshot)
+        files = render_files(context.catalog, context.snapshot, only_services=is_cloud_mode(context.deployment))
     except SecretsError:
         return  # a required secret is missing, which has a check of its own
-    states = {
-        file.name: content_state(file, folder) for file in files if os.path.lexists(os.path.join(folder, file.name))
-    }
-    for name, state in states.items():
-        if state is not FileState.UP_TO_DATE:
-            yield Finding(f"{context.shown(os.path.join(folder, name))} is {state}", (write_docker_files(),))
+    states = {os.path.join(folder, file.name): content_state(file, folder) for file in files}
+    if set(states.values()) == {FileState.MISSING}:
+        return  # no files were written yet; the folder may be there for those of another environment
+    for path, state in states.items():
+        if state is FileState.NOT_A_FILE:
+            yield Finding(f"{context.shown(path)} is {state}", (move_aside(path), write_docker_files()))
+        elif state is not FileState.UP_TO_DATE:
+            yield Finding(f"{context.shown(path)} is {state}", (write_docker_files(),))
 
 
 @check("docker-files-example", "Everybody can know a published example, and sign in or sign with it.")

@@ -23,7 +23,9 @@ _FACTORIES: dict[str, Callable[..., Command]] = {
     "compose": lambda *words: program("docker", "compose", *words),
     "make": make,
     "manage": manage,
+    "move_aside": lambda path: program("mv", "-n", path, f"{path}.old", purpose="Move it aside"),
     "program": program,
+    "removal_command": lambda _own, *options: manage("environment", "remove", "NAME", *options),
     "script": script,
     "set_up": set_up,
     "write_docker_files": write_docker_files,
@@ -116,6 +118,8 @@ def _steps(node: ast.expr) -> list[str]:
         return [*_steps(node.body), *_steps(node.orelse)]
     if isinstance(node, (ast.GeneratorExp, ast.ListComp)):
         return _steps(node.elt)
+    if isinstance(node, ast.Starred):
+        return _steps(node.value)
     factory = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
     if isinstance(node, ast.Call) and factory in _FACTORIES:
         return [_spell(factory, node)]

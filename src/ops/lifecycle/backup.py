@@ -178,6 +178,15 @@ def read_backup(path: str, lock: Lock) -> Backup:
         raise _damaged(path, "it opens, but its content is not of the known form") from None
 
 
+def needed_key_id(path: str) -> str | None:
+    """The id of the key file that a backup opens with; ``None`` when it has a passphrase, or cannot be read."""
+    try:
+        lock = _read_header(path)["lock"]
+        return str(lock["key_id"]) if lock["key"] == "file" else None
+    except (SecretsError, KeyError, TypeError):
+        return None
+
+
 def _read_header(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:

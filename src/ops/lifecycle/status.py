@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from src.ops.containers.secret_files import FileState, SecretFile, content_state
+from src.ops.containers.folder import is_cloud_mode
+from src.ops.containers.secret_files import FileState, SecretFile, content_state, needs_file
 from src.ops.values.strength import fault_of
 from src.utils.secrets.snapshot import utc_now
 
@@ -62,7 +63,7 @@ class SecretStatus:
     @property
     def is_file_outdated(self) -> bool:
         """Whether its Docker file has to be written again."""
-        return self.docker in (FileState.STALE, FileState.MISSING)
+        return self.docker in (FileState.STALE, FileState.MISSING, FileState.NOT_A_FILE)
 
     @property
     def needs_attention(self) -> bool:
@@ -75,7 +76,13 @@ def read_status(deployment: Deployment, snapshot: Snapshot) -> list[SecretStatus
     directory = deployment.docker_directory
     if not os.path.isdir(directory):
         directory = ""
-    return [_status_of(spec, deployment.catalog, snapshot, directory) for spec in deployment.catalog.secrets]
+    cloud = is_cloud_mode(deployment)
+    return [
+        _status_of(
+            spec, deployment.catalog, snapshot, directory if needs_file(spec, spec.docker_file, cloud=cloud) else ""
+        )
+        for spec in deployment.catalog.secrets
+    ]
 
 
 def age_in_days(updated_at: str | None) -> int | None:
@@ -92,6 +99,7 @@ def age_in_days(updated_at: str | None) -> int | None:
 
 
 def _status_of(spec: SecretSpec, catalog: Catalog, snapshot: Snapshot, directory: str) -> SecretStatus:
+    """One row; ``directory`` is empty when Compose does not use the file of the secret."""
     value = snapshot.values.get(spec.name)
     metadata = snapshot.metadata.get(spec.name)
     updated_at = metadata.updated_at if metadata and value else None

@@ -6,6 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from src.utils.secrets.command import program
 from src.utils.secrets.settings import SecretsBackend
 
 from .base import CredentialFault, PolicyOption, Role, Setting, StoreKind, is_given
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.backends.aws_secrets_manager import AwsBackend
+    from src.utils.secrets.command import Hint
 
     from .base import Questions
 
@@ -120,6 +122,16 @@ class AwsKind(StoreKind["AwsBackend"]):
             keys = ["kms:Decrypt", *(["kms:GenerateDataKey"] if role is not Role.APP else [])]
             statements.append(_statement("Key", keys, [kms_key]))
         return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
+
+    def erase_hints(self, deployment: Deployment, names: Iterable[str]) -> tuple[Hint, ...]:  # noqa: ARG002
+        """The secret itself, without values, and its earlier version."""
+        variables = deployment.variables()
+        words = ["aws", "secretsmanager", "delete-secret", "--secret-id", variables["SECRETS_AWS_SECRET_ID"]]
+        region = variables.get("AWS_REGION")
+        words += ["--region", region] if region else []
+        return (
+            program(*words, purpose="AWS keeps the empty secret and its earlier versions. Delete them (after 30 days)"),
+        )
 
     def credential_fault(self, store: AwsBackend, deployment: Deployment) -> CredentialFault | None:  # noqa: ARG002
         """A session token ends by itself."""

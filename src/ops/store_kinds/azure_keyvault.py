@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from src.utils.secrets.command import program
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import SecretsBackend
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.backends.azure_keyvault import AzureBackend
+    from src.utils.secrets.command import Hint
 
 
 def _check_url(answer: str) -> str | None:
@@ -64,6 +66,17 @@ class AzureKind(StoreKind["AzureBackend"]):
     def purge(self, store: AzureBackend, names: Iterable[str]) -> None:
         """Remove deleted secrets permanently."""
         store.purge(names)
+
+    def erase_hints(self, deployment: Deployment, names: Iterable[str]) -> tuple[Hint, ...]:
+        """The deleted secrets, which the vault keeps for its retention time."""
+        from urllib.parse import urlsplit
+
+        vault = (urlsplit(deployment.variables().get("AZURE_KEYVAULT_URL") or "").hostname or "").split(".")[0]
+        purge = ["az", "keyvault", "secret", "purge", "--vault-name", vault, "--name"]
+        return (
+            "The key vault keeps deleted secrets for its retention time. To delete them earlier:",
+            *(program(*purge, name.replace("_", "-")) for name in names),
+        )
 
     def policy(self, deployment: Deployment, role: Role, options: Mapping[str, str]) -> str:  # noqa: ARG002
         """The commands that assign the role."""

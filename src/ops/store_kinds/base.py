@@ -282,6 +282,10 @@ class StoreKind(Generic[StoreT]):
 
         store.save({name: Change(None) for name in names}, expected_revision=revision)
 
+    def erase_hints(self, deployment: Deployment, names: Iterable[str]) -> tuple[Hint, ...]:  # noqa: ARG002
+        """What is left after :meth:`empty`, and the commands that delete it permanently; nothing when nothing is."""
+        return ()
+
     def ask(self, questions: Questions) -> None:
         """Ask what is missing to reach the store."""
         is_configured = questions.deployment.is_configured

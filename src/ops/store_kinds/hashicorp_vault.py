@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from src.utils.secrets.command import program
 from src.utils.secrets.settings import SecretsBackend
 
 from .base import CredentialFault, PolicyOption, Role, Setting, StoreKind, is_given
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.backends.hashicorp_vault import VaultBackend
+    from src.utils.secrets.command import Hint
 
     from .base import Questions
 
@@ -97,6 +99,13 @@ class VaultKind(StoreKind["VaultBackend"]):
     def restore(self, store: VaultBackend, names: Iterable[str]) -> None:
         """Undelete the newest version."""
         store.restore(names)
+
+    def erase_hints(self, deployment: Deployment, names: Iterable[str]) -> tuple[Hint, ...]:  # noqa: ARG002
+        """The earlier versions, which version 2 of the engine keeps."""
+        variables = deployment.variables()
+        mount = variables.get("VAULT_MOUNT_POINT") or DEFAULT_MOUNT_POINT
+        words = ["vault", "kv", "metadata", "delete", f"-mount={mount}", variables["VAULT_SECRET_PATH"]]
+        return (program(*words, purpose="Version 2 of the engine keeps earlier versions. Delete them"),)
 
     def ask(self, questions: Questions) -> None:
         """The address, how to sign in there, and where the secrets are."""
