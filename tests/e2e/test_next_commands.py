@@ -169,7 +169,7 @@ def test_what_comes_next_when_it_worked(staging: Project, tmp_path: Path) -> Non
     assert check(staging, manage(staging, "rollback", "ADMIN_PASSWORD", "--yes").stdout) == 1
     assert check(staging, manage(staging, "rotate-master-key", "--yes").stdout) == 1
     manage(staging, "set", "JWT_SECRET_KEY", "--generate")
-    assert check(staging, manage(staging, "status").stdout) == 1
+    assert check(staging, manage(staging, "status").stdout) == 2
     restore = ("restore", f"{tmp_path}/a backup", "--passphrase-file", str(passphrase), "--yes")
     assert check(staging, manage(staging, *restore).stdout) == 1
     # What is shown is typed as it stands.
