@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from src.ops.containers.secret_files import FileState, content_state, render_files
 from src.ops.containers.stack import COMPOSE_FILE
-from src.utils.secrets.command import compose, make, manage, write_docker_files
+from src.ops.deployment.dotenv import read_dotenv
+from src.utils.secrets.command import compose, make, manage, program, write_docker_files
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import read_value_file
 
-from .check import Context, Finding, check
+from .check import Context, Finding, Harm, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 APP, DATABASE, REDIS = "app", "postgres", "redis"
 
 
-@check("docker-files", "The containers use these files, not the store.", needs="store")
+@check("docker-files", "The containers use these files, not the store.", harm=Harm.BROKEN, needs="store")
 def docker_files_are_up_to_date(context: Context) -> Iterator[Finding]:
     folder = context.deployment.docker_directory
     if context.snapshot is None or not os.path.isdir(folder):
@@ -41,16 +42,47 @@ def docker_files_are_up_to_date(context: Context) -> Iterator[Finding]:
             yield Finding(f"{context.shown(os.path.join(folder, name))} is {state}", (write_docker_files(),))
 
 
-@check("docker-files-example", "Everybody can know a published example, and sign in or sign with it.")
+@check(
+    "docker-files-example",
+    "Everybody can know a published example, and sign in or sign with it.",
+    harm=Harm.EXPOSED,
+    follows=("placeholder",),
+)
 def no_docker_file_holds_an_example(context: Context) -> Iterator[Finding]:
     folder = context.deployment.docker_directory
     for spec in context.catalog.secrets:
         path = os.path.join(folder, spec.docker_file)
         if os.path.isfile(path) and is_example_of(spec, read_value_file(path, spec.docker_file)):
-            yield Finding(f"{context.shown(path)} holds a published example", (manage("rotate", spec.name),))
+            message = f"{context.shown(path)} holds a published example"
+            yield Finding(message, (manage("rotate", spec.name),), about=frozenset([spec.name]))
 
 
-@check("compose-environment", "Anyone who may run `docker inspect` can read the environment.", needs="stack")
+@check("compose-settings", "Without APP_UID and APP_GID, the app's container cannot read its files.", harm=Harm.BROKEN)
+def compose_knows_who_runs_the_app(context: Context) -> Iterator[Finding]:
+    deployment = context.deployment
+    folder = deployment.docker_directory
+    if not any(os.path.isfile(os.path.join(folder, spec.docker_file)) for spec in context.catalog.secrets):
+        return
+    settings = read_dotenv(deployment.compose_file)
+    missing = [name for name in ("APP_UID", "APP_GID") if not settings.get(name)]
+    if missing:
+        message = f"{context.shown(deployment.compose_file)} does not set {' and '.join(missing)}"
+        yield Finding(message, (write_docker_files(),))
+
+
+@check("docker", "What the containers use, and whether they run, is not known.", harm=Harm.BROKEN, needs="stack")
+def docker_answers(context: Context) -> Iterator[Finding]:
+    error = context.stack_error
+    if error is not None:
+        yield Finding(f"the containers could not be looked at: {error}", (program("docker", "info"),))
+
+
+@check(
+    "compose-environment",
+    "Anyone who may run `docker inspect` can read the environment.",
+    harm=Harm.EXPOSED,
+    needs="compose",
+)
 def no_secret_is_in_environment(context: Context) -> Iterator[Finding]:
     for service, content in _services(context).items():
         for name, value in _environment(content).items():
@@ -58,7 +90,12 @@ def no_secret_is_in_environment(context: Context) -> Iterator[Finding]:
                 yield Finding(f"{service} gets {name} in its environment", (f"Use {name}_FILE in {COMPOSE_FILE}",))
 
 
-@check("compose-needless", "A container that is broken into gives away every secret that it has.", needs="stack")
+@check(
+    "compose-needless",
+    "A container that is broken into gives away every secret that it has.",
+    harm=Harm.WEAK,
+    needs="compose",
+)
 def services_get_only_what_they_need(context: Context) -> Iterator[Finding]:
     consumers = {spec.mount_name: spec.consumers for spec in context.catalog.secrets}
     for service, content in _services(context).items():
@@ -68,7 +105,12 @@ def services_get_only_what_they_need(context: Context) -> Iterator[Finding]:
                 yield Finding(f"{service} gets {source}, which it does not need", (f"Remove it from {COMPOSE_FILE}",))
 
 
-@check("compose-missing", "A service without its secret does not start, or starts without protection.", needs="stack")
+@check(
+    "compose-missing",
+    "A service without its secret does not start, or starts without protection.",
+    harm=Harm.BROKEN,
+    needs="compose",
+)
 def services_get_what_they_need(context: Context) -> Iterator[Finding]:
     services = _services(context)
     if APP in services and not any(_environment(services[APP]).get(f"{name}_FILE") for name in context.catalog.names):
@@ -83,7 +125,13 @@ def services_get_what_they_need(context: Context) -> Iterator[Finding]:
                 yield Finding(f"{service} has no {spec.name}_FILE", (f"Add it to its environment in {COMPOSE_FILE}",))
 
 
-@check("stale-containers", "A container sees a changed file only after its next start.", needs="stack")
+@check(
+    "stale-containers",
+    "A container sees a changed file only after its next start.",
+    harm=Harm.BROKEN,
+    needs="stack",
+    follows=("docker-files",),
+)
 def the_app_has_the_present_secrets(context: Context) -> Iterator[Finding]:
     folder = context.deployment.docker_directory
     if not context.runs(APP) or not os.path.isdir(folder):
@@ -98,20 +146,22 @@ def the_app_has_the_present_secrets(context: Context) -> Iterator[Finding]:
                 return
 
 
-@check("unhealthy", "A service that is not healthy answers nobody.", needs="stack")
+@check("unhealthy", "A service that is not healthy answers nobody.", harm=Harm.BROKEN, needs="stack")
 def services_are_healthy(context: Context) -> Iterator[Finding]:
     for name, row in context.services.items():
         if row.get("State") == "running" and row.get("Health") == "unhealthy":
             yield Finding(f"{name} runs and is not healthy", (compose("logs", name),))
 
 
-@check("database-password", "A volume keeps the password that its database was made with.", needs="stack")
+@check(
+    "database-password", "A volume keeps the password that its database was made with.", harm=Harm.BROKEN, needs="stack"
+)
 def database_accepts_the_password(context: Context) -> Iterator[Finding]:
     if context.runs(DATABASE):
         yield from _try_password(context, "database-check", "DATABASE_PASSWORD", make("database-password"))
 
 
-@check("redis-password", "Redis keeps the password that it was started with.", needs="stack")
+@check("redis-password", "Redis keeps the password that it was started with.", harm=Harm.BROKEN, needs="stack")
 def redis_accepts_the_password(context: Context) -> Iterator[Finding]:
     if context.runs(REDIS):
         yield from _try_password(context, "redis-check", "REDIS_PASSWORD", compose("restart", REDIS))
