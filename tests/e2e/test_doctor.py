@@ -176,7 +176,7 @@ def test_a_failed_check_is_a_finding_and_the_other_checks_run(
     PLANTED["settings-mode"](healthy)
     monkeypatch.setitem(CHECKS, "journal", dataclasses.replace(CHECKS["journal"], function=broken))  # type: ignore[arg-type]
     deployment = Deployment.locate(project_directory=str(healthy.directory), environ={"HOME": str(healthy.home)})
-    findings = {finding.check.id: finding for finding in examine(deployment, offline=True) if finding.check}
+    findings = {finding.check.id: finding for finding in examine(deployment, offline=True).findings if finding.check}
     assert set(findings) == {"journal", "settings-mode"}
     assert "this check could not run: an internal error, KeyError at test_doctor.py" in findings["journal"].message
     assert "canary" not in findings["journal"].message

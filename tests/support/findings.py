@@ -94,13 +94,10 @@ def _(project: Project) -> None:
 @plants("dotenv-mode")
 def _(project: Project) -> None:
     """Everything is in the dotenv file, as the environment store has it."""
-    values = "".join(f"{name}={value}\n" for name, value in project.values().items())
-    if project.compose_file == project.settings_file:
-        values += "SECRETS_BACKEND=environment\n"
-    else:
-        project.settings_file.write_text("SECRETS_BACKEND=environment\n")
-    kept = [line for line in project.compose_file.read_text().splitlines(True) if not line.startswith("SECRETS_BACK")]
-    project.compose_file.write_text("".join(kept) + values)
+    text = project.settings_file.read_text()
+    project.settings_file.write_text(text.replace("SECRETS_BACKEND=file", "SECRETS_BACKEND=environment"))
+    with project.compose_file.open("a") as file:
+        file.writelines(f"{name}={value}\n" for name, value in project.values().items())
     project.compose_file.chmod(0o644)
 
 
@@ -296,7 +293,7 @@ def _(project: Project) -> None:
 
 @plants("unknown-names")
 def _(project: Project) -> None:
-    rewrite(project, {"FORGOTTEN": "x" * 40})
+    rewrite(project, {"FORGOTTEN": Fernet.generate_key().decode()})
 
 
 @plants("clock")

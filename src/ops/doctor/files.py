@@ -302,6 +302,7 @@ def docker_files_are_all_needed(context: Context) -> Iterator[Finding]:
     "Secrets in plain text outlive the reason that they were written for. Deleting a file wipes them neither from the "
     "disk nor from its snapshots and backups, so new values have to take their place.",
     harm=Harm.EXPOSED,
+    follows=("compose-environment",),
 )
 def no_plain_text_is_left(context: Context) -> Iterator[Finding]:
     names = [spec.name for spec in context.catalog.secrets if spec.default is None]
@@ -316,6 +317,7 @@ def no_plain_text_is_left(context: Context) -> Iterator[Finding]:
             f"{shown} holds secrets in plain text: {', '.join(held)}. Remove line{'s' * (len(lines) > 1)} {numbers} "
             "of it, and rotate what was there",
             (manage("rotate", *held),),
+            about=frozenset([path]),
         )
 
 

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 APP, DATABASE, REDIS = "app", "postgres", "redis"
 
 
-@check("docker-files", "The containers use these files, not the store.", harm=Harm.BROKEN, needs="store")
+@check(
+    "docker-files",
+    "The containers use these files, not the store.",
+    harm=Harm.BROKEN,
+    needs="store",
+    follows=("docker-files-example",),
+)
 def docker_files_are_up_to_date(context: Context) -> Iterator[Finding]:
     folder = context.deployment.docker_directory
     if context.snapshot is None or not os.path.isdir(folder):
@@ -87,7 +93,9 @@ def no_secret_is_in_environment(context: Context) -> Iterator[Finding]:
     for service, content in _services(context).items():
         for name, value in _environment(content).items():
             if name in context.catalog.names and value:
-                yield Finding(f"{service} gets {name} in its environment", (f"Use {name}_FILE in {COMPOSE_FILE}",))
+                hints = (f"Use {name}_FILE in {COMPOSE_FILE}", manage("rotate", name))
+                message = f"{service} gets {name} in its environment"
+                yield Finding(message, hints, about=frozenset([os.path.join(context.directory, COMPOSE_FILE)]))
 
 
 @check(

@@ -180,12 +180,18 @@ def every_name_is_known(context: Context) -> Iterator[Finding]:
 def clock_is_right(context: Context) -> Iterator[Finding]:
     if context.snapshot is None:
         return
-    latest = max((entry.updated_at or "" for entry in context.snapshot.metadata.values()), default="")
-    if latest > utc_after(CLOCK_SECONDS):
-        yield Finding(
-            f"a secret was changed at {latest}, which is in the future here ({utc_now()})",
-            (program("timedatectl", "status"),),
-        )
+    metadata = context.snapshot.metadata
+    limit = utc_after(CLOCK_SECONDS)
+    late = [name for name in sorted(metadata) if (metadata[name].updated_at or "") > limit]
+    if not late:
+        return
+    latest = max(metadata[name].updated_at or "" for name in late)
+    hints = [program("date", "-u", purpose="Compare this machine's clock with another one, and set it if it is wrong")]
+    known = [name for name in late if name in context.catalog.names]
+    if known:
+        hints.append(manage("rotate", *known, purpose="If it is right, the secret's time is wrong; rotate it"))
+    message = f"{' and '.join(late)} changed at {latest}, which is in the future here ({utc_now()})"
+    yield Finding(message, tuple(hints))
 
 
 @check(
