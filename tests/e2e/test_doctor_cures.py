@@ -14,6 +14,7 @@ import pytest
 
 from src.ops.doctor import CHECKS
 from tests.conftest import PROJECT, Project
+from tests.support.files import everything
 from tests.support.findings import ELSEWHERE, PLANTED, STACK_CHECKS, compose_file, make_healthy, neighbour
 from tests.support.terminal import ENTER, Terminal
 
@@ -152,16 +153,6 @@ def commands_of(findings: list[dict[str, object]]) -> list[str]:
 
 def is_sentence(command: str) -> bool:
     return command[0].isupper()
-
-
-def everything(project: Project) -> dict[str, tuple[int, bytes]]:
-    """Mode and content of every file and folder, those that :meth:`Project.state` leaves out as well."""
-    return {
-        str(path): (path.lstat().st_mode, path.read_bytes() if path.is_file() else b"")
-        for root in (project.directory, project.home)
-        for path in (root, *sorted(root.rglob("*")))
-        if ".coverage" not in path.name
-    }
 
 
 def belongs(project: Project, path: str) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from src.ops.deployment.children import Child, ChildError, run_child
-from src.utils.secrets.command import compose
+from src.utils.secrets.command import compose, program
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import PROJECT_DIRECTORY
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
 
 COMPOSE_FILE = "docker-compose.yml"
+STORE_ONLY = "If the stack does not run on this machine: --store-only"
 READY_SECONDS = 120
 COMMAND_SECONDS = 300
 
@@ -57,8 +58,8 @@ class Stack:
                 f"Docker Compose does not say what is running: {reason.text}",
                 hint=[
                     *reason.hints,
-                    "Check Docker: docker info",
-                    "If the stack does not run on this machine: --store-only",
+                    program("docker", "info", purpose="Check Docker"),
+                    STORE_ONLY,
                 ],
             )
         lines = done.output.strip().splitlines()
@@ -178,7 +179,9 @@ class Stack:
         try:
             return run_child(command, seconds=self._seconds, standard_input=standard_input, folder=directory)
         except ChildError as error:
-            raise StackError(f"Docker Compose does not work: {error}", hint="Check Docker: docker info") from None
+            raise StackError(
+                f"Docker Compose does not work: {error}", hint=program("docker", "info", purpose="Check Docker")
+            ) from None
 
 
 def _ask_docker(*arguments: str) -> str:
@@ -186,4 +189,4 @@ def _ask_docker(*arguments: str) -> str:
     try:
         return run_child(["docker", *arguments], seconds=COMMAND_SECONDS).output.strip()
     except ChildError as error:
-        raise StackError(str(error), hint="Check Docker: docker info") from None
+        raise StackError(str(error), hint=program("docker", "info", purpose="Check Docker")) from None

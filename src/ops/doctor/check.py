@@ -263,5 +263,13 @@ def fix_command(check: str) -> Command:
     return manage("doctor", "--only", check, "--fix")
 
 
+def move_folder_away(path: str) -> tuple[Command, ...]:
+    """How a folder in the place of a file goes out of the way, whatever is in it; nothing when there is none."""
+    if not os.path.isdir(path):
+        return ()
+    aside = os.path.join(os.path.dirname(path), f"not-a-file-{os.path.basename(path)}")
+    return (program("mv", "-n", path, aside, purpose="Move it away"),)
+
+
 def _again(check: Check) -> Command:
     return manage("doctor", "--only", check.id)

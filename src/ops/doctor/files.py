@@ -27,7 +27,7 @@ from src.utils.secrets.masterkey import read_master_key_file
 from src.utils.secrets.settings import SecretsBackend, Settings
 from src.utils.secrets.snapshot import utc_now
 
-from .check import Context, Finding, Harm, check, fix_command
+from .check import Context, Finding, Harm, check, fix_command, move_folder_away
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,15 +49,21 @@ _CREDENTIALS_OF_SDK = {
 }
 
 
-@check("settings", "No setting says which store to use.", harm=Harm.BROKEN)
+@check("settings", "Without usable settings, no command finds the secrets.", harm=Harm.BROKEN)
 def settings_can_be_used(context: Context) -> Iterator[Finding]:
-    if not context.deployment.is_set_up:
+    deployment = context.deployment
+    if not deployment.is_set_up:
         yield Finding("no secrets are set up here", (set_up(),))
         return
     try:
-        context.deployment.settings()
+        deployment.settings()
+        read_dotenv(deployment.compose_file)
     except SecretsError as error:
-        yield Finding(str(error), error.hints or (set_up(),))
+        hints = error.hints or (set_up(),)
+        for path, again in ((deployment.settings_file, set_up()), (deployment.compose_file, write_docker_files())):
+            if os.path.isdir(path):
+                hints = (*move_folder_away(path), again)
+        yield Finding(str(error), hints)
 
 
 @check("settings-mode", "The settings say where everything is, and how to sign in there.", harm=Harm.WEAK)
@@ -144,12 +150,16 @@ def secrets_file_is_ours(context: Context) -> Iterator[Finding]:
 @check(
     "secrets-file-checksum",
     "A file that is not what was last written there was replaced; the next damage would go unnoticed.",
-    harm=Harm.LOST,
+    harm=Harm.BROKEN,
     needs="store",
 )
 def secrets_file_is_what_was_written(context: Context) -> Iterator[Finding]:
     path = _secrets_file(context)
     if not _is_store(context, SecretsBackend.FILE):
+        return
+    checksum = f"{path}.sum"
+    if os.path.isdir(checksum):
+        yield Finding(f"{context.shown(checksum)} is a folder, not a file", move_folder_away(checksum))
         return
     token = read_encrypted_file(path)
     if token is not None and matches_checksum(path, token) is False:
@@ -307,7 +317,12 @@ def docker_files_are_all_needed(context: Context) -> Iterator[Finding]:
 def no_plain_text_is_left(context: Context) -> Iterator[Finding]:
     names = [spec.name for spec in context.catalog.secrets if spec.default is None]
     for path in _readable_settings(context):
-        lines = _lines_with_values(path, names)
+        try:
+            lines = _lines_with_values(path, names)
+        except OSError as error:
+            message = f"{context.shown(path)} could not be looked at: {error.strerror}"
+            yield Finding(message, (program("ls", "-l", path),))
+            continue
         if not lines:
             continue
         held = [name for name in names if name in lines.values()]
@@ -333,6 +348,9 @@ def disk_has_room(context: Context) -> Iterator[Finding]:
 @check("audit-trail", "The trail says who changed what; a gap in it hides something.", harm=Harm.WEAK)
 def trail_is_whole(context: Context) -> Iterator[Finding]:
     path = trail_path(context.deployment)
+    if os.path.isdir(path):
+        yield Finding(f"{context.shown(path)} is a folder, not a file", move_folder_away(path))
+        return
     faults = read_trail(context.deployment).faults
     if faults:
         kept = f"{path}.kept-{utc_now().replace(':', '')}"

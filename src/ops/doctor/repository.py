@@ -13,7 +13,7 @@ from src.ops.store_kinds import open_store
 from src.utils.secrets.command import append_lines, manage, program
 from src.utils.secrets.errors import SecretsError, StoreError
 
-from .check import Context, Finding, Harm, check
+from .check import Context, Finding, Harm, check, move_folder_away
 from .values import other_environments
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ def secrets_are_ignored_by_git(context: Context) -> Iterator[Finding]:
         if done.code == 1:
             lines[path] = f"/{_as_pattern(cover)}"
     if lines:
-        command = append_lines(os.path.join(context.directory, ".gitignore"), *dict.fromkeys(lines.values()))
-        yield Finding(f".gitignore does not cover {', '.join(lines)}", (command,))
+        path = os.path.join(context.directory, ".gitignore")
+        command = append_lines(path, *dict.fromkeys(lines.values()))
+        yield Finding(f".gitignore does not cover {', '.join(lines)}", (*move_folder_away(path), command))
 
 
 @check("dockerignore", "What is in the build's context can end in an image.", harm=Harm.WEAK)
@@ -85,7 +86,8 @@ def secrets_stay_out_of_images(context: Context) -> Iterator[Finding]:
         message = f".dockerignore lets {names} into the image"
         if not is_there:
             message = f".dockerignore is missing: a build sees every file here, {names} too"
-        yield Finding(message, (append_lines(path, *dict.fromkeys(map(_as_pattern, places.values()))),))
+        command = append_lines(path, *dict.fromkeys(map(_as_pattern, places.values())))
+        yield Finding(message, (*move_folder_away(path), command))
 
 
 def _secret_places(context: Context) -> dict[str, str]:

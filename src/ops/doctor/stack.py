@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from src.ops.containers.secret_files import FileState, content_state, render_files
-from src.ops.containers.stack import COMPOSE_FILE
+from src.ops.containers.stack import COMPOSE_FILE, STORE_ONLY
 from src.ops.deployment.dotenv import read_dotenv
 from src.utils.secrets.command import compose, make, manage, program, write_docker_files
 from src.utils.secrets.errors import SecretsError
@@ -80,7 +80,8 @@ def compose_knows_who_runs_the_app(context: Context) -> Iterator[Finding]:
 def docker_answers(context: Context) -> Iterator[Finding]:
     error = context.stack_error
     if error is not None:
-        yield Finding(f"the containers could not be looked at: {error}", (program("docker", "info"),))
+        hints = tuple(hint for hint in error.hints if hint != STORE_ONLY)
+        yield Finding(f"the containers could not be looked at: {error}", hints or (program("docker", "info"),))
 
 
 @check(
@@ -88,6 +89,7 @@ def docker_answers(context: Context) -> Iterator[Finding]:
     "Anyone who may run `docker inspect` can read the environment.",
     harm=Harm.EXPOSED,
     needs="compose",
+    follows=("docker",),
 )
 def no_secret_is_in_environment(context: Context) -> Iterator[Finding]:
     for service, content in _services(context).items():
@@ -95,7 +97,7 @@ def no_secret_is_in_environment(context: Context) -> Iterator[Finding]:
             if name in context.catalog.names and value:
                 hints = (f"Use {name}_FILE in {COMPOSE_FILE}", manage("rotate", name))
                 message = f"{service} gets {name} in its environment"
-                yield Finding(message, hints, about=frozenset([os.path.join(context.directory, COMPOSE_FILE)]))
+                yield Finding(message, hints, about=_compose_file(context))
 
 
 @check(
@@ -103,6 +105,7 @@ def no_secret_is_in_environment(context: Context) -> Iterator[Finding]:
     "A container that is broken into gives away every secret that it has.",
     harm=Harm.WEAK,
     needs="compose",
+    follows=("docker",),
 )
 def services_get_only_what_they_need(context: Context) -> Iterator[Finding]:
     consumers = {spec.mount_name: spec.consumers for spec in context.catalog.secrets}
@@ -110,7 +113,11 @@ def services_get_only_what_they_need(context: Context) -> Iterator[Finding]:
         for source in _secrets(content):
             needed = consumers.get(source)
             if needed is not None and service not in needed:
-                yield Finding(f"{service} gets {source}, which it does not need", (f"Remove it from {COMPOSE_FILE}",))
+                yield Finding(
+                    f"{service} gets {source}, which it does not need",
+                    (f"Remove it from {COMPOSE_FILE}",),
+                    about=_compose_file(context),
+                )
 
 
 @check(
@@ -118,6 +125,7 @@ def services_get_only_what_they_need(context: Context) -> Iterator[Finding]:
     "A service without its secret does not start, or starts without protection.",
     harm=Harm.BROKEN,
     needs="compose",
+    follows=("docker",),
 )
 def services_get_what_they_need(context: Context) -> Iterator[Finding]:
     services = _services(context)
@@ -127,10 +135,16 @@ def services_get_what_they_need(context: Context) -> Iterator[Finding]:
         for service in spec.consumers:
             if service in services and spec.mount_name not in _secrets(services[service]):
                 yield Finding(
-                    f"{service} does not get {spec.mount_name}", (f"Add it to its secrets in {COMPOSE_FILE}",)
+                    f"{service} does not get {spec.mount_name}",
+                    (f"Add it to its secrets in {COMPOSE_FILE}",),
+                    about=_compose_file(context),
                 )
             elif service == APP and service in services and not _environment(services[APP]).get(f"{spec.name}_FILE"):
-                yield Finding(f"{service} has no {spec.name}_FILE", (f"Add it to its environment in {COMPOSE_FILE}",))
+                yield Finding(
+                    f"{service} has no {spec.name}_FILE",
+                    (f"Add it to its environment in {COMPOSE_FILE}",),
+                    about=_compose_file(context),
+                )
 
 
 @check(
@@ -184,6 +198,10 @@ def _try_password(context: Context, action: str, name: str, command: Command) ->
         context.stack.execute(APP, ["python", "-m", "src.app.credentials", action], content)
     except SecretsError as error:
         yield Finding(f"{name} of the store is refused: {error}", (command,))
+
+
+def _compose_file(context: Context) -> frozenset[str]:
+    return frozenset([os.path.join(context.directory, COMPOSE_FILE)])
 
 
 def _services(context: Context) -> dict[str, Any]:
