@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from src.ops.doctor import CHECKS
 from tests.conftest import PROJECT, Project
 from tests.support.files import everything
-from tests.support.findings import ELSEWHERE, PLANTED, STACK_CHECKS, compose_file, make_healthy, neighbour
+from tests.support.findings import ELSEWHERE, PLANTED, STACK_CHECKS, compose_file, git, make_healthy, neighbour
 from tests.support.terminal import ENTER, Terminal
 
 TYPED = "what its provider issued 7"
@@ -261,3 +262,139 @@ def test_a_cure_that_is_typed_removes_the_fault_and_nothing_else(
         if not belongs(healthy, path) and not any(names(finding, path, healthy) for finding in findings)
     ] == []
     assert {"# A line of mine", "MY_OWN=kept"} <= set(healthy.settings_file.read_text().splitlines())
+
+
+# --- What a cure finds in its way ------------------------------------------------------------------------------------
+
+
+def cure(project: Project, machine: dict[str, str], check: str) -> list[dict[str, object]]:
+    """Type each command of what a check finds; returns what it finds afterwards."""
+    for command in commands_of(doctor(project, machine, "--only", check)):
+        if not is_sentence(command):
+            type_in(project, command, machine)
+    return doctor(project, machine, "--only", check)
+
+
+def test_a_credential_moves_into_a_file_and_overwrites_none(healthy: Project, machine: dict[str, str]) -> None:
+    PLANTED["settings-secret"](healthy)
+    plain = healthy.environment == "production"
+    usual = healthy.key_file.with_name("vault-token" if plain else "staging.vault-token")
+    usual.write_text("of another store")
+    assert cure(healthy, machine, "settings-secret") == []
+    moved = usual.with_name("vault-token-2" if plain else "staging-2.vault-token")
+    assert (usual.read_text(), moved.read_text()) == ("of another store", "s.abcdef\n")
+    assert moved.stat().st_mode & 0o777 == 0o400
+    assert f"VAULT_TOKEN_FILE={moved}" in healthy.settings_file.read_text()
+
+
+def test_a_master_key_in_the_settings_moves_and_still_opens_the_file(healthy: Project, machine: dict[str, str]) -> None:
+    values, key = healthy.values(), healthy.key_file.read_text().strip()
+    text = healthy.settings_file.read_text()
+    healthy.settings_file.write_text(text.replace(f"_FILE={healthy.key_file}", f"={key}"))
+    healthy.key_file.unlink()
+    assert cure(healthy, machine, "settings-secret") == []
+    assert doctor(healthy, machine) == []
+    assert healthy.values() == values
+    assert key not in healthy.settings_file.read_text()
+
+
+def test_a_key_in_the_project_moves_beside_another_one(healthy: Project, machine: dict[str, str]) -> None:
+    PLANTED["master-key-apart"](healthy)
+    key = healthy.key_file.read_text()
+    healthy.key_file.unlink()
+    healthy.key_file.write_text("another key")
+    assert cure(healthy, machine, "master-key-apart") == []
+    assert healthy.key_file.read_text() == "another key"
+    moved = healthy.key_file.with_name(f"{healthy.key_file.stem}-2.key")
+    assert moved.read_text() == key
+    assert doctor(healthy, machine) == []
+
+
+def test_a_key_that_does_not_open_the_file_stays_where_it_is(healthy: Project, machine: dict[str, str]) -> None:
+    PLANTED["master-key-apart"](healthy)
+    PLANTED["store"](healthy)
+    healthy.key_file.unlink()
+    before = everything(healthy)
+    done = healthy.run("manage_secrets.py", "doctor", "--only", "master-key-apart", "--fix", environ=machine)
+    assert done.returncode == 1
+    assert "It could not be fixed: Failed to decrypt secrets file" in done.stdout
+    assert everything(healthy) == before
+
+
+def test_the_cure_of_a_checksum_keeps_the_last_change(healthy: Project, machine: dict[str, str]) -> None:
+    healthy.run("manage_secrets.py", "set", "WEBHOOK_SECRET", "--generate")
+    healthy.run("generate_docker_secrets.sh")
+    values = healthy.values()
+    PLANTED["secrets-file-checksum"](healthy)
+    assert cure(healthy, machine, "secrets-file-checksum") == []
+    assert healthy.values() == values
+    assert doctor(healthy, machine) == []
+
+
+def test_the_checksum_of_a_file_that_does_not_open_is_left_alone(healthy: Project, machine: dict[str, str]) -> None:
+    PLANTED["store"](healthy)
+    before = everything(healthy)
+    findings = doctor(healthy, machine, "--only", "secrets-file-checksum", "--fix")
+    assert [(finding["check"], finding["fixed"]) for finding in findings] == [("store", False)]
+    assert everything(healthy) == before
+
+
+def test_a_missing_secret_gets_the_value_that_the_containers_use(healthy: Project, machine: dict[str, str]) -> None:
+    value = healthy.values()["SECRET_KEY"]
+    PLANTED["missing"](healthy)
+    assert cure(healthy, machine, "missing") == []
+    assert healthy.values()["SECRET_KEY"] == value
+    PLANTED["missing"](healthy)
+    shutil.rmtree(healthy.docker_directory)
+    assert cure(healthy, machine, "missing") == []
+    assert len(healthy.values()["SECRET_KEY"]) == 64
+
+
+def test_what_was_committed_is_rotated_and_then_no_finding(healthy: Project, machine: dict[str, str]) -> None:
+    PLANTED["git-tracked"](healthy)
+    git(healthy, "commit", "--quiet", "--message", "a mistake")
+    before = healthy.values()
+    (finding,) = doctor(healthy, machine, "--only", "git-tracked")
+    stop, commit, rotate = commands_of([finding])
+    assert (commit, is_sentence(commit)) == ("Commit that", True)
+    time.sleep(1)  # git counts in seconds
+    type_in(healthy, stop, machine)
+    git(healthy, "commit", "--quiet", "--message", "as the sentence says")
+    assert [one["check"] for one in doctor(healthy, machine)] == ["git-history"]
+    neighbours = neighbour(healthy)
+    assert commands_of(doctor(neighbours, machine)) == [rotate]
+    type_in(healthy, rotate, machine)
+    assert doctor(healthy, machine) == []
+    assert doctor(neighbours, machine) == []
+    changed = {name for name, value in healthy.values().items() if before[name] != value}
+    assert {"SECRET_KEY", "DATABASE_PASSWORD", "ADMIN_PASSWORD"} <= changed
+
+
+def test_a_line_is_added_to_an_ignore_file_whatever_it_ends_with(healthy: Project, machine: dict[str, str]) -> None:
+    for name in (".gitignore", ".dockerignore"):
+        (healthy.directory / name).write_text("*.log")
+        assert cure(healthy, machine, name[1:]) == []
+        assert (healthy.directory / name).read_text().startswith("*.log\n")
+        (healthy.directory / name).unlink()
+        assert cure(healthy, machine, name[1:]) == []
+    git(healthy, "check-ignore", "--no-index", str(healthy.secrets_file.with_suffix(".enc.bak")))
+
+
+@pytest.mark.parametrize(
+    "check", ["settings-secret", "settings-mode", "gitignore", "compose-settings", "master-key-apart", "overdue"]
+)
+def test_a_cure_names_the_settings_file_that_was_given(check: str, healthy: Project, machine: dict[str, str]) -> None:
+    path = healthy.directory / "my settings [1].env"
+    healthy.settings_file.rename(path)
+    other = Project(healthy.directory, healthy.home, environment=healthy.environment, options=("--env-file", str(path)))
+    other.settings_file = path
+    other.run("generate_docker_secrets.sh")
+    with (healthy.directory / ".gitignore").open("a") as file:
+        file.write("*.env\n")
+    with (healthy.directory / ".dockerignore").open("a") as file:
+        file.write("*.env\n")
+    assert doctor(other, machine) == []
+    PLANTED[check](other)
+    assert doctor(other, machine) != []
+    assert cure(other, machine, check) == []
+    assert doctor(other, machine) == []

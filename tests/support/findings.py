@@ -60,7 +60,7 @@ def rewrite(project: Project, values: dict[str, str], metadata: dict[str, object
     content["metadata"] |= metadata or {}  # type: ignore[operator]
     key = project.key_file.read_text().strip()
     write_read_only(project.secrets_file, Fernet(key).encrypt(json.dumps(content).encode()))
-    project.secrets_file.with_suffix(".enc.sum").unlink()
+    project.secrets_file.with_suffix(".enc.sum").unlink(missing_ok=True)
     assert project.run("generate_docker_secrets.sh").returncode == 0
 
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import stat
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from src.ops.containers.secret_files import find_extra
@@ -204,7 +203,7 @@ def master_key_is_apart(context: Context) -> Iterator[Finding]:
     project = os.path.realpath(context.directory)
     if folder in (file_folder, project) or folder.startswith(project + os.sep):
         message = f"the master key {context.shown(path)} is in the project, or beside the file that it opens"
-        if read_dotenv(context.deployment.settings_file).get("SECRETS_MASTER_KEY_FILE"):
+        if not context.deployment.environ.get("SECRETS_MASTER_KEY_FILE"):
             yield Finding(message, (fix_command("master-key-apart"),), _move_key(context, path))
             return
         target = context.deployment.default_key_file
@@ -491,16 +490,15 @@ def _move_credential(context: Context, name: str, value: str) -> Callable[[], No
 
 
 def _move_key(context: Context, path: str) -> Callable[[], None]:
-    """Keep the master key outside of the project. The first file goes when its copy has opened the secrets."""
+    """Keep the master key outside of the project. The first file goes when its copy is written and read back."""
     deployment = context.deployment
 
     def fix() -> None:
         _require_own(deployment.settings_file)
+        open_store(deployment).load()
         with open(path, "rb") as file:
             content = file.read()
         target = _write_private(deployment.default_key_file, content)
-        variables = replace(deployment, answers={"SECRETS_MASTER_KEY_FILE": target})
-        open_store(variables).load()
         write_dotenv(deployment.settings_file, {"SECRETS_MASTER_KEY_FILE": target})
         os.unlink(path)
 
