@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -239,14 +240,14 @@ def programs(folder: Path, *names: str, **scripts: str) -> dict[str, str]:
     path = folder / "bin"
     path.mkdir()
     for name in names:
-        scripts[name] = f'exec {shutil.which(name)} "$@"'
+        scripts[name] = f'exec {shlex.quote(shutil.which(name) or name)} "$@"'
     for name, script in scripts.items():
         (path / name).write_text(f"#!/bin/sh\n{script}\n")
         (path / name).chmod(0o755)
     return {"PATH": str(path) if names else f"{path}:{os.environ['PATH']}"}
 
 
-PYTHON = f'exec {sys.executable} "$@"'
+PYTHON = f'exec {shlex.quote(sys.executable)} "$@"'
 
 
 @pytest.mark.parametrize(
@@ -306,6 +307,40 @@ def test_a_git_that_refuses_is_a_finding(healthy: Project) -> None:
     findings = [finding for finding in doctor(healthy) if str(finding["check"]).startswith("git")]
     assert len(findings) == 1
     assert "git does not answer: detected dubious ownership" in str(findings[0]["finding"])
+
+
+def test_a_folder_that_cannot_be_looked_into_is_one_finding(healthy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from src.ops.deployment.deployment import Deployment
+    from src.ops.doctor import examine
+
+    look = os.listdir
+
+    def refuse(path: str) -> list[str]:
+        if path == str(healthy.docker_directory):
+            raise PermissionError(13, "Permission denied", path)
+        return look(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    deployment = Deployment.locate(project_directory=str(healthy.directory), environ={"HOME": str(healthy.home)})
+    examination = examine(deployment, offline=True)
+    (finding,) = examination.findings
+    assert finding.message == f"this check could not run: {healthy.docker_directory}: Permission denied"
+    assert list(examination.not_made.values()).count("see above") == 3
+
+
+@pytest.mark.parametrize(
+    ("services", "reason"),
+    [("postgres redis", "the app does not run"), ("app postgres redis", "Docker does not say when the app started")],
+)
+def test_what_the_containers_do_not_say_is_counted(
+    services: str, reason: str, healthy: Project, tmp_path: Path
+) -> None:
+    compose_file(healthy, "services:", "services:")
+    rows = "\n".join(f"""echo '{{"Service":"{name}","State":"running","ID":"1"}}'""" for name in services.split())
+    (tmp_path / "config.json").write_text('{"services": {}}')
+    script = f'case "$*" in *" ps "*) {rows} ;; *" config "*) cat "{tmp_path}/config.json" ;; esac\nexit 0'
+    environ = programs(tmp_path, docker=script)
+    assert reason in manage(healthy, "doctor", environ=environ).stdout  # type: ignore[arg-type]
 
 
 # --- One finding for one cause, the worst first ----------------------------------------------------------------------

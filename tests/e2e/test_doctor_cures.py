@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -33,14 +34,14 @@ SHOWN = {
 # What only shows more may fail over the fault that it shows.
 SHOWS = re.compile(r"manage_secrets\.py status --audit ")
 # Findings whose command would change the virtual environment that runs the tests.
-NOT_TYPED = {"packages": r"make (-C \S+ )?--always-make install"}
+NOT_TYPED = {"packages": r"make (-C ('.*'|\S+) )?--always-make install"}
 NAMES_OTHER_ENVIRONMENT = {("shared", "production")}
 
 # A machine with Docker Compose, on which no container runs.
 DOCKER = f"""#!/bin/sh
 case "$*" in
 *version*) exit 0 ;;
-*" config "*) exec {sys.executable} -c '
+*" config "*) exec {shlex.quote(sys.executable)} -c '
 import json, yaml
 content = yaml.safe_load(open("docker-compose.yml"))
 for service in content["services"].values():

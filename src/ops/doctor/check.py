@@ -194,6 +194,16 @@ class Context:
         """Why nobody knows which containers there are."""
         return self._containers[1]
 
+    @property
+    def docker_files(self) -> list[str]:
+        """The names in the folder of the Docker files; none when there is no such folder.
+
+        Raises:
+            OSError: This user may not look into it.
+        """
+        folder = self.deployment.docker_directory
+        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
     def runs(self, service: str) -> bool:
         """Whether a service runs now."""
         return self.services.get(service, {}).get("State") == "running"

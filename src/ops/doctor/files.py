@@ -270,8 +270,8 @@ def nothing_is_half_done(context: Context) -> Iterator[Finding]:
 @check("temporaries", "What a killed program leaves behind may hold secrets.", harm=Harm.WEAK)
 def no_temporaries_are_left(context: Context) -> Iterator[Finding]:
     folders = {os.path.dirname(_secrets_file(context)), context.deployment.docker_directory, context.directory}
-    for folder in sorted(folders):
-        for path in sorted(glob.glob(os.path.join(glob.escape(folder), ".*.tmp"))):
+    for folder in filter(os.path.isdir, sorted(folders)):
+        for path in (os.path.join(folder, name) for name in sorted(os.listdir(folder))):
             if is_left_behind(path):
                 yield Finding(f"{context.shown(path)} was left behind", (fix_command("temporaries"),), _unlink(path))
 
@@ -279,7 +279,7 @@ def no_temporaries_are_left(context: Context) -> Iterator[Finding]:
 @check("docker-files-mode", "The Docker files hold the secrets in plain text.", harm=Harm.EXPOSED)
 def docker_files_are_private(context: Context) -> Iterator[Finding]:
     folder = context.deployment.docker_directory
-    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*"))):
+    for path in (os.path.join(folder, name) for name in context.docker_files):
         if os.path.isfile(path) and path.endswith((".txt", "_previous.json")):
             yield from _open_to_others(context, path, 0o400)
 

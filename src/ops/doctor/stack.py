@@ -15,7 +15,7 @@ from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import read_value_file
 
-from .check import Context, Finding, Harm, check
+from .check import Context, Finding, Harm, NotMade, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,9 +56,14 @@ def docker_files_are_up_to_date(context: Context) -> Iterator[Finding]:
 )
 def no_docker_file_holds_an_example(context: Context) -> Iterator[Finding]:
     folder = context.deployment.docker_directory
+    names = context.docker_files
     for spec in context.catalog.secrets:
         path = os.path.join(folder, spec.docker_file)
-        if os.path.isfile(path) and is_example_of(spec, read_value_file(path, spec.docker_file)):
+        if (
+            spec.docker_file in names
+            and os.path.isfile(path)
+            and is_example_of(spec, read_value_file(path, spec.docker_file))
+        ):
             message = f"{context.shown(path)} holds a published example"
             yield Finding(message, (manage("rotate", spec.name),), about=frozenset([spec.name]))
 
@@ -66,8 +71,7 @@ def no_docker_file_holds_an_example(context: Context) -> Iterator[Finding]:
 @check("compose-settings", "Without APP_UID and APP_GID, the app's container cannot read its files.", harm=Harm.BROKEN)
 def compose_knows_who_runs_the_app(context: Context) -> Iterator[Finding]:
     deployment = context.deployment
-    folder = deployment.docker_directory
-    if not any(os.path.isfile(os.path.join(folder, spec.docker_file)) for spec in context.catalog.secrets):
+    if not {spec.docker_file for spec in context.catalog.secrets} & set(context.docker_files):
         return
     settings = read_dotenv(deployment.compose_file)
     missing = [name for name in ("APP_UID", "APP_GID") if not settings.get(name)]
@@ -154,16 +158,19 @@ def services_get_what_they_need(context: Context) -> Iterator[Finding]:
     needs="stack",
     follows=("docker-files",),
 )
-def the_app_has_the_present_secrets(context: Context) -> Iterator[Finding]:
+def the_app_has_the_present_secrets(context: Context) -> Iterator[Finding | NotMade]:
     folder = context.deployment.docker_directory
     if not context.runs(APP) or not os.path.isdir(folder):
         return
     started = context.stack.started_at(APP)
+    if started is None:
+        yield NotMade("Docker does not say when the app started")
+        return
     for spec in context.catalog.secrets:
         path = os.path.join(folder, spec.docker_file)
         if APP in spec.consumers and os.path.isfile(path):
             changed = datetime.fromtimestamp(os.stat(path).st_ctime, UTC)
-            if started is not None and changed > started:
+            if changed > started:
                 yield Finding(f"the app started before {context.shown(path)} changed", (compose("restart", APP),))
                 return
 
@@ -178,20 +185,23 @@ def services_are_healthy(context: Context) -> Iterator[Finding]:
 @check(
     "database-password", "A volume keeps the password that its database was made with.", harm=Harm.BROKEN, needs="stack"
 )
-def database_accepts_the_password(context: Context) -> Iterator[Finding]:
+def database_accepts_the_password(context: Context) -> Iterator[Finding | NotMade]:
     if context.runs(DATABASE):
         yield from _try_password(context, "database-check", "DATABASE_PASSWORD", make("database-password"))
 
 
 @check("redis-password", "Redis keeps the password that it was started with.", harm=Harm.BROKEN, needs="stack")
-def redis_accepts_the_password(context: Context) -> Iterator[Finding]:
+def redis_accepts_the_password(context: Context) -> Iterator[Finding | NotMade]:
     if context.runs(REDIS):
         yield from _try_password(context, "redis-check", "REDIS_PASSWORD", compose("restart", REDIS))
 
 
-def _try_password(context: Context, action: str, name: str, command: Command) -> Iterator[Finding]:
+def _try_password(context: Context, action: str, name: str, command: Command) -> Iterator[Finding | NotMade]:
     value = context.snapshot.values.get(name) if context.snapshot else None
-    if value is None or not context.runs(APP):
+    if context.snapshot is None or not context.runs(APP):
+        yield NotMade("the store cannot be read" if context.snapshot is None else "the app does not run")
+        return
+    if value is None:
         return
     try:
         content = json.dumps({"passwords": [value]})
