@@ -381,6 +381,32 @@ def test_a_line_is_added_to_an_ignore_file_whatever_it_ends_with(healthy: Projec
     git(healthy, "check-ignore", "--no-index", str(healthy.secrets_file.with_suffix(".enc.bak")))
 
 
+@pytest.mark.parametrize("place", ["settings", "compose", "checksum", "gitignore", "trail"])
+def test_a_folder_in_the_place_of_a_file_moves_away(place: str, healthy: Project, machine: dict[str, str]) -> None:
+    values = healthy.values()
+    check, path = {
+        "settings": ("settings", healthy.settings_file),
+        "compose": ("settings", healthy.compose_file),
+        "checksum": ("secrets-file-checksum", healthy.secrets_file.with_suffix(".enc.sum")),
+        "gitignore": ("gitignore", healthy.directory / ".gitignore"),
+        "trail": ("audit-trail", healthy.home / ".local/state/cctv-face-detection/audit.jsonl"),
+    }[place]
+    path.unlink()
+    path.mkdir()
+    (path / "of somebody").write_text("mine")
+    commands = commands_of(doctor(healthy, machine, "--only", check))
+    if path == healthy.settings_file:
+        assert "setup_secrets.py" in commands.pop()
+        type_in(healthy, commands[0], machine)
+        healthy.set_up()  # as the wizard does, without its questions
+        assert healthy.run("generate_docker_secrets.sh").returncode == 0
+    for command in commands if path != healthy.settings_file else ():
+        type_in(healthy, command, machine)
+    assert (path.with_name(f"not-a-file-{path.name}") / "of somebody").read_text() == "mine"
+    assert doctor(healthy, machine) == []
+    assert healthy.values() == values
+
+
 @pytest.mark.parametrize(
     "check", ["settings-secret", "settings-mode", "gitignore", "compose-settings", "master-key-apart", "overdue"]
 )

@@ -59,7 +59,8 @@ def settings_can_be_used(context: Context) -> Iterator[Finding]:
         read_dotenv(deployment.compose_file)
     except SecretsError as error:
         hints = error.hints or (set_up(),)
-        for path, again in ((deployment.settings_file, set_up()), (deployment.compose_file, write_docker_files())):
+        # In an environment beside production both are one file, and the settings come first.
+        for path, again in ((deployment.compose_file, write_docker_files()), (deployment.settings_file, set_up())):
             if os.path.isdir(path):
                 hints = (*move_folder_away(path), again)
         yield Finding(str(error), hints)
