@@ -18,7 +18,7 @@ from tests.conftest import PROJECT, Project, need_root
 from tests.support.commands import manage
 from tests.support.files import write_read_only
 
-STACK_CHECKS = {check.id for check in CHECKS.values() if check.needs == "stack"}
+STACK_CHECKS = {check.id for check in CHECKS.values() if check.needs in ("stack", "compose")}
 Plant = Callable[[Project], None]
 PLANTED: dict[str, Plant] = {}
 
@@ -60,7 +60,8 @@ def rewrite(project: Project, values: dict[str, str], metadata: dict[str, object
     content["metadata"] |= metadata or {}  # type: ignore[operator]
     key = project.key_file.read_text().strip()
     write_read_only(project.secrets_file, Fernet(key).encrypt(json.dumps(content).encode()))
-    project.secrets_file.with_suffix(".enc.sum").unlink()
+    project.secrets_file.with_suffix(".enc.sum").unlink(missing_ok=True)
+    assert project.run("generate_docker_secrets.sh").returncode == 0
 
 
 def at(days: float) -> str:
@@ -92,7 +93,11 @@ def _(project: Project) -> None:
 
 @plants("dotenv-mode")
 def _(project: Project) -> None:
-    project.compose_file.write_text("SECRET_KEY=x\n")
+    """Everything is in the dotenv file, as the environment store has it."""
+    text = project.settings_file.read_text()
+    project.settings_file.write_text(text.replace("SECRETS_BACKEND=file", "SECRETS_BACKEND=environment"))
+    with project.compose_file.open("a") as file:
+        file.writelines(f"{name}={value}\n" for name, value in project.values().items())
     project.compose_file.chmod(0o644)
 
 
@@ -185,6 +190,12 @@ def _(project: Project) -> None:
     path = project.docker_directory / "jwt_secret_key.txt"
     path.chmod(0o600)
     path.write_text("your-jwt-secret-key-here")
+
+
+@plants("compose-settings")
+def _(project: Project) -> None:
+    lines = project.compose_file.read_text().splitlines(keepends=True)
+    project.compose_file.write_text("".join(line for line in lines if not line.startswith("APP_")))
 
 
 @plants("plaintext")
@@ -282,7 +293,7 @@ def _(project: Project) -> None:
 
 @plants("unknown-names")
 def _(project: Project) -> None:
-    rewrite(project, {"FORGOTTEN": "x" * 40})
+    rewrite(project, {"FORGOTTEN": Fernet.generate_key().decode()})
 
 
 @plants("clock")
@@ -331,6 +342,7 @@ def _(project: Project) -> None:
 ELSEWHERE = {
     "credentials-expiry": "tests/contract/test_vault.py",
     "disk-space": "below, on a small disk",
+    "docker": "tests/e2e/test_doctor.py",
     "stale-containers": "tests/e2e/test_rotation.py",
     "unhealthy": "tests/e2e/test_rotation.py",
     "database-password": "tests/e2e/test_rotation.py",

@@ -18,6 +18,7 @@ from src.utils.secrets import command as module
 from src.utils.secrets.command import (
     Command,
     Spelling,
+    append_lines,
     compose,
     export_typed,
     make,
@@ -27,6 +28,7 @@ from src.utils.secrets.command import (
     set_up,
     spell,
     spell_for,
+    typed,
     write_docker_files,
 )
 from tests.conftest import PROJECT
@@ -151,6 +153,24 @@ def test_a_path_is_typed_from_where_the_person_is_and_quoted(path: str, typed: s
         ["bash", "-c", f"printf %s {typed}"], capture_output=True, text=True, check=True, cwd="/"
     ).stdout
     assert line in (path, path.removeprefix("/work/"), f"./{path.removeprefix('/work/')}")
+
+
+@pytest.mark.parametrize("before", ["", "last line without an end", "a line\n"])
+def test_lines_are_added_to_a_file_each_on_its_own(before: str, tmp_path: Path) -> None:
+    path = tmp_path / "it's a file"
+    path.write_text(before)
+    lines = ("/.env", "/a b/*", "# $HOME 'x'")
+    line = Spelling(here=str(tmp_path)).spell(append_lines(str(path), *lines))
+    assert str(tmp_path) not in line
+    subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True)
+    assert path.read_text().startswith(before)
+    assert [text for text in path.read_text().splitlines() if text] == [*before.splitlines(), *lines]
+
+
+def test_what_is_typed_is_without_what_it_is_for() -> None:
+    command = manage("status", purpose="See it", environment="staging")
+    assert typed(command) == spell(manage("status", environment="staging"))
+    assert typed("Look at it") == "Look at it"
 
 
 @pytest.mark.parametrize(

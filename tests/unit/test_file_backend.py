@@ -396,6 +396,21 @@ def test_an_empty_value_that_another_program_wrote_means_not_set(path: Path) -> 
     assert backend(path).load().versions("A", utc_now()) == []
 
 
+def test_a_checksum_is_written_again_for_a_file_that_opens_and_no_other(path: Path) -> None:
+    backend(path).save({"A": Change("1")})
+    checksum = Path(f"{path}.sum")
+    right = checksum.read_bytes()
+    checksum.write_bytes(b"wrong")
+    with pytest.raises(StoreError):
+        backend(path, Fernet.generate_key().decode()).write_checksum()
+    assert checksum.read_bytes() == b"wrong"
+    backend(path).write_checksum()
+    assert checksum.read_bytes() == right
+    path.unlink()
+    with pytest.raises(StoreError):
+        backend(path).write_checksum()
+
+
 def test_nothing_shows_a_value(path: Path) -> None:
     store = backend(path)
     snapshot = store.save({"A": Change(CANARY)})

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
 
 COMPOSE_FILE = "docker-compose.yml"
+STORE_ONLY = "If the stack does not run on this machine: --store-only"
 READY_SECONDS = 120
 COMMAND_SECONDS = 300
 _PROJECT_LABEL = "com.docker.compose.project"
@@ -78,8 +79,8 @@ class Stack:
                 f"Docker Compose does not say what is running: {reason.text}",
                 hint=[
                     *reason.hints,
-                    "Check Docker: docker info",
-                    "If the stack does not run on this machine: --store-only",
+                    program("docker", "info", purpose="Check Docker"),
+                    STORE_ONLY,
                 ],
             )
         lines = done.output.strip().splitlines()
@@ -246,7 +247,9 @@ class Stack:
         try:
             return run_child(command, seconds=self._seconds, standard_input=standard_input, folder=directory)
         except ChildError as error:
-            raise StackError(f"Docker Compose does not work: {error}", hint="Check Docker: docker info") from None
+            raise StackError(
+                f"Docker Compose does not work: {error}", hint=program("docker", "info", purpose="Check Docker")
+            ) from None
 
 
 def _ask_docker(*arguments: str) -> str:
@@ -254,7 +257,7 @@ def _ask_docker(*arguments: str) -> str:
     try:
         return run_child(["docker", *arguments], seconds=COMMAND_SECONDS).output.strip()
     except ChildError as error:
-        raise StackError(str(error), hint="Check Docker: docker info") from None
+        raise StackError(str(error), hint=program("docker", "info", purpose="Check Docker")) from None
 
 
 def _list_docker(*arguments: str) -> list[str]:
@@ -262,8 +265,11 @@ def _list_docker(*arguments: str) -> list[str]:
     try:
         done = run_child(["docker", *arguments], seconds=COMMAND_SECONDS)
     except ChildError as error:
-        raise StackError(str(error), hint="Check Docker: docker info") from None
+        raise StackError(str(error), hint=program("docker", "info", purpose="Check Docker")) from None
     if done.code:
         reason = done.reason
-        raise StackError(f"Docker does not answer: {reason.text}", hint=[*reason.hints, "Check Docker: docker info"])
+        raise StackError(
+            f"Docker does not answer: {reason.text}",
+            hint=[*reason.hints, program("docker", "info", purpose="Check Docker")],
+        )
     return [line for line in done.output.splitlines() if line.strip()]

@@ -7,32 +7,47 @@ import os
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.deployment import Deployment, is_environment_file
+from src.ops.deployment.dotenv import read_dotenv
 from src.ops.lifecycle.status import age_in_days, read_status
 from src.ops.store_kinds import kind_in_use, open_store
 from src.ops.values.fingerprint import fingerprint
-from src.ops.values.strength import fault_of
-from src.utils.secrets.command import manage, program, set_up
-from src.utils.secrets.errors import SecretsError
+from src.ops.values.strength import fault_of, weakness_of
+from src.utils.secrets.command import manage, program, set_up, write_docker_files
+from src.utils.secrets.errors import SecretsError, StoreEmptyError
+from src.utils.secrets.settings import read_value_file
 from src.utils.secrets.snapshot import utc_after, utc_now
 
-from .check import Context, Finding, check
+from .check import OFFLINE, Context, Finding, Harm, NotMade, check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from src.utils.secrets.command import Hint
 
 SHORTEST_SHARED = 12
 CLOCK_SECONDS = 300
 MANY_PREVIOUS = 5
 
 
-@check("store", "What cannot be read cannot be used, changed or backed up.", needs="store")
+@check(
+    "store",
+    "What cannot be read cannot be used, changed or backed up.",
+    harm=Harm.LOST,
+    needs="store",
+    follows=("settings", "master-key-mode", "secrets-file-owner"),
+)
 def store_can_be_read(context: Context) -> Iterator[Finding]:
     error = context.store_error
     if error is not None:
         yield Finding(str(error), error.hints or (set_up(),))
 
 
-@check("credentials-expiry", "When the credentials end, nothing can be refreshed any more.", needs="store")
+@check(
+    "credentials-expiry",
+    "When the credentials end, nothing can be refreshed any more.",
+    harm=Harm.BROKEN,
+    needs="store",
+)
 def credentials_last(context: Context) -> Iterator[Finding]:
     kind = kind_in_use(context.deployment)
     if context.snapshot is None:
@@ -42,16 +57,17 @@ def credentials_last(context: Context) -> Iterator[Finding]:
         yield Finding(fault.message, fault.hints)
 
 
-@check("missing", "The application does not start without a required secret.", needs="store")
+@check("missing", "The application does not start without a required secret.", harm=Harm.BROKEN, needs="store")
 def nothing_required_is_missing(context: Context) -> Iterator[Finding]:
     if context.snapshot is None:
         return
     missing = [name for name in context.catalog.required_names if not context.snapshot.values.get(name)]
     if missing:
-        yield Finding(f"required and not set: {', '.join(missing)}", (set_up(),))
+        message = f"required and not set: {', '.join(missing)}"
+        yield Finding(message, _give_values(context, missing), about=frozenset(missing))
 
 
-@check("incomplete-feature", "A feature with half of its secrets does not work.", needs="store")
+@check("incomplete-feature", "A feature with half of its secrets does not work.", harm=Harm.BROKEN, needs="store")
 def features_are_complete(context: Context) -> Iterator[Finding]:
     if context.snapshot is None:
         return
@@ -59,20 +75,20 @@ def features_are_complete(context: Context) -> Iterator[Finding]:
         names = [spec.name for spec in context.catalog.of_feature(feature)]
         absent = [name for name in names if not context.snapshot.values.get(name)]
         if absent and len(absent) < len(names):
-            yield Finding(f"{feature}: {', '.join(absent)} is not set", tuple(manage("set", name) for name in absent))
+            yield Finding(f"{feature}: {', '.join(absent)} is not set", _give_values(context, absent))
 
 
-@check("placeholder", "Everybody knows the values of examples.", needs="store")
+@check("placeholder", "Everybody knows the values of examples.", harm=Harm.EXPOSED, needs="store")
 def no_value_is_a_placeholder(context: Context) -> Iterator[Finding]:
     yield from _faults(context, placeholder=True)
 
 
-@check("weak", "What can be guessed is no secret.", needs="store")
+@check("weak", "What can be guessed is no secret.", harm=Harm.WEAK, needs="store", follows=("placeholder",))
 def no_value_is_weak(context: Context) -> Iterator[Finding]:
     yield from _faults(context, placeholder=False)
 
 
-@check("reused", "One leak would expose two systems.", needs="store")
+@check("reused", "One leak would expose two systems.", harm=Harm.WEAK, needs="store", follows=("placeholder", "weak"))
 def no_value_is_used_twice(context: Context) -> Iterator[Finding]:
     if context.snapshot is None:
         return
@@ -83,11 +99,21 @@ def no_value_is_used_twice(context: Context) -> Iterator[Finding]:
             by_value.setdefault(fingerprint(value), []).append(name)
     for names in by_value.values():
         if len(names) > 1:
-            yield Finding(f"{' and '.join(names)} have the same value", (manage("rotate", *names[1:]),))
+            # One of them keeps it: one that only its provider can issue, where there is one.
+            kept = next((name for name in names if not context.deployment.find_secret(name).generated), names[0])
+            others = [name for name in names if name != kept]
+            message = f"{' and '.join(names)} have the same value"
+            yield Finding(message, (manage("rotate", *others),), about=frozenset(others))
 
 
-@check("shared", "A leak of the staging secrets must not open production.", needs="store")
-def no_value_is_shared_between_environments(context: Context) -> Iterator[Finding]:
+@check(
+    "shared",
+    "A leak of the staging secrets must not open production.",
+    harm=Harm.WEAK,
+    needs="store",
+    follows=("placeholder", "weak"),
+)
+def no_value_is_shared_between_environments(context: Context) -> Iterator[Finding | NotMade]:
     if context.snapshot is None:
         return
     mine = {
@@ -95,58 +121,85 @@ def no_value_is_shared_between_environments(context: Context) -> Iterator[Findin
         for name in context.catalog.names
         if (value := context.snapshot.values.get(name)) and len(value) >= SHORTEST_SHARED
     }
-    for other in _other_environments(context.deployment):
+    for other in other_environments(context.deployment):
+        if not context.can_ask(other):
+            yield NotMade(OFFLINE)
+            continue
         try:
             theirs = open_store(other).load().values
-        except SecretsError:
-            continue  # its own doctor says why
-        same = [
-            mine[mark]
-            for name in other.catalog.names
-            if (value := theirs.get(name)) and (mark := fingerprint(value)) in mine
-        ]
+        except SecretsError as error:
+            if not isinstance(error, StoreEmptyError) or read_dotenv(other.settings_file).get("SECRETS_BACKEND"):
+                yield _not_compared(other)
+            continue
+        marks = {fingerprint(value) for name in other.catalog.names if (value := theirs.get(name))}
+        same = [name for mark, name in mine.items() if mark in marks]
         if same:
-            yield Finding(
-                f"{other.environment} has the same {', '.join(same)}",
-                (manage("rotate", *same, environment=other.environment),),
-            )
+            # Production keeps its values: what runs there is harder to change.
+            elsewhere = None if other.is_production or not context.deployment.is_production else other.environment
+            message = f"{other.environment} has the same {', '.join(same)}"
+            yield Finding(message, (manage("rotate", *same, environment=elsewhere),), about=frozenset(same))
 
 
-@check("overdue", "The longer a secret lives, the more places it has leaked to.", needs="store")
+def _not_compared(other: Deployment) -> Finding:
+    message = f"{other.environment} could not be compared with this environment: its secrets cannot be read"
+    return Finding(message, (manage("doctor", environment=other.environment),), about=frozenset([other.settings_file]))
+
+
+@check(
+    "overdue",
+    "The longer a secret lives, the more places it has leaked to.",
+    harm=Harm.WEAK,
+    needs="store",
+    follows=("placeholder", "weak", "reused"),
+)
 def nothing_is_overdue(context: Context) -> Iterator[Finding]:
     if context.snapshot is None:
         return
     due = [row for row in read_status(context.deployment, context.snapshot) if row.is_overdue]
-    for row in due:
-        yield Finding(
-            f"{row.name} is {row.age_days} days old; its period is {row.rotation_days}",
-            (manage("rotate", "--due"),),
-        )
+    if due:
+        ages = [f"{row.name} is {row.age_days} days old; its period is {row.rotation_days}" for row in due]
+        yield Finding("; ".join(ages), (manage("rotate", "--due"),), about=frozenset(row.name for row in due))
 
 
-@check("unknown-names", "Secrets outside the catalogue are never rotated.", needs="store")
+@check("unknown-names", "Secrets outside the catalogue are never rotated.", harm=Harm.UNTIDY, needs="store")
 def every_name_is_known(context: Context) -> Iterator[Finding]:
     if context.snapshot is None or kind_in_use(context.deployment).is_shared:
         return
     unknown = sorted(set(context.snapshot.values) - set(context.catalog.names))
     if unknown:
         where = context.shown(context.catalog.path)
-        yield Finding(f"not in the catalogue: {', '.join(unknown)}", (f"Add them to {where}, or remove them",))
+        yield Finding(f"not in the catalogue: {', '.join(unknown)}", (f"Add a [[secret]] table for each to {where}",))
 
 
-@check("clock", "Grace times and tokens end at the wrong moment on a machine with a wrong clock.", needs="store")
+@check(
+    "clock",
+    "Grace times and tokens end at the wrong moment on a machine with a wrong clock.",
+    harm=Harm.BROKEN,
+    needs="store",
+)
 def clock_is_right(context: Context) -> Iterator[Finding]:
     if context.snapshot is None:
         return
-    latest = max((entry.updated_at or "" for entry in context.snapshot.metadata.values()), default="")
-    if latest > utc_after(CLOCK_SECONDS):
-        yield Finding(
-            f"a secret was changed at {latest}, which is in the future here ({utc_now()})",
-            (program("timedatectl", "status"),),
-        )
+    metadata = context.snapshot.metadata
+    limit = utc_after(CLOCK_SECONDS)
+    late = [name for name in sorted(metadata) if (metadata[name].updated_at or "") > limit]
+    if not late:
+        return
+    latest = max(metadata[name].updated_at or "" for name in late)
+    hints = [program("date", "-u", purpose="Compare this machine's clock with another one, and set it if it is wrong")]
+    known = [name for name in late if name in context.catalog.names]
+    if known:
+        hints.append(manage("rotate", *known, purpose="If it is right, the secret's time is wrong; rotate it"))
+    message = f"{' and '.join(late)} changed at {latest}, which is in the future here ({utc_now()})"
+    yield Finding(message, tuple(hints))
 
 
-@check("previous-values", "Each earlier value that is still accepted is one more that can leak.", needs="store")
+@check(
+    "previous-values",
+    "Each earlier value that is still accepted is one more that can leak.",
+    harm=Harm.WEAK,
+    needs="store",
+)
 def few_earlier_values_are_accepted(context: Context) -> Iterator[Finding]:
     if context.snapshot is None:
         return
@@ -160,16 +213,41 @@ def few_earlier_values_are_accepted(context: Context) -> Iterator[Finding]:
             yield Finding(f"{name}: {len(valid)} earlier values are still accepted", (manage("history", name),))
 
 
-@check("unknown-age", "A secret whose age nobody knows is never due.", needs="store")
+@check(
+    "unknown-age",
+    "A secret whose age nobody knows is never due.",
+    harm=Harm.UNTIDY,
+    needs="store",
+    follows=("placeholder", "weak", "reused"),
+)
 def every_age_is_known(context: Context) -> Iterator[Finding]:
     if context.snapshot is None or not kind_in_use(context.deployment).keeps_history:
         return
+    unknown = []
     for spec in context.catalog.secrets:
         metadata = context.snapshot.metadata.get(spec.name)
         if spec.rotation_days is None or not context.snapshot.values.get(spec.name):
             continue
         if age_in_days(metadata.updated_at if metadata else None) is None:
-            yield Finding(f"nobody knows when {spec.name} last changed", (manage("rotate", spec.name),))
+            unknown.append(spec.name)
+    if unknown:
+        message = f"nobody knows when {' and '.join(unknown)} last changed"
+        yield Finding(message, (manage("rotate", *unknown),), about=frozenset(unknown))
+
+
+def _give_values(context: Context, names: Sequence[str]) -> tuple[Hint, ...]:
+    """How each name gets a value: the one that the containers still use, else a new one; then the Docker files."""
+    folder = context.deployment.docker_directory
+    commands = []
+    for name in names:
+        spec = context.deployment.find_secret(name)
+        path = os.path.join(folder, spec.docker_file)
+        known = read_value_file(path, spec.docker_file) if os.path.isfile(path) else ""
+        if known and weakness_of(spec, known, context.catalog) is None:
+            commands.append(manage("set", name, "--file", path))
+        else:
+            commands.append(manage("set", name, *(["--generate"] if spec.generated else [])))
+    return (*commands, write_docker_files()) if os.path.isdir(folder) else tuple(commands)
 
 
 def _faults(context: Context, *, placeholder: bool) -> Iterator[Finding]:
@@ -179,10 +257,11 @@ def _faults(context: Context, *, placeholder: bool) -> Iterator[Finding]:
         value = context.snapshot.values.get(spec.name)
         fault = fault_of(spec, value, context.catalog) if value else None
         if fault is not None and (fault == "a placeholder") is placeholder:
-            yield Finding(f"{spec.name} is {fault}", (manage("rotate", spec.name),))
+            yield Finding(f"{spec.name} is {fault}", (manage("rotate", spec.name),), about=frozenset([spec.name]))
 
 
-def _other_environments(deployment: Deployment) -> list[Deployment]:
+def other_environments(deployment: Deployment) -> list[Deployment]:
+    """The deployments of the same project that have a settings file."""
     others = []
     for path in sorted(glob.glob(os.path.join(glob.escape(deployment.project_directory), ".env.*"))):
         name = os.path.basename(path).removeprefix(".env.")

@@ -187,6 +187,12 @@ def remove_stale_temporaries(paths: Iterable[str]) -> None:
                 _unlink(os.path.join(directory, entry))
 
 
+def is_left_behind(path: str) -> bool:
+    """Whether a file is what a killed writer has left; what a running one is at work on is not."""
+    match = _TEMPORARY.fullmatch(os.path.basename(path))
+    return match is not None and not _is_running(int(match["process"]))
+
+
 def make_private_directory(path: str) -> list[str]:
     """Make a folder that only its owner can enter (0700), with the folders above it, on the disk when this returns.
 

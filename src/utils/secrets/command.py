@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-_SCRIPT, _MAKE, _COMPOSE, _PROGRAM, _TEXT = "script", "make", "compose", "program", "text"
+_SCRIPT, _MAKE, _COMPOSE, _PROGRAM, _TEXT, _APPEND = "script", "make", "compose", "program", "text", "append"
 
 
 class Command:
@@ -101,6 +101,11 @@ def export_typed(name: str, purpose: str = "") -> Command:
     return Command(_TEXT, (f"printf '{name} (not shown): '; read -rs {name}; echo; export {name}",), purpose)
 
 
+def append_lines(path: str, *lines: str, purpose: str = "") -> Command:
+    """Adds lines to the end of a text file, whatever its last line ends with."""
+    return Command(_APPEND, (path, *lines), purpose)
+
+
 class Spelling:
     """How commands are typed.
 
@@ -134,7 +139,7 @@ class Spelling:
         """``hint`` as it is shown and typed."""
         if isinstance(hint, str):
             return hint
-        ways = {_SCRIPT: self._script, _MAKE: self._make, _COMPOSE: self._compose}
+        ways = {_SCRIPT: self._script, _MAKE: self._make, _COMPOSE: self._compose, _APPEND: self._append}
         typed = ways[hint.kind](hint) if hint.kind in ways else self._program(hint)
         return f"{hint.purpose}: {typed}" if hint.purpose else typed
 
@@ -190,6 +195,11 @@ class Spelling:
         flags = [] if self.environment == PRODUCTION else ["--env-file", f".env.{self.environment}"]
         return where + " ".join(map(_quote, [*compose_program(), *flags, *command.words]))
 
+    def _append(self, command: Command) -> str:
+        path, *lines = command.words
+        # The empty line ends a last line that nothing has ended yet.
+        return " ".join(["printf", r"'%s\n'", *map(_quote, ["", *lines]), ">>", _quote(self.path(path))])
+
     def _program(self, command: Command) -> str:
         return command.words[0] if command.kind == _TEXT else " ".join(self._quoted(command.words))
 
@@ -225,6 +235,13 @@ _spelling = Spelling()
 def spell(hint: Hint) -> str:
     """``hint`` as the person at this process types it."""
     return _spelling.spell(hint)
+
+
+def typed(hint: Hint) -> str:
+    """``hint`` without what it is for: what is typed, as it stands."""
+    if isinstance(hint, str):
+        return hint
+    return spell(Command(hint.kind, hint.words, environment=hint.environment))
 
 
 def spell_for(spelling: Spelling) -> None:

@@ -134,6 +134,21 @@ class FileBackend:
                 raise StoreError(f"{self.path} would read back differently", hint="Nothing was written")
             self._replace(fresh)
 
+    def write_checksum(self) -> None:
+        """Write the checksum of the file again, when the file opens.
+
+        Raises:
+            StoreError: It does not open, or its checksum cannot be written.
+        """
+        from ..atomicfile import replace_file
+
+        with self._locked():
+            token = read_encrypted_file(self.path)
+            if token is None:
+                raise self._missing()
+            self._open(token)
+            replace_file(f"{self.path}.sum", _sum_line(self.path, token), mode=0o600)
+
     def revert(self, *, written: str, before: str) -> None:
         """Take a save back, unless somebody has saved since.
 
