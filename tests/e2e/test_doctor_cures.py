@@ -14,17 +14,21 @@ from pathlib import Path
 
 import pytest
 
+from src.ops.deployment.deployment import Deployment
 from src.ops.doctor import CHECKS
+from src.ops.setup.summary import summary_file
 from tests.conftest import PROJECT, Project
 from tests.support.files import everything
 from tests.support.findings import ELSEWHERE, PLANTED, STACK_CHECKS, compose_file, git, make_healthy, neighbour
 from tests.support.terminal import ENTER, Terminal
 
+SECONDS_FOR_A_CURE = 60
 TYPED = "what its provider issued 7"
 # How a person answers what a cure asks for.
 ANSWERS = (
     (re.compile(r"\(Y/n\)$"), ENTER),
     (re.compile(r"\(y/N\)$"), "y"),
+    (re.compile(r"Stop here; nothing was changed$"), ENTER),  # the last line of a menu; Enter takes the first
     (re.compile(r"(unchanged|Repeat it|\([A-Z_]+\)):$"), TYPED + ENTER),
 )
 # Findings that no command can cure, and why. Their commands only show more.
@@ -168,6 +172,13 @@ def belongs(project: Project, path: str) -> bool:
         or (path.startswith(f"{project.docker_directory}/") and not path.endswith("README.md"))
         or path.startswith(f"{project.home}/.local/state/")
         or path == str(project.directory / f"config/.{name}.lock")
+        or path == summary_file(deployment_of(project))
+    )
+
+
+def deployment_of(project: Project) -> Deployment:
+    return Deployment.locate(
+        project_directory=str(project.directory), environment=project.environment, environ=project.environ()
     )
 
 
@@ -196,7 +207,9 @@ def type_in(project: Project, command: str, machine: dict[str, str]) -> None:
     terminal = Terminal(
         ["sh", "-c", command], environ=project.environ(machine), cwd=str(project.directory), columns=200
     )
+    deadline = time.monotonic() + SECONDS_FOR_A_CURE
     while terminal.is_running():
+        assert time.monotonic() < deadline, "\n".join(terminal.lines)
         terminal.settle(0.1)
         last = terminal.lines[-1].strip() if terminal.lines else ""
         for question, keys in ANSWERS:

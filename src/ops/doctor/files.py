@@ -24,7 +24,7 @@ from src.utils.secrets.command import make, manage, program, set_up, write_docke
 from src.utils.secrets.errors import SecretsError, StoreError
 from src.utils.secrets.masterkey import read_master_key_file
 from src.utils.secrets.settings import SecretsBackend, Settings
-from src.utils.secrets.snapshot import utc_now
+from src.utils.secrets.snapshot import utc_after, utc_now
 
 from .check import Context, Finding, Harm, check, fix_command, move_folder_away
 
@@ -246,16 +246,22 @@ def old_master_keys_are_gone(context: Context) -> Iterator[Finding]:
 )
 def lost_files_are_gone(context: Context) -> Iterator[Finding]:
     for path in sorted(glob.glob(glob.escape(_secrets_file(context)) + ".lost-*")):
-        if not path.endswith(".sum"):
+        if not path.endswith(".sum") and _is_old(path):
             backups = context.deployment.backup_directory
             parts = [part for part in (path, f"{path}.sum") if os.path.lexists(part)]
             yield Finding(
-                f"{context.shown(path)} was put aside",
+                f"{context.shown(path)} was put aside more than {OLD_KEY_DAYS} days ago",
                 (
                     program("install", "-d", "-m", "0700", backups, purpose="Make the folder of the backups"),
                     program("mv", "-n", *parts, f"{backups}{os.sep}", purpose="Keep it there"),
                 ),
             )
+
+
+def _is_old(path: str) -> bool:
+    """Whether a file was put aside long ago, as its name says; its own times are those of its content."""
+    limit = utc_after(-OLD_KEY_DAYS * SECONDS_OF_A_DAY)
+    return path.rpartition(".lost-")[2][: len("2026-01-31")] < limit[: len("2026-01-31")]
 
 
 @check("journal", "A command that was stopped in the middle leaves some things new and others old.", harm=Harm.BROKEN)

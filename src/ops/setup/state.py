@@ -351,9 +351,8 @@ def _hints(deployment: Deployment, kind: StoreKind[Any], state: State) -> list[H
         hints.append("Nothing was changed. If its disk is only not mounted, mount it and run this again")
     elif state is State.STORE_EMPTY:
         hints.append("Nothing was changed. Check first that the settings name the right account and place")
-    hints += [f"Left here: {left}" for left in _left(deployment, kind)]
-    hints.append(set_up("--start-over", purpose="To give all of it up and make new secrets"))
-    return hints
+    # How to give them up is no cure: the rescue says it when nothing is left, and the wizard offers it.
+    return [*hints, *(f"Left here: {left}" for left in _left(deployment, kind))]
 
 
 def _left(deployment: Deployment, kind: StoreKind[Any]) -> list[str]:
