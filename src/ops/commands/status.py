@@ -104,8 +104,8 @@ def _show_keeping(screen: Screen, deployment: Deployment, backup: LastBackup, pl
     """What a thief of the disk could read, and what a dead disk would take away."""
     for place in plain_text:
         where = "on this disk" if place.is_on_disk else "in memory"
-        secrets = "1 secret" if place.count == 1 else f"{place.count} secrets"
-        screen.say(f"In plain text {where}: {deployment.shown(place.path)} ({secrets})")
+        held = "1 secret" if place.count == 1 else f"{place.count} secrets"
+        screen.say(f"In plain text {where}: {deployment.shown(place.path)} ({held})")
     if backup.made_at is None:
         screen.warn("Last backup: never. Next:", manage("backup"))
     elif backup.changed_since:

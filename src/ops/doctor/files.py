@@ -42,10 +42,9 @@ _COPY_ENDINGS = ("bak", "backup", "copy", "old", "orig", "save")
 _LARGEST_LOOKED_AT = 256 * 1024
 _CREDENTIALS_WITH_FILE = ("SECRETS_MASTER_KEY", "VAULT_TOKEN", "VAULT_SECRET_ID")
 # Their SDKs know no NAME_FILE.
-_CREDENTIALS_OF_SDK = {
-    "AWS_SECRET_ACCESS_KEY": "Put it, with AWS_ACCESS_KEY_ID, into ~/.aws/credentials (0600), which boto3 reads",
-    "AZURE_CLIENT_SECRET": "Sign in with a managed identity, or with a certificate: AZURE_CLIENT_CERTIFICATE_PATH",
-}
+_KEYS_BELONG_TO_BOTO3 = "Put it, with AWS_ACCESS_KEY_ID, into ~/.aws/credentials (0600), which boto3 reads"
+_SIGN_IN_WITHOUT_IT = "Sign in with a managed identity, or with a certificate: AZURE_CLIENT_CERTIFICATE_PATH"
+_CREDENTIALS_OF_SDK = {"AWS_SECRET_ACCESS_KEY": _KEYS_BELONG_TO_BOTO3, "AZURE_CLIENT_SECRET": _SIGN_IN_WITHOUT_IT}
 
 
 @check("settings", "Without usable settings, no command finds the secrets.", harm=Harm.BROKEN)
