@@ -151,5 +151,23 @@ def test_containers_alone_are_no_first_run(stack: Checkout) -> None:
     assert log_in(stack, stack.values()["ADMIN_PASSWORD"]).status_code == 200
 
 
+def test_volumes_alone_are_no_first_run(stack: Checkout) -> None:
+    kept = stack.directory.parent / "kept"
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(stack.directory, kept, symlinks=True)
+    stack.run("docker-compose", "down")
+    for name in (".env.production", "config/secrets.enc", "config/secrets.enc.sum", "config/SETUP.md"):
+        (stack.directory / name).unlink()
+    for path in (*stack.directory.glob("config/secrets.enc*"),):
+        path.unlink()
+    shutil.rmtree(stack.directory / "secrets")
+    done = stack.run("scripts/setup_secrets.py", "--non-interactive", check=False)
+    assert done.returncode == 1
+    assert "A database in them keeps its password" in done.stderr
+    text = manage(stack, "rescue", "--yes", check=False)
+    assert "Nothing was found that still has the secrets" in text
+    assert "--start-over" in text
+
+
 def read(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.txt")}

@@ -106,6 +106,9 @@ def check_set_up(case: Case, state: State) -> None:
     assert code == (1 if is_lost else 0), errors
     if is_lost:
         assert "rescue" in first_command(errors)
+        assert case.run(WRITE)[0] == case.run(WRITE, "--check")[0] == 1
+        assert "rescue" in first_command(case.run(WRITE)[2])
+        assert "rescue" in case.run(MANAGE, "status")[1]
     elif state is State.INCOMPLETE:
         assert added == {"NEW_TOKEN"}
 

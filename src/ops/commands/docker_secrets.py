@@ -85,7 +85,14 @@ def _run(options: argparse.Namespace) -> int:
         env_file=options.env_file,
     )
     spell_for(deployment.spelling)
-    _require_set_up(deployment)
+    try:
+        return _work_on(deployment, options)
+    except SecretsError as error:
+        raise_explained(deployment, error)
+
+
+def _work_on(deployment: Deployment, options: argparse.Namespace) -> int:
+    deployment.require_set_up()
     compose_settings = read_dotenv(deployment.compose_file)
     directory = options.output or compose_settings.get("SECRETS_DIR") or deployment.default_docker_directory
     path = os.path.join(deployment.project_directory, os.path.expanduser(directory))
@@ -97,8 +104,6 @@ def _run(options: argparse.Namespace) -> int:
         if options.check and os.path.isdir(path):
             error.hints += (compose("up", "-d", purpose="To start with the files that are there"),)
         raise
-    except SecretsError as error:
-        raise_explained(deployment, error)
     _warn_of_examples(deployment, snapshot)
     files = render_files(deployment.catalog, snapshot, only_services=cloud)
     owner = container_owner(ids, _read_engine(options.engine_descriptor))
@@ -158,13 +163,6 @@ def _same_place(options: argparse.Namespace, path: str) -> list[str]:
     if options.cloud is not None:
         words.append("--cloud" if options.cloud else "--no-cloud")
     return words
-
-
-def _require_set_up(deployment: Deployment) -> None:
-    try:
-        deployment.require_set_up()
-    except SecretsError as error:
-        raise_explained(deployment, error)
 
 
 def _warn_of_examples(deployment: Deployment, snapshot: Snapshot) -> None:

@@ -11,7 +11,8 @@ import click
 from src.ops.containers.folder import find_extras, is_cloud_mode
 from src.ops.lifecycle.at_rest import find_last_backup, find_plain_text
 from src.ops.lifecycle.status import SecretState, read_status
-from src.ops.store_kinds import load_secrets, open_store
+from src.ops.setup.state import inspect_deployment
+from src.ops.store_kinds import open_store
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.command import manage, set_up, write_docker_files
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.ops.lifecycle.at_rest import LastBackup, PlainText
     from src.ops.lifecycle.status import SecretStatus
+    from src.ops.setup.state import Inspection
 
 EXTRA_CHECK = "docker-files-extra"
 
@@ -43,8 +45,9 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
     if audit:
         return _show_trail(deployment, as_json=as_json)
     deployment.require_set_up()
+    inspection = inspect_deployment(deployment)
+    snapshot = inspection.require_snapshot()
     store = open_store(deployment)
-    snapshot = load_secrets(deployment, store)
     rows = read_status(deployment, snapshot)
     found = find_extras(deployment, deployment.docker_directory, snapshot, cloud=is_cloud_mode(deployment))
     extras = [extra.name for extra in found]
@@ -53,6 +56,8 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
     if as_json:
         content = {
             "store": store.describe(),
+            "state": inspection.state.value,
+            "lost": inspection.lost,
             "secrets": [dataclasses.asdict(row) | {"overdue": row.is_overdue} for row in rows],
             "extra_files": extras,
             "last_backup": dataclasses.asdict(backup),
@@ -62,6 +67,7 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
     else:
         screen = Screen()
         _show_status(screen, deployment, store.describe(), rows, extras)
+        _show_state(screen, inspection)
         _show_keeping(screen, deployment, backup, plain_text)
     return FAILED if strict and any(row.needs_attention for row in rows) else 0
 
@@ -87,7 +93,7 @@ def _show_status(
     stale = [row.name for row in rows if row.is_file_outdated]
     screen.say("")
     if missing:
-        screen.warn(f"Missing: {', '.join(missing)}. Next:", set_up())
+        screen.warn(f"Missing: {', '.join(missing)}")
     if due:
         screen.warn(f"Due for rotation: {', '.join(due)}. Next:", manage("rotate", "--due"))
     if stale:
@@ -98,6 +104,16 @@ def _show_status(
         screen.warn(f"{folder} has {count} that Compose does not use. Next:", manage("doctor", "--only", EXTRA_CHECK))
     if not (missing or due or stale):
         screen.done("Everything that is required is there, and nothing is due.")
+
+
+def _show_state(screen: Screen, inspection: Inspection) -> None:
+    """What stands in the way of using the store as it is."""
+    if inspection.interrupted:
+        screen.warn(f"{inspection.interrupted} was interrupted. Next:", manage(inspection.interrupted))
+    if inspection.error is not None:
+        screen.warn(str(inspection.error), *inspection.error.hints)
+    elif inspection.missing:
+        screen.warn("A required secret never had a value here. Next:", set_up())
 
 
 def _show_keeping(screen: Screen, deployment: Deployment, backup: LastBackup, plain_text: list[PlainText]) -> None:

@@ -412,7 +412,7 @@ def require_sources(sources: Sequence[Source]) -> None:
     """
     if sources:
         return
-    from src.utils.secrets.command import manage, set_up
+    from src.utils.secrets.command import make, manage, set_up
 
     raise StoreError(
         "Nothing was found that still has the secrets",
@@ -420,5 +420,6 @@ def require_sources(sources: Sequence[Source]) -> None:
             manage("rescue", "--from", "PATH", purpose="If you have a backup elsewhere, name it"),
             manage("key", "paste", purpose="If you have a copy of the master key"),
             set_up("--start-over", purpose="To give them up and make new secrets"),
+            make("database-password", purpose="A database that keeps its volume then gets the new password with"),
         ],
     )

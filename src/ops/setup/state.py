@@ -34,7 +34,7 @@ from src.utils.secrets.masterkey import load_master_key
 from src.utils.secrets.settings import SecretsBackend
 
 from .near_keys import find_key_for
-from .traces import backups, containers, copies_of, docker_files, names_that_had_a_value, was_set_up
+from .traces import backups, containers, copies_of, docker_files, names_that_had_a_value, volumes, was_set_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,6 +180,18 @@ class Inspection:
     missing: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     interrupted: str = ""
+
+    def require_snapshot(self) -> Snapshot:
+        """What the store holds.
+
+        Raises:
+            SecretsError: It cannot be read; says what has happened.
+        """
+        if self.snapshot is None:
+            error = self.error or self.cause
+            assert error is not None
+            raise error
+        return self.snapshot
 
 
 def inspect_deployment(deployment: Deployment, kind: StoreKind[Any] | None = None) -> Inspection:
@@ -370,6 +382,9 @@ def _left(deployment: Deployment, kind: StoreKind[Any]) -> list[str]:
     names = containers(deployment)
     if names:
         left.append(f"the containers {', '.join(names)}. Do not remove or restart them yet")
+    kept = [] if names else volumes(deployment)
+    if kept:
+        left.append(f"the volumes {', '.join(kept)}. A database in them keeps its password")
     return left
 
 
@@ -391,10 +406,12 @@ def _unreadable_file(deployment: Deployment, kind: StoreKind[Any] | None) -> str
 
 
 def _foreign(path: str) -> StoreError:
-    shown = path
-    while not os.access(os.path.dirname(shown), os.X_OK):
-        shown = os.path.dirname(shown)
-    owner = os.stat(shown).st_uid
+    shown, owner = path, None
+    while owner is None:
+        try:
+            owner = os.stat(shown).st_uid
+        except PermissionError:  # it is in a folder that is closed
+            shown = os.path.dirname(shown)
     return StoreError(
         f"{path} may not be read by this user (uid {os.geteuid()}): {shown} belongs to uid {owner}",
         hint=[program("ls", "-ld", shown, purpose="Look at it"), "Run this as the user who owns it"],

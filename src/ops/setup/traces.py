@@ -62,6 +62,16 @@ def containers(deployment: Deployment) -> list[str]:
         return []
 
 
+def volumes(deployment: Deployment) -> list[str]:
+    """The volumes of earlier containers; none when Docker does not say."""
+    stack = stack_of(deployment)
+    try:
+        name = stack.configuration().get("name")
+        return list(stack.resources(name).volumes) if name else []
+    except (SecretsError, json.JSONDecodeError):
+        return []
+
+
 def was_set_up(deployment: Deployment, kind: StoreKind[Any]) -> bool:
     """Whether anything on this machine shows that a store of this kind has held the secrets of this deployment."""
     if names_store(deployment, kind) or docker_files(deployment) or _names_key(deployment, kind):
