@@ -159,6 +159,38 @@ def test_docker_files_with_other_values_are_kept_aside(deployment: Project) -> N
     assert kept == [only_here]
 
 
+@pytest.mark.parametrize("kind", ["file", "env"])
+def test_what_was_given_up_can_be_restored(kind: str, project: Project) -> None:
+    project.set_up("--backend", kind)
+    assert project.run("generate_docker_secrets.sh").returncode == 0
+    before = project.run("manage_secrets.py", "export", "--format", "json").stdout
+    project.set_up("--start-over", "--confirm", "start over")
+    assert project.run("generate_docker_secrets.sh").returncode == 0
+    assert project.run("manage_secrets.py", "export", "--format", "json").stdout != before
+    pattern = "config/secrets.enc.lost-*Z" if kind == "file" else ".env.lost-*"
+    for source in (next(project.directory.glob(pattern)), next(project.docker_directory.glob("lost-*"))):
+        key_file = ("--key-file", str(project.key_file)) if kind == "file" else ()
+        manage(project, "rescue", "--from", str(source), "--replace", "--yes", *key_file)
+        assert project.run("manage_secrets.py", "export", "--format", "json").stdout == before
+        manage(project, "set", "SECRET_KEY", "--generate")
+
+
+def test_an_encrypted_file_from_elsewhere_is_a_source(deployment: Project, tmp_path: Path) -> None:
+    expected = deployment.values()
+    shutil.move(deployment.secrets_file, tmp_path / "from the old disk")
+    rescue(deployment, "--from", str(tmp_path / "from the old disk"), "--yes")
+    assert deployment.values() == expected
+
+
+def test_a_store_of_a_newer_version_is_not_replaced(deployment: Project) -> None:
+    content = deployment.decrypt() | {"version": 2}
+    fernet = Fernet(deployment.key_file.read_bytes().strip())
+    write_read_only(deployment.secrets_file, fernet.encrypt(json.dumps(content).encode()))
+    before = deployment.state()
+    assert "format version 2" in error_of(deployment.run("manage_secrets.py", "rescue", "--from", "secrets", "--yes"))
+    assert deployment.state() == before
+
+
 def test_nothing_left_says_so_and_names_the_ways_on(deployment: Project) -> None:
     deployment.key_file.unlink()
     for path in (*deployment.directory.glob("config/secrets.enc?*"), *deployment.docker_directory.iterdir()):

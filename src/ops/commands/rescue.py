@@ -71,7 +71,7 @@ def rescue_command(
         return None
     if found.inspection.error is not None and not found.is_readable:
         screen.warn(str(found.inspection.error))
-    source, found = _choose(screen, deployment, found, origin, can_ask=can_ask)
+    source, found = _choose(screen, deployment, found, origin, keys, can_ask=can_ask)
     if source.is_locked and (can_ask or key_file or passphrase_file):
         source = open_source(source, read_lock(passphrase_file, key_file, deployment, is_new=False))
     if source.is_locked:
@@ -92,13 +92,19 @@ def rescue_command(
 
 
 def _choose(
-    screen: Screen, deployment: Deployment, found: Search, origin: str | None, *, can_ask: bool
+    screen: Screen,
+    deployment: Deployment,
+    found: Search,
+    origin: str | None,
+    keys: list[MasterKey],
+    *,
+    can_ask: bool,
 ) -> tuple[Source, Search]:
     """The source to take: the one that was named, the one that a person chooses, else the best."""
     from src.ops.lifecycle.rescue import choose_source, require_sources
 
     if origin is not None:
-        return choose_source(found.sources, origin), found
+        return choose_source(deployment, found.sources, origin, keys), found
     if can_ask:
         return _ask_for_source(screen, deployment, found)
     for source in found.sources:
@@ -127,11 +133,10 @@ def _ask_for_source(screen: Screen, deployment: Deployment, found: Search) -> tu
                 "Stopped; nothing was changed", hint=manage("rescue", purpose="Run it again at any time")
             )
         if answer == _NAME:
-            return choose_source(
-                found.sources, ask_text("Path of the backup:", check=_is_file, hide=looks_like_master_key)
-            ), found
+            path = ask_text("Path of the backup:", check=_is_file, hide=looks_like_master_key)
+            return choose_source(deployment, found.sources, path, keys), found
         if answer != _PASTE:
-            return choose_source(found.sources, answer), found
+            return choose_source(deployment, found.sources, answer), found
         keys.append(ask_for_key())
         before = len(found.sources)
         found = search(deployment, keys)

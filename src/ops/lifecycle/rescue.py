@@ -6,18 +6,20 @@ put aside. A value is never refused for its strength: it is the one that somethi
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from src.ops.deployment.dotenv import read_dotenv
 from src.ops.lifecycle.backup import read_backup
 from src.ops.setup.inspect import FoundStore, inspect_store, start_over
 from src.ops.setup.master_key import KeyChoice, choose_key, choose_unused_key
 from src.ops.setup.near_keys import near_keys
 from src.ops.setup.plan import Origin, Plan, PlannedSecret
-from src.ops.setup.state import inspect_deployment
+from src.ops.setup.state import State, inspect_deployment
 from src.ops.setup.traces import backups, copies_of, docker_files, stack_of
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change, check_value
@@ -26,7 +28,7 @@ from src.utils.secrets.errors import (
     InvalidSecretError,
     MasterKeyError,
     SecretsError,
-    StoreEmptyError,
+    StoreDeletedError,
     StoreError,
 )
 from src.utils.secrets.settings import MASTER_KEY_FAMILY, SecretsBackend, read_value_file
@@ -135,7 +137,12 @@ def search(deployment: Deployment, keys: Sequence[MasterKey] = ()) -> Search:
         keys: Keys that a person gave; they are tried, too.
     """
     found = inspect_deployment(deployment)
-    sources = [*_from_files(deployment, found, keys), *_from_docker_files(deployment), *_from_containers(deployment)]
+    sources = [
+        *_from_files(deployment, found, keys),
+        *_from_docker_files(deployment),
+        *_from_containers(deployment),
+        *_from_dotenv_copies(deployment, found),
+    ]
     names = list(found.missing) or deployment.catalog.required_names
     usable = [source for source in sources if source.count(deployment.catalog.names)]
     usable.sort(key=lambda source: (source.is_store, source.count(names), source.as_of), reverse=True)
@@ -153,8 +160,16 @@ def open_source(source: Source, lock: Lock) -> Source:
     return replace(source, title=title, snapshot=backup.snapshot, is_locked=False)
 
 
-def choose_source(sources: Sequence[Source], name: str) -> Source:
-    """The source that the command line names: by its name, or a backup or encrypted file by its path.
+def choose_source(
+    deployment: Deployment, sources: Sequence[Source], name: str, keys: Sequence[MasterKey] = ()
+) -> Source:
+    """The source that a person names: by its name, or a backup or an encrypted file by its path.
+
+    Args:
+        deployment: Whose.
+        sources: What was found.
+        name: What was typed.
+        keys: Keys that were given; they are tried on an encrypted file, too.
 
     Raises:
         ConfigurationError: There is none of that name.
@@ -164,7 +179,7 @@ def choose_source(sources: Sequence[Source], name: str) -> Source:
         if source.name in {name, path}:
             return source
     if os.path.isfile(path):
-        return _closed(path)
+        return _encrypted(deployment, path, [*near_keys(deployment), *keys]) or _closed(path)
     known = ", ".join(source.name for source in sources)
     raise ConfigurationError(
         "--from names nothing that has secrets of this deployment",
@@ -262,17 +277,20 @@ def _row(
 
 
 def _target(deployment: Deployment, inspection: Inspection, source: Source) -> FoundStore:
-    kind = inspection.kind
-    if kind is None:
+    """The store in use, with what it holds, or the place of a new encrypted file.
+
+    Raises:
+        SecretsError: What is there may not be replaced: it does not answer, refuses, or is of a newer version.
+    """
+    kind, state = inspection.kind, inspection.state
+    if kind is None or not (state.is_readable or state.is_rescuable or state is State.FRESH):
         assert inspection.error is not None
         raise inspection.error
-    if inspection.state.is_readable or not kind.has_master_key:
-        if not inspection.state.is_readable and not isinstance(inspection.cause, StoreEmptyError):
-            assert inspection.cause is not None
-            raise inspection.cause
+    if isinstance(inspection.cause, StoreDeletedError):
+        raise inspection.cause  # the store itself can still restore it
+    if state.is_readable or not kind.has_master_key:
         found = inspect_store(deployment, kind, None)
-        is_lost = not inspection.state.is_readable
-        return replace(found, start_over=is_lost or (kind.is_dotenv and bool(found.snapshot.values)))
+        return replace(found, start_over=not state.is_readable or (kind.is_dotenv and bool(found.snapshot.values)))
     if source.is_store:
         assert source.key is not None
         return FoundStore(kind, source.snapshot, exists=True, key=_keep_key(deployment, source.key))
@@ -308,18 +326,25 @@ def _from_files(deployment: Deployment, found: Inspection, keys: Sequence[Master
     """The encrypted file under another key, and what lies beside it under any."""
     path = deployment.settings(SecretsBackend.FILE).file_path
     known = [*near_keys(deployment), *keys]
-    is_present = found.kind is not None and found.kind.has_master_key and found.state.is_readable
+    is_in_use = found.kind is not None and found.kind.has_master_key
     seen: list[dict[str, str]] = [dict(found.snapshot.values)] if found.snapshot else []
-    for copy in [*([] if is_present or not os.path.isfile(path) else [path]), *copies_of(path)]:
-        opened = _open(copy, known)
-        if opened is None or dict(opened[1].values) in seen:
+    for copy in [*([path] if os.path.isfile(path) else []), *copies_of(path)]:
+        source = _encrypted(deployment, copy, known)
+        if source is None or dict(source.snapshot.values) in seen:
             continue
-        key, snapshot = opened
-        seen.append(dict(snapshot.values))
-        shown = deployment.shown(copy)
-        is_store = copy == path
-        title = f"{shown}, opened with the key in {deployment.shown(key.source)}" if key.source else shown
-        yield Source(FILE if is_store else copy, title, snapshot, os.path.getmtime(copy), key, is_store=is_store)
+        seen.append(dict(source.snapshot.values))
+        is_store = is_in_use and copy == path
+        yield replace(source, name=FILE, is_store=True) if is_store else source
+
+
+def _encrypted(deployment: Deployment, path: str, keys: Sequence[MasterKey]) -> Source | None:
+    """An encrypted file as a source; ``None`` when none of ``keys`` opens it."""
+    opened = _open(path, keys)
+    if opened is None:
+        return None
+    key, snapshot = opened
+    title = f"{deployment.shown(path)}, opened with the key in {deployment.shown(key.source)}"
+    return Source(path, title, snapshot, os.path.getmtime(path), key)
 
 
 def _open(path: str, keys: Sequence[MasterKey]) -> tuple[MasterKey, Snapshot] | None:
@@ -332,20 +357,26 @@ def _open(path: str, keys: Sequence[MasterKey]) -> tuple[MasterKey, Snapshot] | 
 
 
 def _from_docker_files(deployment: Deployment) -> Iterator[Source]:
-    """The files that the containers use."""
+    """The files that the containers use, and those that were put aside."""
+    folder = deployment.docker_directory
+    yield from _from_folder(deployment, folder, DOCKER_FILES, "the files that the containers use")
+    for kept in sorted(glob.glob(os.path.join(glob.escape(folder), "lost-*")), reverse=True):
+        yield from _from_folder(deployment, kept, kept, "which was put aside")
+
+
+def _from_folder(deployment: Deployment, folder: str, name: str, what: str) -> Iterator[Source]:
     values: dict[str, str] = {}
     histories: dict[str, SecretMetadata] = {}
-    files = docker_files(deployment)
+    files = docker_files(deployment, folder)
     for spec in deployment.catalog.secrets:
         value = _read_value(files.get(spec.name))
         if value is None:
             continue
         values[spec.name] = value
-        histories[spec.name] = SecretMetadata(_changed_at(files[spec.name]), _read_previous(deployment, spec))
+        histories[spec.name] = SecretMetadata(_changed_at(files[spec.name]), _read_previous(folder, spec))
     if values:
         as_of = max(os.path.getmtime(path) for path in files.values())
-        folder = f"{deployment.shown(deployment.docker_directory)}/"
-        yield Source(DOCKER_FILES, f"{folder}, the files that the containers use", Snapshot(values, histories), as_of)
+        yield Source(name, f"{deployment.shown(folder)}/, {what}", Snapshot(values, histories), as_of)
 
 
 def _read_value(path: str | None) -> str | None:
@@ -366,10 +397,10 @@ def _changed_at(path: str) -> str:
     return datetime.fromtimestamp(os.path.getmtime(path), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _read_previous(deployment: Deployment, spec: SecretSpec) -> tuple[PreviousValue, ...]:
+def _read_previous(folder: str, spec: SecretSpec) -> tuple[PreviousValue, ...]:
     if spec.previous_file is None:
         return ()
-    path = os.path.join(deployment.docker_directory, spec.previous_file)
+    path = os.path.join(folder, spec.previous_file)
     try:
         document = {"updated_at": None, "previous": json.loads(read_value_file(path, spec.previous_file))}
         return SecretMetadata.from_document(document).previous
@@ -397,6 +428,21 @@ def _from_containers(deployment: Deployment) -> Iterator[Source]:
         unknown = {name: SecretMetadata() for name in values}
         title = f"the running containers ({', '.join(sorted(running))})"
         yield Source(CONTAINERS, title, Snapshot(values, unknown), as_of, is_verified=False)
+
+
+def _from_dotenv_copies(deployment: Deployment, found: Inspection) -> Iterator[Source]:
+    """The dotenv files that were put aside, where secrets are kept in one."""
+    if found.kind is None or not found.kind.is_dotenv:
+        return
+    for path in copies_of(deployment.compose_file):
+        if ".lost-" not in path:
+            continue
+        try:
+            lines = read_dotenv(path)
+        except SecretsError:
+            continue
+        values = {name: value for name in deployment.catalog.names if (value := lines.get(name))}
+        yield Source(path, f"{deployment.shown(path)}, which was put aside", Snapshot(values), os.path.getmtime(path))
 
 
 def _closed(path: str) -> Source:

@@ -26,11 +26,15 @@ SECONDS_FOR_DOCKER = 10
 _NO_COPY = re.compile(r"\.(sum|lock)$|\.tmp$")
 
 
-def docker_files(deployment: Deployment) -> dict[str, str]:
-    """Path of each Docker file that holds a value, by the name of its secret."""
-    paths = {
-        spec.name: os.path.join(deployment.docker_directory, spec.docker_file) for spec in deployment.catalog.secrets
-    }
+def docker_files(deployment: Deployment, folder: str = "") -> dict[str, str]:
+    """Path of each Docker file that holds a value, by the name of its secret.
+
+    Args:
+        deployment: Whose.
+        folder: Another folder with such files than the one in use.
+    """
+    directory = folder or deployment.docker_directory
+    paths = {spec.name: os.path.join(directory, spec.docker_file) for spec in deployment.catalog.secrets}
     return {name: path for name, path in paths.items() if os.path.isfile(path) and os.path.getsize(path)}
 
 
