@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,18 +14,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import need_root
 from tests.support.checkout import (
     Checkout,
     client,
     containers,
     find_leaks,
-    linked_checkout,
     log_in,
-    prepared_for_compose,
+    running_stack,
     wait_until_healthy,
 )
-from tests.support.engine import docker, need_engine
+from tests.support.engine import docker
 
 ROTATED = [
     "SECRET_KEY",
@@ -44,19 +39,8 @@ ROTATED = [
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Checkout]:
     """Three healthy containers with secrets from an encrypted file."""
-    need_root()
-    need_engine()
-    base = Path(tempfile.mkdtemp(prefix="rotation-"))
-    checkout = linked_checkout(base)
-    try:
-        with prepared_for_compose(checkout, f"rotation-test-{os.getpid()}"):
-            checkout.run("scripts/setup_secrets.py", "--non-interactive", "--backend", "file")
-            checkout.run("scripts/generate_docker_secrets.sh")
-            checkout.run("docker-compose", "up", "-d")
-            wait_until_healthy(checkout)
-            yield checkout
-    finally:
-        shutil.rmtree(base, ignore_errors=True)
+    with running_stack("rotation") as checkout:
+        yield checkout
 
 
 def rotate(stack: Checkout, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import need_root
 from tests.support.checkout import (
     Checkout,
     containers,
-    linked_checkout,
     log_in,
-    prepared_for_compose,
+    running_stack,
     wait_until_healthy,
 )
-from tests.support.engine import need_engine
 from tests.support.files import write_read_only
 
 Destroy = Callable[[Checkout], None]
@@ -29,23 +24,11 @@ PASSPHRASE = "seven wombats ride a slow train"
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Checkout]:
     """Three healthy containers with secrets from an encrypted file."""
-    need_root()
-    need_engine()
-    base = Path(tempfile.mkdtemp(prefix="rescue-"))
-    checkout = linked_checkout(base)
-    try:
-        with prepared_for_compose(checkout, f"rescue-test-{os.getpid()}"):
-            checkout.run("scripts/setup_secrets.py", "--non-interactive", "--backend", "file")
-            checkout.run("scripts/generate_docker_secrets.sh")
-            checkout.run("docker-compose", "up", "-d")
-            wait_until_healthy(checkout)
-            (base / "passphrase").write_text(PASSPHRASE)
-            manage(
-                checkout, "backup", "--output", str(base / "a.backup"), "--passphrase-file", str(base / "passphrase")
-            )
-            yield checkout
-    finally:
-        shutil.rmtree(base, ignore_errors=True)
+    with running_stack("rescue") as checkout:
+        base = checkout.directory.parent
+        (base / "passphrase").write_text(PASSPHRASE)
+        manage(checkout, "backup", "--output", str(base / "a.backup"), "--passphrase-file", str(base / "passphrase"))
+        yield checkout
 
 
 def manage(stack: Checkout, *arguments: str, check: bool = True) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +18,11 @@ import httpx
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
-from tests.conftest import PROJECT, Project
+from tests.conftest import PROJECT, Project, need_root
 from tests.leaks import leaked
 from tests.servers.ports import free_port
 
-from .engine import docker, give_compose, standin_images
+from .engine import docker, give_compose, need_engine, standin_images
 
 
 @dataclass
@@ -131,6 +132,28 @@ def prepared_for_compose(checkout: Checkout, name: str, image: str = "APP_IMAGE"
     finally:
         checkout.compose("down", "--volumes", "--timeout", "5", check=False)
         docker("image", "rm", settings[image], check=False)
+
+
+@contextmanager
+def running_stack(name: str) -> Iterator[Checkout]:
+    """Three healthy containers with secrets from an encrypted file, in a clone of its own.
+
+    Args:
+        name: The beginning of the project's name.
+    """
+    need_root()
+    need_engine()
+    base = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    checkout = linked_checkout(base)
+    try:
+        with prepared_for_compose(checkout, f"{name}-test-{os.getpid()}"):
+            checkout.run("scripts/setup_secrets.py", "--non-interactive", "--backend", "file")
+            checkout.run("scripts/generate_docker_secrets.sh")
+            checkout.run("docker-compose", "up", "-d")
+            wait_until_healthy(checkout)
+            yield checkout
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def containers(checkout: Checkout) -> dict[str, Any]:
