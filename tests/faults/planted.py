@@ -86,6 +86,8 @@ _HOSTILE = "tests/faults/test_hostile.py"
 _SERVERS = "tests/faults/test_hostile_servers.py::test_any_wrong_response_gives_one_clear_error"
 _FUZZ = "tests/fuzz/test_parsers.py"
 _SCANNER = "tests/unit/test_leak_scanner.py"
+_STATES = "tests/e2e/test_states.py"
+_RESCUE = "tests/e2e/test_rescue.py"
 
 FAULTS = (
     Fault(
@@ -238,5 +240,47 @@ FAULTS = (
         "                    return method(*arguments, **parameters)\n",
         "                return method(*arguments, **parameters)\n",
         (f"{_SERVERS}_in_time[azure-load]",),
+    ),
+    Fault(
+        "a whole set of secrets is made where there was one",
+        "src/ops/setup/leftovers.py",
+        "    return _find_obstacle_to_a_set(deployment, found)\n",
+        "    return None if found.kind else _find_obstacle_to_a_set(deployment, found)\n",
+        (f"{_STATES}::test_no_command_loses_or_replaces_a_value[file, the file deleted]",),
+    ),
+    Fault(
+        "a value that is gone from the store is made again",
+        "src/ops/setup/leftovers.py",
+        "        return lost_values(deployment, tuple(lost)) if lost else None\n",
+        "        return lost_values(deployment, tuple(lost)) if not lost else None\n",
+        (f"{_STATES}::test_no_command_loses_or_replaces_a_value[file, a value taken out of the file]",),
+    ),
+    Fault(
+        "a rescue replaces what the store has",
+        "src/ops/lifecycle/rescue.py",
+        "    if not replace_present:\n",
+        "    if replace_present:\n",
+        (f"{_RESCUE}::test_a_store_that_can_be_read_keeps_its_values_unless_told",),
+    ),
+    Fault(
+        "what the containers use is not kept when other values take its place",
+        "src/ops/setup/apply.py",
+        "put_aside(deployment, plan.values(), undo) if found.start_over else []",
+        "[]",
+        (f"{_RESCUE}::test_docker_files_with_other_values_are_kept_aside",),
+    ),
+    Fault(
+        "any key is the right copy",
+        "src/ops/setup/near_keys.py",
+        "        FileBackend(path, key).load()\n    except SecretsError:\n        return False\n",
+        "        FileBackend(path, key).load()\n    except SecretsError:\n        return True\n",
+        (f"{_RESCUE}::test_a_copy_of_the_key_can_be_checked_on_any_day",),
+    ),
+    Fault(
+        "a key at the question for a path is shown",
+        "src/ops/wizard/local_stores.py",
+        "                    hide=looks_like_master_key,\n",
+        "",
+        (f"{_RESCUE}::test_a_key_at_the_question_for_a_path_is_not_shown",),
     ),
 )
