@@ -16,6 +16,7 @@ LONG = (
     "tests/e2e/test_stack.py",
     "tests/faults/test_crashes.py",
     "tests/e2e/test_stack_cloud.py",
+    "tests/e2e/test_stack_rescue.py",
     "tests/e2e/test_policy.py",
     "tests/contract/test_vault.py",
     "tests/faults",
@@ -34,6 +35,7 @@ ENGINE = (
     "tests/e2e/test_rotation.py",
     "tests/e2e/test_stack.py",
     "tests/e2e/test_stack_cloud.py",
+    "tests/e2e/test_stack_rescue.py",
 )
 
 
