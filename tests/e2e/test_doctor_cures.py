@@ -20,6 +20,7 @@ from src.ops.setup.summary import summary_file
 from tests.conftest import PROJECT, Project
 from tests.support.files import everything
 from tests.support.findings import ELSEWHERE, PLANTED, STACK_CHECKS, compose_file, git, make_healthy, neighbour
+from tests.support.in_process import run_here
 from tests.support.terminal import ENTER, Terminal
 
 SECONDS_FOR_A_CURE = 60
@@ -146,7 +147,7 @@ def machine(tmp_path: Path) -> dict[str, str]:
 
 
 def doctor(project: Project, machine: dict[str, str], *arguments: str) -> list[dict[str, object]]:
-    done = project.run("manage_secrets.py", "doctor", "--json", *arguments, environ=machine)
+    done = run_here(project, "manage_secrets.py", "doctor", "--json", *arguments, environ=machine)
     assert done.returncode in (0, 1), done.stderr
     findings: list[dict[str, object]] = json.loads(done.stdout)
     return findings

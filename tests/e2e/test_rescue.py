@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,21 +46,47 @@ def test_a_healthy_deployment_needs_no_rescue(deployment: Project) -> None:
     assert deployment.state() == before
 
 
-@pytest.mark.parametrize("source", ["bak", "secrets", "backup"])
-def test_each_source_restores_every_value_byte_for_byte(source: str, deployment: Project, tmp_path: Path) -> None:
-    manage(deployment, "set", "WEBHOOK_SECRET", "--file", str(write(tmp_path, "another value of some length")))
-    shutil.copy2(deployment.secrets_file, tmp_path / "present")
-    assert deployment.run("generate_docker_secrets.sh").returncode == 0
+def _delete_file(project: Project) -> None:
+    project.secrets_file.unlink()
+
+
+def _delete_folder(project: Project) -> None:
+    for path in project.directory.glob("config/secrets.enc*"):
+        path.unlink()
+
+
+def _delete_settings(project: Project) -> None:
+    _delete_file(project)
+    project.settings_file.unlink()
+
+
+def _delete_key(project: Project) -> None:
+    project.key_file.unlink()
+
+
+def _damage(project: Project) -> None:
+    write_read_only(project.secrets_file, project.secrets_file.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("destroy", [_delete_file, _delete_folder, _delete_settings, _delete_key, _damage])
+@pytest.mark.parametrize("source", ["copy", "secrets", "backup"])
+def test_each_source_restores_every_value_byte_for_byte(
+    source: str, destroy: Callable[[Project], None], deployment: Project, tmp_path: Path
+) -> None:
     expected = deployment.decrypt()["secrets"]
+    key = write(tmp_path, deployment.key_file.read_text(), "key")
     passphrase = write(tmp_path, PASSPHRASE, "passphrase")
-    backup = str(tmp_path / "a.backup")
-    manage(deployment, "backup", "--output", backup, "--passphrase-file", str(passphrase))
-    if source == "bak":
-        shutil.copy2(deployment.secrets_file, f"{deployment.secrets_file}.bak.new")
-        Path(f"{deployment.secrets_file}.bak.new").replace(f"{deployment.secrets_file}.bak")
-    deployment.secrets_file.unlink()
-    origin = {"bak": f"{deployment.secrets_file}.bak", "secrets": "secrets", "backup": backup}[source]
-    rescue(deployment, "--from", origin, "--passphrase-file", str(passphrase), "--yes")
+    backup, copy = str(tmp_path / "a.backup"), str(tmp_path / "a copy.enc")
+    if source == "backup":
+        manage(deployment, "backup", "--output", backup, "--passphrase-file", str(passphrase))
+    shutil.copy2(deployment.secrets_file, copy)
+    destroy(deployment)
+    opened_with = {
+        "copy": ("--from", copy, "--key-file", str(key)),
+        "secrets": ("--from", "secrets"),
+        "backup": ("--from", backup, "--passphrase-file", str(passphrase)),
+    }
+    rescue(deployment, *opened_with[source], "--yes")
     assert deployment.decrypt()["secrets"] == expected
     assert deployment.run("generate_docker_secrets.sh", "--check").returncode == 0
 
