@@ -205,7 +205,7 @@ def test_make_gets_back_what_was_meant(tmp_path: Path) -> None:
 
 def test_a_value_that_is_typed_is_in_no_history() -> None:
     assert STAGING.spell(export_typed("VAULT_TOKEN")) == (
-        "printf 'VAULT_TOKEN (not shown): '; read -rs VAULT_TOKEN; echo; export VAULT_TOKEN"
+        "printf 'Paste it: '; read -rs VAULT_TOKEN; export VAULT_TOKEN"
     )
 
 

@@ -34,7 +34,7 @@ key_file_option = click.option(
 
 @click.group("key")
 def key_command() -> None:
-    """The master key of the encrypted file: check a copy, give one back, see where it is.
+    """Check the master key, or give it back.
 
     \b
     Examples:

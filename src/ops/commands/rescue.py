@@ -47,10 +47,10 @@ def rescue_command(
     yes: bool,
     deployment: Deployment,
 ) -> int | None:
-    """Restore secrets that are lost: from earlier files, other keys, Docker files, containers or a backup.
+    """Restore secrets that are lost.
 
-    Looks everywhere first and changes nothing. What it replaces is kept. In a store that can be read only what it
-    lacks is restored, unless --replace is given.
+    From earlier files, other keys, Docker files, containers, or a backup. Looks everywhere first and changes nothing.
+    What it replaces is kept. In a store that can be read only what it lacks is restored, unless --replace is given.
 
     \b
     Examples:

@@ -238,7 +238,9 @@ def plan_rescue(
 def check_logins(deployment: Deployment, snapshot: Snapshot) -> dict[str, bool]:
     """Whether the running servers accept the passwords in ``snapshot``, by name; empty where none runs."""
     stack = stack_of(deployment)
-    accepted = {}
+    accepted: dict[str, bool] = {}
+    if stack is None:
+        return accepted
     try:
         running = stack.running()
         for service, name, action in _LOGINS:
@@ -412,6 +414,8 @@ def _from_containers(deployment: Deployment) -> Iterator[Source]:
     """What the running containers have, also when its files are gone from this machine."""
     values = {}
     stack = stack_of(deployment)
+    if stack is None:
+        return
     try:
         running = stack.running()
         for spec in deployment.catalog.secrets:

@@ -51,17 +51,24 @@ def backups(deployment: Deployment) -> list[str]:
     return sorted((path for form in (here, kept) for path in glob.glob(form)), key=os.path.getmtime, reverse=True)
 
 
-def stack_of(deployment: Deployment) -> Stack:
-    """The containers, which are not waited for long."""
+def stack_of(deployment: Deployment) -> Stack | None:
+    """The containers, which are not waited for long; ``None`` where Compose would take another environment's for them.
+
+    Without its own settings, Compose reads those of production.
+    """
     from src.ops.containers.stack import Stack
 
+    names_its_project = bool(read_dotenv(deployment.compose_file).get("COMPOSE_PROJECT_NAME"))
+    if not (deployment.is_production or names_its_project):
+        return None
     return Stack(deployment, seconds=SECONDS_FOR_DOCKER)
 
 
 def containers(deployment: Deployment) -> list[str]:
     """The services that have a container, running or not; none when Docker does not say."""
+    stack = stack_of(deployment)
     try:
-        return sorted(stack_of(deployment).services())
+        return sorted(stack.services()) if stack else []
     except (SecretsError, json.JSONDecodeError):
         return []
 
@@ -70,8 +77,8 @@ def volumes(deployment: Deployment) -> list[str]:
     """The volumes of earlier containers; none when Docker does not say."""
     stack = stack_of(deployment)
     try:
-        name = stack.configuration().get("name")
-        return list(stack.resources(name).volumes) if name else []
+        name = stack.configuration().get("name") if stack else None
+        return list(stack.resources(name).volumes) if stack and name else []
     except (SecretsError, json.JSONDecodeError):
         return []
 
@@ -112,16 +119,19 @@ def _names_key(deployment: Deployment, kind: StoreKind[Any]) -> bool:
 
 def _has_stack(deployment: Deployment) -> bool:
     """Whether there are containers or volumes, which keep the password that their database was made with."""
+    stack = stack_of(deployment)
     try:
-        return stack_of(deployment).exists()
+        return stack is not None and stack.exists()
     except (SecretsError, json.JSONDecodeError):
         return False  # what Docker does not say is no reason to refuse a first set
 
 
 def _is_mounted(deployment: Deployment, spec: SecretSpec) -> bool:
+    stack = stack_of(deployment)
     try:
-        stack = stack_of(deployment)
-        running = stack.running()
-        return any(stack.read_secret(service, spec.mount_name) for service in spec.consumers if service in running)
+        running = stack.running() if stack else set()
+        return stack is not None and any(
+            stack.read_secret(service, spec.mount_name) for service in spec.consumers if service in running
+        )
     except (SecretsError, json.JSONDecodeError):
         return False

@@ -75,9 +75,7 @@ def show_plan(
     places = find_places(deployment, found)
     width = max(len(place.label) for place in places) + 1
     for place in places:
-        screen.say(f"{place.label + ':':<{width}} {place.in_text()}")
-    for path in _changed_settings(deployment, found):
-        screen.say(f"{deployment.shown(path)} is there: only lines about the secrets change, every other line stays.")
+        screen.say(f"{place.label + ':':<{width}} {place.in_text()}{_kept_lines(deployment, place.path)}")
     is_outranked = found.kind.is_dotenv and deployment.settings_file != deployment.compose_file
     if is_outranked and os.path.exists(deployment.settings_file):
         screen.warn(
@@ -95,9 +93,11 @@ def show_plan(
             screen.warn(f"{planned.spec.name}: {planned.spec.change_note}")
 
 
-def _changed_settings(deployment: Deployment, found: FoundStore) -> list[str]:
-    path = deployment.compose_file if found.kind.is_dotenv else deployment.settings_file
-    return [path] if os.path.exists(path) else []
+def _kept_lines(deployment: Deployment, path: str) -> str:
+    """What is said of a file that is there and is only changed in part."""
+    shown = (deployment.shown(name) for name in (deployment.settings_file, deployment.compose_file))
+    is_there = path in shown and os.path.exists(os.path.join(deployment.project_directory, path))
+    return " (its other lines stay)" if is_there else ""
 
 
 def show_result(screen: Screen, deployment: Deployment, found: FoundStore, plan: Plan, report: Report) -> None:

@@ -98,7 +98,7 @@ def program(*words: str, purpose: str = "") -> Command:
 
 def export_typed(name: str, purpose: str = "") -> Command:
     """Takes the value of a variable from the keyboard, unseen, and so not from the shell's history."""
-    return Command(_TEXT, (f"printf '{name} (not shown): '; read -rs {name}; echo; export {name}",), purpose)
+    return Command(_TEXT, (f"printf 'Paste it: '; read -rs {name}; export {name}",), purpose)
 
 
 def append_lines(path: str, *lines: str, purpose: str = "") -> Command:
