@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.atomicfile import make_private_directory, replace_file
+from src.utils.secrets.snapshot import utc_now
 
 from .dotenv import write_dotenv
 
@@ -47,6 +49,19 @@ def write_private_file(path: str, content: bytes, mode: int, undo: ExitStack) ->
     before = _read(path)
     replace_file(path, content, mode=mode)
     undo.callback(_restore, path, before, mode, _read(path))
+
+
+def aside_name(path: str) -> str:
+    """A name for what is put aside that is not taken: ``path.lost-TIME``."""
+    return unused_name(f"{path}.lost-{utc_now().replace(':', '')}")
+
+
+def unused_name(path: str) -> str:
+    """``path``, or the same with a number behind it when something of that name is there."""
+    candidate, number = path, 2
+    while os.path.lexists(candidate) or glob.glob(f"{glob.escape(candidate)}.*"):  # or what belongs to such a file
+        candidate, number = f"{path}-{number}", number + 1
+    return candidate
 
 
 def remove_file(path: str) -> None:

@@ -16,6 +16,7 @@ from src.ops.deployment.audit import recorded
 from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
+from src.ops.deployment.undo import unused_name
 from src.ops.setup.master_key import KeyChoice, choose_key, write_key_file
 from src.ops.store_kinds import all_kinds, load_secrets
 from src.ops.values.fingerprint import WRITTEN, Transfer, plan_transfer
@@ -26,7 +27,6 @@ from src.utils.secrets.command import program
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.masterkey import load_master_key
 from src.utils.secrets.settings import SecretsBackend
-from src.utils.secrets.snapshot import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,7 +154,7 @@ def switch(deployment: Deployment, target: NamedStore) -> None:
         write_dotenv(deployment.compose_file, {"SECRETS_BACKEND": target.kind.name} | _own_lines(deployment))
         if path != deployment.compose_file and os.path.exists(path):
             # The application reads the first of the two that is there.
-            os.rename(path, _unused_name(f"{path}.before-migration"))
+            os.rename(path, unused_name(f"{path}.before-migration"))
         return
     lines: dict[str, str | None]
     if target.kind.has_master_key:
@@ -179,10 +179,6 @@ def _own_lines(deployment: Deployment) -> dict[str, str | None]:
         for name, value in read_dotenv(deployment.settings_file).items()
         if value and name not in ours and name not in present and name not in deployment.catalog.names
     }
-
-
-def _unused_name(path: str) -> str:
-    return path if not os.path.lexists(path) else f"{path}-{utc_now().replace(':', '')}"
 
 
 def _refuse_outranked(target: NamedStore) -> None:

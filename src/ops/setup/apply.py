@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from src.ops.deployment.audit import recorded
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
-from src.ops.deployment.undo import make_directories, write_private_file, write_settings
+from src.ops.deployment.undo import aside_name, make_directories, write_private_file, write_settings
 from src.ops.store_kinds import open_store
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file, write_error
 from src.utils.secrets.backends.file import NO_FILE, FileBackend
 from src.utils.secrets.changes import require_stored
 from src.utils.secrets.settings import SecretsBackend
-from src.utils.secrets.snapshot import utc_now
 
 from .leftovers import put_aside
 from .master_key import KEY_FILE_MODE, write_key_file
@@ -172,7 +171,7 @@ def _apply_connected(
 
 
 def _put_file_aside(path: str, undo: ExitStack) -> list[str]:
-    lost_file = f"{path}.lost-{utc_now().replace(':', '')}"
+    lost_file = aside_name(path)
     kept = []
     for suffix in ("", ".sum", ".bak"):
         present, lost = path + suffix, lost_file + suffix
@@ -194,7 +193,7 @@ def _copy_aside(path: str, undo: ExitStack) -> list[str]:
         return []
     with open(path, "rb") as file:
         content = file.read()
-    copy = f"{path}.lost-{utc_now().replace(':', '')}"
+    copy = aside_name(path)
     replace_file(copy, content, mode=KEY_FILE_MODE, must_not_exist=True)
     undo.callback(os.unlink, copy)
     return [copy]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from src.ops.deployment.undo import make_directories
+from src.ops.deployment.undo import make_directories, unused_name
 from src.utils.secrets.atomicfile import replace_file
 from src.utils.secrets.command import manage, set_up
 from src.utils.secrets.errors import StoreError
@@ -93,7 +93,7 @@ def put_aside(deployment: Deployment, values: Mapping[str, str], undo: ExitStack
             del contents[path]
     if not contents:
         return []
-    folder = os.path.join(deployment.docker_directory, f"lost-{utc_now().replace(':', '')}")
+    folder = unused_name(os.path.join(deployment.docker_directory, f"lost-{utc_now().replace(':', '')}"))
     make_directories(folder, undo)
     for path, content in contents.items():
         copy = os.path.join(folder, os.path.basename(path))
