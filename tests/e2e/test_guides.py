@@ -147,8 +147,7 @@ def test_a_sixth_store_is_set_up_in_the_wizard_and_used_by_every_command(
     person = Person(sixth_store, tmp_path, redis_server)
     terminal = Terminal([str(sixth_store / "scripts/setup_secrets.py")], environ=person.environ, cwd=str(sixth_store))
     terminal.wait_for(QUESTION_STORE)
-    assert "Redis - one key of your Redis server" in terminal.text
-    terminal.process.send("6" + ENTER)
+    terminal.answer(re.escape("Redis - one key of your Redis server"), "6" + ENTER)
     terminal.answer("Address of Redis", CTRL_U + f"redis://127.0.0.1:{redis_server}" + ENTER)
     terminal.answer("Password of Redis", PASSWORD + ENTER)
     terminal.answer("Keep it for later commands", ENTER)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -141,9 +140,8 @@ def _named(deployment: Deployment, name: str) -> Deployment:
         )
     if deployment.environment not in (name, PRODUCTION):
         raise UsageError("NAME and --environment name two environments; give one of them")
-    usual = os.path.join(deployment.project_directory, f".env.{deployment.environment}")
     named = at(deployment, name)
-    if deployment.settings_file == usual:
+    if deployment.settings_file == deployment.usual_settings_file:
         return named
     return replace(named, settings_file=deployment.settings_file)  # what --env-file has named
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.setup.near_keys import opens
+from src.ops.setup.near_keys import key_in_use, opens
 from src.ops.setup.traces import copies_of
 from src.ops.store_kinds import kind_of
 from src.ops.terminal.ask import confirm_or_stop
@@ -79,7 +79,7 @@ def paste_command(key_file: str | None, yes: bool, deployment: Deployment) -> in
 
     path = _encrypted_file(deployment)
     screen = Screen()
-    in_use = _key_in_use(deployment)
+    in_use = key_in_use(deployment)
     if in_use is not None and opens(in_use, path):
         screen.done(f"The key in {deployment.shown(in_use.source)} opens {deployment.shown(path)}; nothing is missing.")
         return DONE
@@ -149,15 +149,6 @@ def _given_key(key_file: str | None) -> MasterKey:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("Without a terminal, give --key-file PATH, or --key-file - and the key on standard input")
     return ask_for_key()
-
-
-def _key_in_use(deployment: Deployment) -> MasterKey | None:
-    from src.utils.secrets.errors import MasterKeyError
-
-    try:
-        return load_master_key(deployment.settings(SecretsBackend.FILE).environ)
-    except MasterKeyError:
-        return None
 
 
 def _wrong_key(deployment: Deployment, path: str, key: MasterKey) -> StoreError:

@@ -90,9 +90,10 @@ def migrate_command(
     with screen.progress("Copying", len(migration.written)) as progress:
         migrate(deployment, migration, progress)
     screen.done(f"{migration.target_store.describe()} has every secret, read back and compared, and is in use now.")
-    if migration.key is not None and migration.key.is_new and migration.key.file is not None:
+    if migration.key is not None and migration.key.new_file is not None:
         screen.warn(
-            f"The master key is in {deployment.shown(migration.key.file)}. Keep a copy of it away from this machine."
+            f"The master key is in {deployment.shown(migration.key.new_file)}. "
+            "Keep a copy of it away from this machine."
         )
     if delete_source:
         empty_source(deployment, migration)
@@ -109,8 +110,8 @@ def _show_migration(screen: Screen, deployment: Deployment, migration: Migration
         return
     screen.say(f"from: {source}", f"to:   {target}", "")
     screen.table(("Secret", "In the target"), list(migration.states.items()), last="left")
-    if migration.key is not None and migration.key.is_new and migration.key.file is not None:
-        screen.say(f"A new master key is written to {deployment.shown(migration.key.file)}.")
+    if migration.key is not None and migration.key.new_file is not None:
+        screen.say(f"A new master key is written to {deployment.shown(migration.key.new_file)}.")
     settings, dotenv = (deployment.shown(path) for path in (deployment.settings_file, deployment.compose_file))
     if migration.target.kind.is_dotenv and settings != dotenv:
         screen.say(

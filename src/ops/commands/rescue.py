@@ -275,8 +275,8 @@ def _write(screen: Screen, deployment: Deployment, rescue: Rescue) -> None:
     if missing:
         screen.warn(f"Still without a value: {', '.join(missing)}")
     key = rescue.found.key
-    if key is not None and key.is_new and key.file is not None:
-        screen.warn(f"The master key is in {deployment.shown(key.file)} now. Keep a copy away from this machine.")
+    if key is not None and key.new_file is not None:
+        screen.warn(f"The master key is in {deployment.shown(key.new_file)} now. Keep a copy away from this machine.")
     screen.commands("Next:", [write_docker_files(), compose("up", "-d"), manage("doctor")])
 
 

@@ -6,7 +6,6 @@ with ``--cloud`` the app reads its store itself, and only the other services get
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import stat
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from src.ops.deployment.deployment import Deployment, is_environment_file
+from src.ops.deployment.deployment import Deployment, find_environment_files
 from src.ops.deployment.dotenv import read_dotenv
 from src.utils.secrets.command import manage, program
 from src.utils.secrets.errors import SecretsError, StoreError
@@ -208,9 +207,8 @@ def _describe_not_compared(deployment: Deployment, directory: str, extras: Seque
 def _describe_foreign(deployment: Deployment, directory: str, extras: Sequence[Extra]) -> Advice:
     files = [extra for extra in extras if not extra.is_folder]
     folders = [extra for extra in extras if extra.is_folder]
-    hints = [program("ls", "-ld", *_paths(directory, extras), purpose="Check first whether anything needs this")]
-    if folders:
-        hints = [program("ls", "-lA", *_paths(directory, extras), purpose="Check first whether anything needs this")]
+    look = "-lA" if folders else "-ld"
+    hints = [program("ls", look, *_paths(directory, extras), purpose="Check first whether anything needs this")]
     if files:
         hints.append(program("rm", "--", *_paths(directory, files), purpose="If nothing does, remove"))
     if folders:
@@ -259,10 +257,7 @@ def folders_of_others(deployment: Deployment, directory: str) -> set[str]:
     """The entries of the folder in which other environments of the project have their files."""
     here = os.path.realpath(directory)
     found = set()
-    for path in glob.glob(os.path.join(glob.escape(deployment.project_directory), ".env.*")):
-        if not is_environment_file(path):
-            continue
-        environment = os.path.basename(path).removeprefix(".env.")
+    for environment in find_environment_files(deployment.project_directory):
         try:
             other = Deployment.locate(
                 project_directory=deployment.project_directory,

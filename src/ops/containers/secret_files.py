@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from src.ops.deployment.undo import make_directories
+from src.ops.deployment.undo import make_directories, numbered_names
 from src.utils.secrets.atomicfile import (
     StagedFile,
     remove_stale_temporaries,
@@ -150,10 +150,7 @@ def find_obstacles(names: Iterable[str], directory: str) -> list[str]:
 
 def move_aside(path: str) -> Command:
     """The command that makes room for a file and loses nothing."""
-    target, number = f"{path}.old", 1
-    while os.path.lexists(target):
-        number += 1
-        target = f"{path}.old-{number}"
+    target = next(name for name in numbered_names(f"{path}.old") if not os.path.lexists(name))
     return program("mv", "-n", path, target, purpose="Move it aside")
 
 

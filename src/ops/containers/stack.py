@@ -117,7 +117,7 @@ class Stack:
         name = self.configuration().get("name")
         if not name or not shutil.which("docker"):
             return False
-        label = f"label=com.docker.compose.project={name}"
+        label = f"label={_PROJECT_LABEL}={name}"
         return bool(_ask_docker("volume", "ls", "--quiet", "--filter", label))
 
     def resources(self, name: str) -> Resources:
@@ -147,7 +147,7 @@ class Stack:
             reason = done.reason
             raise StackError(
                 f"The containers and volumes of {name} were not removed: {reason.text}",
-                hint=[*reason.hints, "Check Docker: docker info"],
+                hint=[*reason.hints, program("docker", "info", purpose="Check Docker")],
             )
         left = self.resources(name)
         if left:
@@ -254,18 +254,12 @@ class Stack:
 
 def _ask_docker(*arguments: str) -> str:
     """What Docker itself answers; nothing when it refuses."""
-    try:
-        return run_child(["docker", *arguments], seconds=COMMAND_SECONDS).output.strip()
-    except ChildError as error:
-        raise StackError(str(error), hint=program("docker", "info", purpose="Check Docker")) from None
+    return _run_docker(*arguments).output.strip()
 
 
 def _list_docker(*arguments: str) -> list[str]:
     """The lines of what Docker itself answers; unlike :func:`_ask_docker`, a refusal is not an empty answer."""
-    try:
-        done = run_child(["docker", *arguments], seconds=COMMAND_SECONDS)
-    except ChildError as error:
-        raise StackError(str(error), hint=program("docker", "info", purpose="Check Docker")) from None
+    done = _run_docker(*arguments)
     if done.code:
         reason = done.reason
         raise StackError(
@@ -273,3 +267,10 @@ def _list_docker(*arguments: str) -> list[str]:
             hint=[*reason.hints, program("docker", "info", purpose="Check Docker")],
         )
     return [line for line in done.output.splitlines() if line.strip()]
+
+
+def _run_docker(*arguments: str) -> Child:
+    try:
+        return run_child(["docker", *arguments], seconds=COMMAND_SECONDS)
+    except ChildError as error:
+        raise StackError(str(error), hint=program("docker", "info", purpose="Check Docker")) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from dataclasses import dataclass, field
@@ -41,6 +42,12 @@ def is_environment_file(path: str) -> bool:
     """Whether a dotenv file belongs to an environment, by its name."""
     prefix, name = os.path.basename(path)[:5], os.path.basename(path)[5:]
     return prefix == ".env." and is_environment_name(name)
+
+
+def find_environment_files(project_directory: str) -> dict[str, str]:
+    """The settings file of each environment of a project, by the environment's name, in the order of the names."""
+    paths = sorted(glob.glob(os.path.join(glob.escape(project_directory), ".env.*")))
+    return {os.path.basename(path)[5:]: path for path in paths if is_environment_file(path)}
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,11 @@ class Deployment:
         return self.environment == PRODUCTION
 
     @property
+    def usual_settings_file(self) -> str:
+        """Where its settings are, unless ``--env-file`` was given."""
+        return os.path.join(self.project_directory, f".env.{self.environment}")
+
+    @property
     def compose_file(self) -> str:
         """The dotenv file with Compose's settings, and with the secrets of the environment store."""
         return os.path.join(self.project_directory, ".env" if self.is_production else f".env.{self.environment}")
@@ -156,12 +168,11 @@ class Deployment:
 
     def spelling_from(self, folder: str) -> Spelling:
         """How commands for this deployment are typed in ``folder``."""
-        own_settings = os.path.join(self.project_directory, f".env.{self.environment}")
         own_catalog = os.path.join(self.project_directory, DEFAULT_PATH)
         return Spelling(
             environment=self.environment,
             project_directory=self.project_directory,
-            env_file=None if self.settings_file == own_settings else self.settings_file,
+            env_file=None if self.settings_file == self.usual_settings_file else self.settings_file,
             catalog=None if self.catalog.path == own_catalog else self.catalog.path,
             here=folder,
         )

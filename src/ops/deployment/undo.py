@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import itertools
 import os
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from src.utils.secrets.snapshot import utc_now
 from .dotenv import write_dotenv
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import ExitStack
 
 
@@ -57,11 +58,16 @@ def aside_name(path: str) -> str:
 
 
 def unused_name(path: str) -> str:
-    """``path``, or the same with a number behind it when something of that name is there."""
-    candidate, number = path, 2
-    while os.path.lexists(candidate) or glob.glob(f"{glob.escape(candidate)}.*"):  # or what belongs to such a file
-        candidate, number = f"{path}-{number}", number + 1
-    return candidate
+    """The first of its numbered names that neither a file nor what belongs to one has."""
+    names = numbered_names(path)
+    return next(name for name in names if not (os.path.lexists(name) or glob.glob(f"{glob.escape(name)}.*")))
+
+
+def numbered_names(stem: str, extension: str = "") -> Iterator[str]:
+    """The name without a number, then with 2, 3 and so on before the extension."""
+    yield stem + extension
+    for number in itertools.count(2):
+        yield f"{stem}-{number}{extension}"
 
 
 def remove_file(path: str) -> None:

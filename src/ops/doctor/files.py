@@ -16,6 +16,7 @@ from src.ops.deployment.audit import read_trail, trail_path
 from src.ops.deployment.deployment import is_environment_file
 from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.journal import Journal
+from src.ops.deployment.undo import numbered_names
 from src.ops.lifecycle.rotate_master_key import old_key_files
 from src.ops.store_kinds import open_store
 from src.utils.secrets.atomicfile import is_left_behind, make_private_directory, replace_file
@@ -518,13 +519,11 @@ def _require_own(path: str) -> None:
 
 def _write_private(path: str, content: bytes) -> str:
     """Write a file that only its owner can read; returns its path: another one where something else has this name."""
-    stem, extension = os.path.splitext(path)
-    candidate, number = path, 2
-    while os.path.lexists(candidate):
+    names = numbered_names(*os.path.splitext(path))
+    while os.path.lexists(candidate := next(names)):
         with open(candidate, "rb") as file:
             if file.read(len(content) + 1) == content:
                 return candidate
-        candidate, number = f"{stem}-{number}{extension}", number + 1
     make_private_directory(os.path.dirname(candidate))
     replace_file(candidate, content, mode=0o400, must_not_exist=True)
     return candidate

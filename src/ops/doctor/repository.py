@@ -5,13 +5,13 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.children import Child, run_child
 from src.ops.store_kinds import open_store
 from src.utils.secrets.command import append_lines, manage, program
 from src.utils.secrets.errors import SecretsError, StoreError
+from src.utils.secrets.snapshot import utc_at
 
 from .check import Context, Finding, Harm, check, move_folder_away
 from .values import other_environments
@@ -150,7 +150,7 @@ def _unchanged_since(context: Context, path: str) -> tuple[str, ...]:
     snapshot = _snapshot(context, owner)
     if committed is None or snapshot is None:
         return ("--all",)
-    then = datetime.fromtimestamp(committed, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    then = utc_at(committed)
     rotated = [spec.name for spec in owner.catalog.secrets if spec.rotation_days and snapshot.values.get(spec.name)]
     changes = {name: entry.updated_at or "" for name, entry in snapshot.metadata.items()}
     old = tuple(name for name in rotated if changes.get(name, "") <= then)

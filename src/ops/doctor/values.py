@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from typing import TYPE_CHECKING
 
-from src.ops.deployment.deployment import Deployment, is_environment_file
+from src.ops.deployment.deployment import Deployment, find_environment_files
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.lifecycle.status import age_in_days, read_status
 from src.ops.store_kinds import kind_in_use, open_store
@@ -262,16 +261,13 @@ def _faults(context: Context, *, placeholder: bool) -> Iterator[Finding]:
 
 def other_environments(deployment: Deployment) -> list[Deployment]:
     """The deployments of the same project that have a settings file."""
-    others = []
-    for path in sorted(glob.glob(os.path.join(glob.escape(deployment.project_directory), ".env.*"))):
-        name = os.path.basename(path).removeprefix(".env.")
-        if is_environment_file(path) and name != deployment.environment:
-            others.append(
-                Deployment.locate(
-                    project_directory=deployment.project_directory,
-                    environment=name,
-                    catalog=deployment.catalog.path,
-                    environ=deployment.environ,
-                )
-            )
-    return others
+    return [
+        Deployment.locate(
+            project_directory=deployment.project_directory,
+            environment=name,
+            catalog=deployment.catalog.path,
+            environ=deployment.environ,
+        )
+        for name in find_environment_files(deployment.project_directory)
+        if name != deployment.environment
+    ]

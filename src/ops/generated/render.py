@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.ops.setup.state import State
 from src.ops.store_kinds import all_kinds, kind_of
-from src.utils.secrets.command import Command, set_up, spell
+from src.utils.secrets.command import set_up, spell, typed
 from src.utils.secrets.settings import SecretsBackend
 
 from .error_list import all_messages
@@ -101,8 +101,8 @@ def render_states() -> str:
 def _shown(hint: Hint) -> str:
     if isinstance(hint, str):
         return hint
-    typed = f"`{spell(Command(hint.kind, hint.words))}`"
-    return f"{hint.purpose}: {typed}" if hint.purpose else typed
+    command = f"`{typed(hint)}`"
+    return f"{hint.purpose}: {command}" if hint.purpose else command
 
 
 def render_table(catalog: Catalog) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from src.ops.containers.folder import folders_of_others, printable, written_entries
-from src.ops.deployment.deployment import is_environment_file, is_environment_name
+from src.ops.deployment.deployment import find_environment_files, is_environment_name
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.deployment.journal import Journal
 from src.ops.setup.summary import summary_file
@@ -67,8 +67,8 @@ def at(deployment: Deployment, name: str) -> Deployment:
     """The environment called ``name`` of the same project, with its own settings file."""
     if name == deployment.environment:
         return deployment
-    path = os.path.join(deployment.project_directory, f".env.{name}")
-    return replace(deployment, environment=name, settings_file=path)
+    named = replace(deployment, environment=name)
+    return replace(named, settings_file=named.usual_settings_file)
 
 
 def isolated(deployment: Deployment) -> Deployment:
@@ -98,11 +98,7 @@ def _sign_in_names() -> set[str]:
 def find_environments(deployment: Deployment) -> list[str]:
     """The names of the environments of the project of which there is a file, production first."""
     project = deployment.project_directory
-    found = {
-        os.path.basename(path).removeprefix(".env.")
-        for path in glob.glob(os.path.join(glob.escape(project), ".env.*"))
-        if is_environment_file(path) and os.path.isfile(path)
-    }
+    found = {name for name, path in find_environment_files(project).items() if os.path.isfile(path)}
     forms = (("config/secrets.*.enc", r"secrets\.(.+)\.enc"), ("config/SETUP.*.md", r"SETUP\.(.+)\.md"))
     for form, pattern in (*forms, ("secrets/*", "(.+)")):
         for path in glob.glob(os.path.join(glob.escape(project), form)):

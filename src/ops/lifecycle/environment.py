@@ -124,9 +124,8 @@ def plan_removal(deployment: Deployment, *, is_local: bool = False, keeps_key: b
 
 def removal_command(own: Deployment, *options: str, purpose: str = "") -> Command:
     """How the removal of an environment is typed."""
-    usual = os.path.join(own.project_directory, f".env.{own.environment}")
     # NAME says which; only a settings file of another name still has to be given.
-    environment = PRODUCTION if own.settings_file == usual else None
+    environment = PRODUCTION if own.settings_file == own.usual_settings_file else None
     return manage("environment", "remove", own.environment, *options, purpose=purpose, environment=environment)
 
 

@@ -116,8 +116,8 @@ def migrate(deployment: Deployment, migration: Migration, progress: Callable[[st
         check()
         changes = {name: _copy(migration, name) for name in names if _must_copy(migration, name)}
         with ExitStack() as undo:
-            if migration.key is not None and migration.key.is_new and migration.key.file is not None:
-                write_key_file(migration.key.file, migration.key.key, undo)
+            if migration.key is not None and migration.key.new_file is not None:
+                write_key_file(migration.key.new_file, migration.key.key, undo)
             if migration.key is not None:
                 make_private_directory(os.path.dirname(_file_path(migration.target)))
                 remove_stale_temporaries([_file_path(migration.target), *_key_files(migration)])

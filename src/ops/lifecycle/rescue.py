@@ -10,7 +10,6 @@ import glob
 import json
 import os
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.dotenv import read_dotenv
@@ -20,7 +19,7 @@ from src.ops.setup.master_key import KeyChoice, choose_key, choose_unused_key
 from src.ops.setup.near_keys import near_keys
 from src.ops.setup.plan import Origin, Plan, PlannedSecret
 from src.ops.setup.state import State, inspect_deployment
-from src.ops.setup.traces import backups, copies_of, docker_files, stack_of
+from src.ops.setup.traces import backups, copies_of, docker_files, read_mounted, stack_of
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change, check_value
 from src.utils.secrets.errors import (
@@ -32,7 +31,7 @@ from src.utils.secrets.errors import (
     StoreError,
 )
 from src.utils.secrets.settings import MASTER_KEY_FAMILY, SecretsBackend, read_value_file
-from src.utils.secrets.snapshot import SecretMetadata, Snapshot
+from src.utils.secrets.snapshot import SecretMetadata, Snapshot, utc_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -396,7 +395,7 @@ def _read_value(path: str | None) -> str | None:
 
 def _changed_at(path: str) -> str:
     """When a Docker file was written, which happens only when its value changes."""
-    return datetime.fromtimestamp(os.path.getmtime(path), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc_at(os.path.getmtime(path))
 
 
 def _read_previous(folder: str, spec: SecretSpec) -> tuple[PreviousValue, ...]:
@@ -419,11 +418,10 @@ def _from_containers(deployment: Deployment) -> Iterator[Source]:
     try:
         running = stack.running()
         for spec in deployment.catalog.secrets:
-            for service in spec.consumers:
-                value = stack.read_secret(service, spec.mount_name) if service in running else ""
-                if value and _UNREADABLE not in value:
-                    values[spec.name] = value
-                    break
+            readable = (value for value in read_mounted(stack, spec, running) if _UNREADABLE not in value)
+            value = next(readable, None)
+            if value is not None:
+                values[spec.name] = value
         started = [moment for service in sorted(running) if (moment := stack.started_at(service))]
     except (SecretsError, json.JSONDecodeError):
         return

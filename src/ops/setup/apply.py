@@ -81,8 +81,7 @@ def apply_setup(
         SecretsError: A step failed; what was there before is there again.
         KeyboardInterrupt: Ctrl-C came in time; the same.
     """
-    names = [*(planned.spec.name for planned in plan.written), *plan.others]
-    with recorded(deployment, action, names, found.place or found.kind.title), ExitStack() as undo:
+    with recorded(deployment, action, plan.written_names, found.place or found.kind.title), ExitStack() as undo:
         kept = put_aside(deployment, plan.values(), undo) if found.start_over else []
         if found.key is not None:
             report = _apply_to_file(deployment, plan, found, found.key)
@@ -101,13 +100,13 @@ def _apply_to_file(deployment: Deployment, plan: Plan, found: FoundStore, key: K
         written = []
         check()
         remove_stale_temporaries(filter(None, (path, key.file)))
-        if key.is_new and key.file is not None:
-            write_key_file(key.file, key.key, undo)
-            written.append(key.file)
+        if key.new_file is not None:
+            write_key_file(key.new_file, key.key, undo)
+            written.append(key.new_file)
         check()
         make_directories(os.path.dirname(path), undo)
         kept = _put_file_aside(path, undo) if found.start_over else []
-        if plan.changes():
+        if plan.written_names:
             _save(path, plan, found, key, undo)
         written.append(path)
         check()
@@ -162,7 +161,7 @@ def _apply_connected(
         write_settings(deployment.settings_file, lines, settings_heading(deployment), undo)
         check()
         store = open_store(deployment, found.kind)
-        if plan.changes():
+        if plan.written_names:
             store.save(plan.changes(), expected_revision=found.snapshot.revision, progress=progress)
         _compare(plan, open_store(deployment, found.kind).load().values, found.place)
         undo.pop_all()

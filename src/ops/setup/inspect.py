@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from src.ops.deployment.deployment import is_environment_file
+from src.ops.deployment.deployment import find_environment_files
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.store_kinds import kind_in_use, kind_of, open_store
 from src.utils.secrets.backends.file import NO_FILE, FileBackend, read_encrypted_file
@@ -125,8 +124,8 @@ def take_over(deployment: Deployment, kind: StoreKind[Any]) -> tuple[str, dict[s
 def _refuse_shared_place(deployment: Deployment, kind: StoreKind[Any]) -> None:
     """Two environments in one place would take each other's secrets for their own."""
     mine = deployment.variables()
-    for path in glob.glob(os.path.join(glob.escape(deployment.project_directory), ".env.*")):
-        if os.path.abspath(path) == deployment.settings_file or not is_environment_file(path):
+    for path in find_environment_files(deployment.project_directory).values():
+        if os.path.abspath(path) == deployment.settings_file:
             continue
         theirs = read_dotenv(path)
         if theirs.get("SECRETS_BACKEND") == kind.name and all(

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from src.ops.deployment.undo import make_directories, remove_file
+from src.ops.deployment.undo import make_directories, numbered_names, remove_file
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.errors import MasterKeyError
 from src.utils.secrets.masterkey import (
@@ -39,6 +39,11 @@ class KeyChoice:
     key: MasterKey
     file: str | None
     is_new: bool
+
+    @property
+    def new_file(self) -> str | None:
+        """The file that the key is written to; ``None`` when it is no new key, or has no file."""
+        return self.file if self.is_new else None
 
 
 def choose_key(deployment: Deployment, master_key_file: str | None) -> KeyChoice:
@@ -110,8 +115,4 @@ def _key_in_file(path: str, deployment: Deployment) -> KeyChoice:
 
 
 def _unused_path(path: str) -> str:
-    stem, extension = os.path.splitext(path)
-    candidate, number = path, 2
-    while os.path.lexists(candidate):
-        candidate, number = f"{stem}-{number}{extension}", number + 1
-    return candidate
+    return next(name for name in numbered_names(*os.path.splitext(path)) if not os.path.lexists(name))

@@ -20,7 +20,8 @@ LARGEST_KEY_FILE = 1024
 
 def near_keys(deployment: Deployment) -> list[MasterKey]:
     """The key in use, then those that lie near; each of them once, and none that cannot be used."""
-    keys = [*_key_in_use(deployment), *_keys_in_files(deployment)]
+    in_use = key_in_use(deployment)
+    keys = [*([in_use] if in_use else []), *_keys_in_files(deployment)]
     return list({tuple(key.ids): key for key in reversed(keys)}.values())[::-1]
 
 
@@ -38,11 +39,12 @@ def opens(key: MasterKey, path: str) -> bool:
     return True
 
 
-def _key_in_use(deployment: Deployment) -> list[MasterKey]:
+def key_in_use(deployment: Deployment) -> MasterKey | None:
+    """The key that the settings name; ``None`` when there is none that can be used."""
     try:
-        return [load_master_key(deployment.settings(SecretsBackend.FILE).environ)]
+        return load_master_key(deployment.settings(SecretsBackend.FILE).environ)
     except SecretsError:
-        return []
+        return None
 
 
 def _keys_in_files(deployment: Deployment) -> list[MasterKey]:

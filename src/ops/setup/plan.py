@@ -80,6 +80,11 @@ class Plan:
         """The rows that change the store."""
         return [planned for planned in self.secrets if planned.is_written]
 
+    @property
+    def written_names(self) -> list[str]:
+        """The names whose value changes in the store."""
+        return [*(planned.spec.name for planned in self.written), *self.others]
+
     def values(self) -> dict[str, str]:
         """Every value that the store has afterwards, of the secrets in the catalogue."""
         return {planned.spec.name: planned.value for planned in self.secrets if planned.value is not None}

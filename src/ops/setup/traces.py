@@ -14,7 +14,7 @@ from src.utils.secrets.errors import SecretsError
 from .summary import names_set, names_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from src.ops.containers.stack import Stack
     from src.ops.deployment.deployment import Deployment
@@ -103,8 +103,19 @@ def names_that_had_a_value(deployment: Deployment, snapshot: Snapshot, specs: It
         return []
     known = {*snapshot.metadata, *docker_files(deployment), *names_set(deployment)}
     found = [spec.name for spec in specs if spec.name in known]
-    unknown = [spec for spec in specs if spec.name not in known]
-    return found + [spec.name for spec in unknown if _is_mounted(deployment, spec)]
+    return found + _mounted_names(deployment, [spec for spec in specs if spec.name not in known])
+
+
+def read_mounted(stack: Stack, spec: SecretSpec, running: Collection[str]) -> Iterator[str]:
+    """What each of the running containers has of a secret; nothing of those that have none.
+
+    Args:
+        stack: The containers.
+        spec: The secret.
+        running: The services that run.
+    """
+    values = (stack.read_secret(service, spec.mount_name) for service in spec.consumers if service in running)
+    return filter(None, values)
 
 
 def _names_key(deployment: Deployment, kind: StoreKind[Any]) -> bool:
@@ -126,12 +137,20 @@ def _has_stack(deployment: Deployment) -> bool:
         return False  # what Docker does not say is no reason to refuse a first set
 
 
-def _is_mounted(deployment: Deployment, spec: SecretSpec) -> bool:
-    stack = stack_of(deployment)
+def _mounted_names(deployment: Deployment, specs: Sequence[SecretSpec]) -> list[str]:
+    """Of some secrets: those that a running container has."""
+    stack = stack_of(deployment) if specs else None
+    if stack is None:
+        return []
     try:
-        running = stack.running() if stack else set()
-        return stack is not None and any(
-            stack.read_secret(service, spec.mount_name) for service in spec.consumers if service in running
-        )
+        running = stack.running()
     except (SecretsError, json.JSONDecodeError):
+        return []
+    return [spec.name for spec in specs if _is_mounted(stack, spec, running)]
+
+
+def _is_mounted(stack: Stack, spec: SecretSpec, running: Collection[str]) -> bool:
+    try:
+        return any(read_mounted(stack, spec, running))
+    except SecretsError:
         return False

@@ -122,8 +122,8 @@ def show_result(screen: Screen, deployment: Deployment, found: FoundStore, plan:
     if not found.exists:
         screen.say("And a backup, under a passphrase that you choose:")
         screen.command(manage("backup"))
-    if found.key is not None and found.key.is_new and found.key.file is not None:
-        screen.warn(f"Keep a copy of the master key away from this machine: {deployment.shown(found.key.file)}")
+    if found.key is not None and found.key.new_file is not None:
+        screen.warn(f"Keep a copy of the master key away from this machine: {deployment.shown(found.key.new_file)}")
 
 
 def _not_kept(deployment: Deployment, found: FoundStore) -> list[str]:

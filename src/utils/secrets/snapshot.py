@@ -149,13 +149,18 @@ class Snapshot:
 
 def utc_now() -> str:
     """The time now, ISO 8601 in UTC with whole seconds: ``2025-01-31T23:59:59Z``."""
-    from time import gmtime, strftime
-
-    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
+    return utc_after(0)
 
 
 def utc_after(seconds: float) -> str:
     """The time ``seconds`` from now, in the form of :func:`utc_now`."""
-    from time import gmtime, strftime, time
+    from time import time
 
-    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(time() + seconds))
+    return utc_at(time() + seconds)
+
+
+def utc_at(moment: float) -> str:
+    """A time, given in seconds since the epoch, in the form of :func:`utc_now`."""
+    from time import gmtime, strftime
+
+    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(moment))
