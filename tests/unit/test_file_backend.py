@@ -9,6 +9,8 @@ import stat
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,10 +26,12 @@ from src.utils.secrets.errors import (
     StoreError,
     UnsupportedVersionError,
 )
+from src.utils.secrets.lockedfile import locked
 from src.utils.secrets.masterkey import MasterKey
 from src.utils.secrets.snapshot import utc_after, utc_now
 
 KEY = Fernet.generate_key().decode()
+PARTS = ("", ".sum", ".bak")
 CANARY = "canary-value-4711"
 
 
@@ -381,6 +385,62 @@ def test_a_save_is_not_undone_after_a_later_change(path: Path) -> None:
     store.save({"B": Change("theirs")})
     store.revert(written=second.revision, before=first.revision)
     assert store.load().values == {"A": "2", "B": "theirs"}
+
+
+def test_starting_over_keeps_the_file_and_what_lies_beside_it(path: Path) -> None:
+    backend(path).save({"A": Change("1")})
+    backend(path).save({"A": Change("2")})
+    before = {suffix: Path(f"{path}{suffix}").read_bytes() for suffix in PARTS}
+    other = MasterKey([Fernet.generate_key().decode()], "a new key")
+    FileBackend(str(path), other).start_over({"B": Change("3")}, f"{path}.lost")
+    assert FileBackend(str(path), other).load().values == {"B": "3"}
+    assert {suffix: Path(f"{path}.lost{suffix}").read_bytes() for suffix in PARTS} == before
+    assert not Path(f"{path}.bak").exists()
+
+
+@pytest.mark.parametrize("present", [("",), ("", ".sum"), PARTS, (".bak",), ()])
+def test_starting_over_can_be_taken_back(present: tuple[str, ...], path: Path) -> None:
+    for suffix in present:
+        Path(f"{path}{suffix}").write_text(f"what was there{suffix}")
+    before = {entry.name: entry.read_bytes() for entry in path.parent.iterdir()}
+    store = backend(path)
+    written = store.start_over({"B": Change("3")}, f"{path}.lost").revision
+    store.take_back(f"{path}.lost", written=written)
+    Path(f"{path}.lock").unlink()
+    assert {entry.name: entry.read_bytes() for entry in path.parent.iterdir()} == before
+
+
+def test_starting_over_is_not_taken_back_after_a_later_change(path: Path) -> None:
+    backend(path).save({"A": Change("1")})
+    store = backend(path)
+    written = store.start_over({"B": Change("2")}, f"{path}.lost").revision
+    backend(path).save({"B": Change("theirs")})
+    store.take_back(f"{path}.lost", written=written)
+    assert backend(path).load().values == {"B": "theirs"}
+    assert backend(Path(f"{path}.lost")).load().values == {"A": "1"}
+
+
+def test_starting_over_that_fails_leaves_everything(path: Path) -> None:
+    backend(path).save({"A": Change("1")})
+    (path.parent / "secrets.enc.sum").unlink()
+    (path.parent / "secrets.enc.sum").mkdir()
+    with pytest.raises(StoreError, match=r"secrets\.enc\.sum is not a regular file"):
+        backend(path).start_over({"B": Change("2")}, f"{path}.lost")
+    assert backend(path).load().values == {"A": "1"}
+    assert not list(path.parent.glob("*.lost*"))
+
+
+def test_starting_over_waits_for_a_save_and_keeps_what_it_wrote(path: Path) -> None:
+    backend(path).save({"A": Change("1")})
+    with ThreadPoolExecutor() as pool:
+        with locked(str(path)):
+            waiting = pool.submit(backend(path).start_over, {"B": Change("2")}, f"{path}.lost")
+            time.sleep(0.2)
+            assert not Path(f"{path}.lost").exists()
+            path.unlink()
+            write_token(path, {"A": "changed meanwhile"})
+        waiting.result()
+    assert backend(Path(f"{path}.lost")).load().values == {"A": "changed meanwhile"}
 
 
 def test_a_failed_checksum_undoes_the_save(path: Path) -> None:

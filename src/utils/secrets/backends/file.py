@@ -39,6 +39,7 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 FILE_MODE = 0o400
 _TOKEN_START = b"gAAAA"  # base64 of Fernet's version byte 0x80 and the high bytes of its time
 NO_FILE = "no file"
+_PARTS = ("", ".sum", ".bak")  # the file, and the endings of what lies beside it
 
 
 class FileBackend:
@@ -100,22 +101,61 @@ class FileBackend:
             content = _encode(values, metadata)
             if token is not None and content == _encode(current.values, current.metadata):
                 return current
-            fresh = self._master_key.fernet().encrypt(content)
-            if len(fresh) > MAX_FILE_BYTES:
-                raise StoreError(
-                    f"The secrets would make {self.path} larger than 16 MiB",
-                    hint="Keep large data elsewhere and only its key here",
-                )
-            written = self._open(fresh)
-            if written.values != values:
-                raise StoreError(
-                    f"What would be written to {self.path} reads back differently", hint="Nothing was written"
-                )
+            fresh, written = self._encrypt(values, content)
             self._replace(fresh)
         for name in changes:
             if progress:
                 progress(name)
         return written
+
+    def start_over(self, changes: Mapping[str, Change], aside: str) -> Snapshot:
+        """Put a file with ``changes`` alone in it in the place of what is there, whatever that is, and keep that.
+
+        Args:
+            changes: The new values.
+            aside: What the old file is called from now on; what lies beside it keeps its ending. Not taken yet.
+
+        Returns:
+            What the new file holds.
+
+        Raises:
+            StoreError: It cannot be written. What was there is still there.
+        """
+        from contextlib import ExitStack
+
+        from ..changes import apply_changes
+
+        values, metadata = apply_changes(Snapshot({}, revision=NO_FILE), changes)
+        with self._locked(), ExitStack() as undo:
+            fresh, written = self._encrypt(values, _encode(values, metadata))
+            for suffix in _PARTS:
+                if os.path.isfile(self.path + suffix):
+                    os.link(self.path + suffix, aside + suffix)
+                    undo.callback(os.unlink, aside + suffix)
+            self._replace(fresh)
+            undo.pop_all()
+            if os.path.lexists(f"{self.path}.bak"):
+                os.unlink(f"{self.path}.bak")  # it would be the file that has just been given up
+        return written
+
+    def take_back(self, aside: str, *, written: str) -> None:
+        """Undo :meth:`start_over`, unless somebody has saved since: then both stay.
+
+        Args:
+            aside: What the old file is called now.
+            written: Revision of the new one.
+
+        Raises:
+            StoreError: The file cannot be put back.
+        """
+        with self._locked():
+            if _revision(read_encrypted_file(self.path)) != written:
+                return
+            for suffix in _PARTS:
+                if os.path.lexists(aside + suffix):
+                    os.rename(aside + suffix, self.path + suffix)
+                elif os.path.lexists(self.path + suffix):
+                    os.unlink(self.path + suffix)
 
     def reencrypt(self) -> None:
         """Encrypt the file again with the first of the master keys; any of them opens it. The content stays as it is.
@@ -169,6 +209,18 @@ class FileBackend:
             token = read_encrypted_file(f"{self.path}.bak")
             if token is not None and _revision(token) == before:
                 self._replace(token)
+
+    def _encrypt(self, values: Mapping[str, str], content: bytes) -> tuple[bytes, Snapshot]:
+        fresh = self._master_key.fernet().encrypt(content)
+        if len(fresh) > MAX_FILE_BYTES:
+            raise StoreError(
+                f"The secrets would make {self.path} larger than 16 MiB",
+                hint="Keep large data elsewhere and only its key here",
+            )
+        written = self._open(fresh)
+        if written.values != values:
+            raise StoreError(f"What would be written to {self.path} reads back differently", hint="Nothing was written")
+        return fresh, written
 
     def _missing(self) -> StoreEmptyError:
         return StoreEmptyError(
