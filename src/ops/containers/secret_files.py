@@ -114,6 +114,7 @@ def render_files(catalog: Catalog, snapshot: Snapshot, *, only_services: bool = 
         raise SecretNotFoundError(
             f"Required secrets are not in the store: {', '.join(missing)}",
             hint=set_up(purpose="Keep what is there and add what is missing"),
+            names=missing,
         )
     files = []
     for spec in catalog.secrets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import PROJECT_DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from src.ops.deployment.deployment import Deployment
 
@@ -85,7 +86,9 @@ class Stack:
             )
         lines = done.output.strip().splitlines()
         # One object in each line; Compose before 2.21 printed one list.
-        rows = json.loads(done.output) if done.output.startswith("[") else [json.loads(line) for line in lines]
+        texts = [done.output] if done.output.startswith("[") else lines
+        answers = [_parse(text) for text in texts]
+        rows = answers[0] if done.output.startswith("[") else answers
         return {row["Service"]: row for row in rows}
 
     def configuration(self) -> dict[str, Any]:
@@ -103,7 +106,7 @@ class Stack:
                 f"Docker Compose does not understand {COMPOSE_FILE}: {reason.text}",
                 hint=[*reason.hints, compose("config")],
             )
-        content: dict[str, Any] = json.loads(done.output)
+        content: dict[str, Any] = _parse(done.output)
         return content
 
     def exists(self) -> bool:
@@ -157,15 +160,18 @@ class Stack:
                 f"Compose has left something of {name}: {', '.join(left.containers + left.volumes)}", hint=commands
             )
 
-    def started_at(self, service: str) -> datetime | None:
-        """When a service's container was last started."""
-        identity = self.services().get(service, {}).get("ID")
-        if not identity or not shutil.which("docker"):
-            return None
-        try:
-            return datetime.fromisoformat(_ask_docker("inspect", "--format", "{{.State.StartedAt}}", identity))
-        except ValueError:
-            return None
+    def started_at(self, services: Collection[str]) -> dict[str, datetime]:
+        """When the containers of some services were last started; without those of which Docker does not say it."""
+        rows = self.services()
+        identities = {name: str(rows[name].get("ID")) for name in sorted(services) if rows.get(name, {}).get("ID")}
+        if not identities or not shutil.which("docker"):
+            return {}
+        answer = _ask_docker("inspect", "--format", "{{.State.StartedAt}}", *identities.values())
+        started = {}
+        for name, line in zip(identities, answer.splitlines(), strict=False):
+            with contextlib.suppress(ValueError):
+                started[name] = datetime.fromisoformat(line)
+        return started
 
     def running(self) -> set[str]:
         """The services that run now."""
@@ -250,6 +256,15 @@ class Stack:
             raise StackError(
                 f"Docker Compose does not work: {error}", hint=program("docker", "info", purpose="Check Docker")
             ) from None
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise StackError(
+            "Docker Compose answers with something other than JSON", hint=program("docker", "compose", "version")
+        ) from None
 
 
 def _ask_docker(*arguments: str) -> str:

@@ -165,7 +165,7 @@ def the_app_has_the_present_secrets(context: Context) -> Iterator[Finding | NotM
     folder = context.deployment.docker_directory
     if not context.runs(APP) or not os.path.isdir(folder):
         return
-    started = context.stack.started_at(APP)
+    started = context.stack.started_at([APP]).get(APP)
     if started is None:
         yield NotMade("Docker does not say when the app started")
         return
