@@ -140,7 +140,7 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
     origin, values = ("", {}) if options.start_over else take_over(deployment, kind)
     given.imported = values | given.imported
     if options.start_over:
-        found = start_over(deployment, kind)
+        found = start_over(deployment, kind, master_key_file=options.master_key_file)
     else:
         found = inspect_store(deployment, kind, options.master_key_file)
     plan = plan_setup(deployment, found, given)

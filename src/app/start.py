@@ -64,6 +64,7 @@ def _make_server() -> uvicorn.Server:
                 set_up(purpose="Make a set of secrets"),
                 program("cp", "-n", example, dotenv, purpose="Or for development, and then fill it in"),
             ],
+            names=missing,
         )
     check_for_examples(manager, catalog, settings, os.environ)
     app = Shell(manager, catalog, settings).application()

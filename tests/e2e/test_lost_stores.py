@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from tests.conftest import Project
 from tests.servers.aws import Aws
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
+from tests.support.files import write_read_only
 from tests.support.terminal import DOWN, ENTER, Terminal
 
 READERS = [
@@ -192,6 +195,103 @@ def test_an_empty_server_is_no_first_run(name: str, project: Project, request: p
     assert project.state() == before
     assert type_in(project, rescue(project, "--yes"), {**environ, "SECRETS_BACKEND": ""}) == 0
     assert project.run("generate_docker_secrets.sh", "--check", environ=environ).returncode == 0
+
+
+@pytest.mark.parametrize("summary", ["as it is now", "of the store before"])
+def test_a_store_that_everything_was_moved_to_is_no_first_run_when_it_is_empty(
+    summary: str, project: Project, vault: Vault
+) -> None:
+    environ = {name: value for name, value in vault.environ().items() if name != "SECRETS_BACKEND"}
+    project.set_up()
+    before = (project.directory / "config/SETUP.md").read_text()
+    done = project.run(
+        *("manage_secrets.py", "migrate", "--to", "vault", "--delete-source", "--apply", "--yes"),
+        environ=environ,
+        standard_input="delete\n",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "HashiCorp Vault" in (project.directory / "config/SETUP.md").read_text()
+    if summary == "of the store before":
+        (project.directory / "config/SETUP.md").write_text(before)
+    empty(vault)
+    state = project.state()
+    for command in (READERS[0], READERS[9], (*READERS[9], "--backend", "file")):
+        done = project.run(*command, environ=environ)
+        assert done.returncode == 1, done.stdout
+        assert "secrets were set up here before" in done.stderr
+    assert project.state() == state
+
+
+def test_a_store_that_a_backup_was_brought_to_is_no_first_run_when_it_is_empty(
+    project: Project, vault: Vault, tmp_path: Path
+) -> None:
+    environ = vault.environ()
+    (tmp_path / "passphrase").write_text("seven wombats ride a slow train")
+    opens = ("--passphrase-file", str(tmp_path / "passphrase"))
+    project.set_up(environ=environ)
+    assert project.run("manage_secrets.py", "backup", "--output", "a.backup", *opens, environ=environ).returncode == 0
+    empty(vault)
+    (project.directory / "config/SETUP.md").unlink()
+    done = project.run("manage_secrets.py", "restore", "a.backup", *opens, "--yes", environ=environ)
+    assert done.returncode == 0, done.stderr
+    empty(vault)
+    done = project.run("setup_secrets.py", "--non-interactive", environ=environ)
+    assert done.returncode == 1
+    assert "secrets were set up here before" in done.stderr
+
+
+def test_settings_that_are_gone_do_not_turn_a_server_into_a_file(project: Project, vault: Vault) -> None:
+    environ = vault.environ()
+    project.set_up(environ=environ)
+    values = vault.client().secrets.kv.v2.read_secret_version(path="cctv", raise_on_deleted_version=False)
+    project.settings_file.unlink()
+    before = project.state()
+    for command in (READERS[0], READERS[2], READERS[9], ("manage_secrets.py", "rescue", "--yes")):
+        done = project.run(*command)
+        assert done.returncode == 1, done.stdout
+        assert "SETUP.md says that the secrets are in HashiCorp Vault" in done.stderr
+        assert "--backend vault" in done.stderr
+    assert project.state() == before
+    del environ["SECRETS_BACKEND"]
+    project.set_up("--backend", "vault", environ=environ)
+    again = vault.client().secrets.kv.v2.read_secret_version(path="cctv", raise_on_deleted_version=False)
+    assert again["data"]["data"] == values["data"]["data"]
+
+
+def test_settings_that_are_gone_are_written_again_by_a_set_up_that_keeps_everything(project: Project) -> None:
+    project.set_up()
+    values, settings = project.values(), project.settings_file.read_text()
+    project.settings_file.unlink()
+    environ = {"JWT_SECRET_KEY": "a value of the shell alone"}
+    for command in (READERS[0], READERS[2], READERS[5]):
+        done = project.run(*command, environ=environ)
+        assert done.returncode == 1, done.stdout
+        assert "cannot be opened without its key" in done.stderr
+    project.set_up(environ=environ)
+    assert project.values() == values
+    assert project.settings_file.read_text() == settings
+    assert not (project.directory / ".env").exists()
+
+
+def test_an_error_about_one_secret_is_not_explained_by_the_loss_of_another(project: Project) -> None:
+    catalog = project.directory / "config/catalog.toml"
+    optional = (
+        '\n[[secret]]\nname = "OLD_SECRET_KEY"\ngroup = "New"\ndescription = "A key of before"\n'
+        'input = "ask"\nfeature = "twilio"\ndocker_file = "old_secret_key.txt"\n'
+    )
+    catalog.write_text(catalog.read_text() + optional)
+    project.set_up()
+    assert project.run("generate_docker_secrets.sh").returncode == 0
+    content = project.decrypt()
+    del content["secrets"]["SECRET_KEY"]  # type: ignore[attr-defined]
+    fernet = Fernet(project.key_file.read_bytes().strip())
+    write_read_only(project.secrets_file, fernet.encrypt(json.dumps(content).encode()))
+    (project.directory / "config/secrets.enc.sum").unlink()
+    assert "but had a value here" in project.run("manage_secrets.py", "get", "SECRET_KEY").stderr
+    assert (
+        "error: OLD_SECRET_KEY is not in the encrypted file"
+        in project.run("manage_secrets.py", "get", "OLD_SECRET_KEY").stderr
+    )
 
 
 def wizard(project: Project) -> Terminal:

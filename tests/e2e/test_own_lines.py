@@ -87,9 +87,20 @@ def test_moving_to_a_dotenv_file_carries_them_over(own: Project) -> None:
     kept = [path.read_text() for path in own.directory.glob(".env.production.before-migration*")]
     assert sorted(kept) == sorted(["an earlier one", before])
     text = own.compose_file.read_text()
-    for name in ("COMPANY", "SENTRY_DSN", "INDENTED", "LAST", "APP_UID"):
-        assert f"{name}=" in text
+    for line in OWN:
+        assert line in text.splitlines()
+    assert "APP_UID=1" in text
     assert "SECRETS_FILE_PATH" not in text
+    assert "No secret belongs in here" not in text
+
+
+def test_what_was_about_another_store_or_a_secret_is_not_carried_over(own: Project) -> None:
+    with own.settings_file.open("a") as file:
+        file.write("VAULT_TOKEN=of-a-vault\nSMTP_PASSWORD_FILE=/run/smtp\n")
+    manage(own, "migrate", "--to", "env", "--apply", "--yes")
+    text = own.compose_file.read_text()
+    assert "of-a-vault" not in text
+    assert "/run/smtp" not in text
 
 
 def test_a_dotenv_store_beside_settings_of_another_says_what_to_do(own: Project) -> None:
@@ -149,3 +160,25 @@ def test_a_file_of_another_user_is_no_first_run(
     assert found.state is State.FOREIGN
     assert "may not be read by this user (uid 65534)" in str(found.error)
     assert "belongs to uid 0" in str(found.error)
+
+
+def test_a_closed_file_of_ones_own_is_opened_by_its_owner(
+    open_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = open_project.settings_file
+    os.chown(path, 65534, 65534)
+    path.chmod(0)
+    for name, value in open_project.environ().items():
+        monkeypatch.setenv(name, value)
+    deployment = Deployment.locate(
+        project_directory=str(open_project.directory),
+        catalog=str(Path(__file__).parents[2] / "config/catalog.toml"),
+    )
+    os.seteuid(65534)
+    try:
+        found = inspect_deployment(deployment)
+    finally:
+        os.seteuid(0)
+    assert found.error is not None
+    assert "though it is yours: the mode of" in str(found.error)
+    assert f"chmod u+r '{path}'" in found.error.hint or f"chmod u+r {path}" in found.error.hint

@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
@@ -202,6 +203,108 @@ def test_what_was_given_up_can_be_restored(kind: str, project: Project) -> None:
         manage(project, "set", "SECRET_KEY", "--generate")
 
 
+def test_a_secret_outside_the_catalogue_that_is_replaced_becomes_the_earlier_one(deployment: Project) -> None:
+    fernet = Fernet(deployment.key_file.read_bytes().strip())
+    for path, value in ((f"{deployment.secrets_file}.old", "then"), (deployment.secrets_file, "now")):
+        content = deployment.decrypt()
+        content["secrets"]["APP_CONFIG"] = value  # type: ignore[index]
+        content["metadata"]["APP_CONFIG"] = {"updated_at": "2025-01-01T00:00:00Z", "previous": []}  # type: ignore[index]
+        write_read_only(Path(path), fernet.encrypt(json.dumps(content).encode()))
+    Path(f"{deployment.secrets_file}.sum").unlink()
+    rescue(deployment, "--from", f"{deployment.secrets_file}.old", "--replace", "--yes")
+    assert deployment.values()["APP_CONFIG"] == "then"
+    metadata: dict[str, Any] = deployment.decrypt()["metadata"]  # type: ignore[assignment]
+    assert [entry["value"] for entry in metadata["APP_CONFIG"]["previous"]] == ["now"]
+
+
+def test_what_a_rescue_could_not_restore_is_not_made_anew_by_the_set_up(deployment: Project) -> None:
+    for path in deployment.directory.glob("config/secrets.enc*"):
+        path.unlink()
+    (deployment.docker_directory / "db_password.txt").unlink()
+    shown = rescue(deployment, "--from", "secrets", "--yes")
+    after = shown.partition("Still without a value: DATABASE_PASSWORD")[2]
+    assert "manage_secrets.py rescue" in after
+    assert "manage_secrets.py set DATABASE_PASSWORD --generate" in after
+    assert "docker-compose up" not in after
+    text = error_of(deployment.run("setup_secrets.py", "--non-interactive"))
+    assert "DATABASE_PASSWORD is no longer in the store, but had a value here" in text
+    assert "DATABASE_PASSWORD" not in deployment.values()
+
+
+def test_a_summary_that_cannot_be_written_does_not_undo_a_rescue(deployment: Project) -> None:
+    expected = deployment.values()
+    deployment.secrets_file.unlink()
+    summary = deployment.directory / "config/SETUP.md"
+    summary.unlink()
+    summary.mkdir()
+    assert "The summary was not written" in manage(deployment, "rescue", "--yes").stdout
+    assert deployment.values() == expected
+
+
+def test_what_cannot_be_read_does_not_hide_the_rest(deployment: Project) -> None:
+    expected = deployment.values()
+    deployment.secrets_file.unlink()
+    Path(f"{deployment.secrets_file}.bak").unlink()
+    (deployment.directory / "gone.backup").symlink_to("nowhere")
+    (deployment.directory / "folder.backup").mkdir()
+    deployment.run("manage_secrets.py", "status")
+    with (deployment.docker_directory / "webhook_secret.txt").open("wb") as file:
+        file.truncate(30_000_000)
+    shown = rescue(deployment, "--dry-run")
+    assert "gone.backup" not in shown
+    assert "folder.backup" not in shown
+    rescue(deployment, "--yes")
+    assert deployment.values() == {name: value for name, value in expected.items() if name != "WEBHOOK_SECRET"}
+
+
+def test_a_docker_file_that_an_editor_has_saved_has_the_value_alone(deployment: Project) -> None:
+    expected = deployment.values()
+    path = deployment.docker_directory / "redis_password.txt"
+    write_read_only(path, path.read_text() + "\n")
+    for copy in deployment.directory.glob("config/secrets.enc*"):
+        copy.unlink()
+    rescue(deployment, "--yes")
+    assert deployment.values()["REDIS_PASSWORD"] == expected["REDIS_PASSWORD"]
+
+
+def test_the_command_to_do_it_is_the_plan_that_was_shown(deployment: Project, tmp_path: Path) -> None:
+    passphrase = write(tmp_path, PASSPHRASE, "passphrase")
+    backup = str(tmp_path / "a.backup")
+    manage(deployment, "backup", "--output", backup, "--passphrase-file", str(passphrase))
+    options = ("--from", backup, "--passphrase-file", str(passphrase), "--replace")
+    manage(deployment, "set", "SECRET_KEY", "--generate")
+    text = error_of(deployment.run("manage_secrets.py", "rescue", *options), 2)
+    assert f"rescue --from {backup} --passphrase-file {passphrase} --replace --yes" in text
+    deployment.secrets_file.unlink()
+    text = error_of(deployment.run("manage_secrets.py", "rescue"), 2)
+    assert "rescue --yes" in text
+    assert "--from" not in text
+
+
+@pytest.mark.parametrize("option", ["--key-file", "--passphrase-file"])
+def test_what_opens_a_backup_may_come_on_standard_input(option: str, deployment: Project, tmp_path: Path) -> None:
+    expected = deployment.values()
+    opens = Fernet.generate_key().decode() if option == "--key-file" else PASSPHRASE
+    backup = str(tmp_path / "a.backup")
+    manage(deployment, "backup", "--output", backup, option, "-", standard_input=opens + "\n")
+    for path in (*deployment.directory.glob("config/secrets.enc*"), *deployment.docker_directory.iterdir()):
+        path.unlink()
+    manage(deployment, "rescue", "--from", backup, option, "-", "--yes", standard_input=opens + "\n")
+    assert deployment.values() == expected
+
+
+def test_a_backup_that_is_all_there_is_can_be_looked_at(deployment: Project, tmp_path: Path) -> None:
+    manage(deployment, "backup", "--passphrase-file", str(write(tmp_path, PASSPHRASE, "passphrase")))
+    for path in (*deployment.directory.glob("config/secrets.enc*"), *deployment.docker_directory.iterdir()):
+        path.unlink()
+    done = manage(deployment, "rescue", "--dry-run")
+    assert "needs its passphrase or key" in done.stderr
+    content = json.loads(manage(deployment, "rescue", "--dry-run", "--json").stdout)
+    assert content["chosen"] is None
+    assert [source["locked"] for source in content["sources"]] == [True]
+    assert json.loads(manage(deployment, "rescue", "--json", code=2).stdout) == content
+
+
 def test_an_encrypted_file_from_elsewhere_is_a_source(deployment: Project, tmp_path: Path) -> None:
     expected = deployment.values()
     shutil.move(deployment.secrets_file, tmp_path / "from the old disk")
@@ -319,6 +422,30 @@ def test_values_that_are_gone_from_the_store_are_restored_or_made_again_as_the_p
         assert (other.values()["WEBHOOK_SECRET"] == lost) is (choice == "1")
 
 
+def test_a_lost_value_that_nobody_can_make_is_asked_for_and_is_never_its_default(deployment: Project) -> None:
+    (deployment.directory / "value").write_text("the boss")
+    manage(deployment, "set", "ADMIN_USERNAME", "--file", str(deployment.directory / "value"))
+    content = deployment.decrypt()
+    del content["secrets"]["ADMIN_USERNAME"]  # type: ignore[attr-defined]
+    fernet = Fernet(deployment.key_file.read_bytes().strip())
+    write_read_only(deployment.secrets_file, fernet.encrypt(json.dumps(content).encode()))
+    Path(f"{deployment.secrets_file}.sum").unlink()
+    text = error_of(deployment.run("setup_secrets.py", "--non-interactive"))
+    assert "ADMIN_USERNAME is no longer in the store" in text
+    assert "set ADMIN_USERNAME" in text
+    assert "--generate" not in text
+    terminal = Terminal(
+        deployment.script("setup_secrets.py"), environ=deployment.environ(), cwd=str(deployment.directory)
+    )
+    terminal.answer("Where do you want to store the secrets")
+    terminal.answer("What do you want to do", "2" + ENTER)
+    terminal.answer("Name of the first administrator", "\x15the new boss" + ENTER)
+    terminal.answer("What do you want to do")
+    terminal.answer("Write this now")
+    assert terminal.finish() == 0, terminal.text
+    assert deployment.values()["ADMIN_USERNAME"] == "the new boss"
+
+
 def test_a_copy_of_the_key_can_be_checked_on_any_day(deployment: Project, tmp_path: Path) -> None:
     before = deployment.state()
     right = write(tmp_path, deployment.key_file.read_text())
@@ -362,6 +489,21 @@ def test_a_key_in_the_shell_that_outranks_the_pasted_one_is_named(deployment: Pr
     )
     assert "unset SECRETS_MASTER_KEY" in error_of(done)
     assert deployment.state() == before
+
+
+def test_a_key_is_given_back_where_the_settings_are_gone_and_the_shell_has_a_secret(deployment: Project) -> None:
+    key = deployment.key_file.read_text()
+    expected = deployment.values()
+    deployment.key_file.unlink()
+    deployment.settings_file.unlink()
+    done = deployment.run(
+        *("manage_secrets.py", "key", "paste", "--key-file", "-", "--yes"),
+        standard_input=key,
+        environ={"JWT_SECRET_KEY": "a value of the shell alone"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert deployment.values() == expected
+    assert "It opens config/secrets.enc" in manage(deployment, "key", "path").stdout
 
 
 def test_a_store_without_a_master_key_says_so(project: Project) -> None:

@@ -167,6 +167,14 @@ def _forget_docker_files(case: Case) -> None:
         path.unlink()
 
 
+def _take_out(case: Case, name: str) -> None:
+    key = case.project.key_file.read_bytes().strip()
+    content = json.loads(Fernet(key).decrypt(case.project.secrets_file.read_bytes()))
+    del content["secrets"][name], content["metadata"][name]
+    write_read_only(case.project.secrets_file, Fernet(key).encrypt(json.dumps(content).encode()))
+    Path(f"{case.project.secrets_file}.sum").unlink()
+
+
 # --- The encrypted file ----------------------------------------------------------------------------------------------
 
 
@@ -182,11 +190,7 @@ def _(case: Case) -> None:
 
 @_state(FILE_STATES, "a value taken out of the file", State.INCOMPLETE)
 def _(case: Case) -> None:
-    key = case.project.key_file.read_bytes().strip()
-    content = json.loads(Fernet(key).decrypt(case.project.secrets_file.read_bytes()))
-    del content["secrets"]["DATABASE_PASSWORD"], content["metadata"]["DATABASE_PASSWORD"]
-    write_read_only(case.project.secrets_file, Fernet(key).encrypt(json.dumps(content).encode()))
-    Path(f"{case.project.secrets_file}.sum").unlink()
+    _take_out(case, "DATABASE_PASSWORD")
 
 
 @_state(FILE_STATES, "the file deleted", State.STORE_GONE)
@@ -204,6 +208,44 @@ def _(case: Case) -> None:
 def _(case: Case) -> None:
     for path in (*case.project.directory.glob("config/secrets.enc*"), case.project.settings_file):
         path.unlink()
+
+
+@_state(FILE_STATES, "settings deleted, and a secret set in the shell", State.KEY_GONE)
+def _(case: Case) -> None:
+    case.project.settings_file.unlink()
+    case.project.key_file.rename(case.project.key_file.with_name("kept.key"))
+    case.environ["JWT_SECRET_KEY"] = "a value of the shell alone"
+
+
+@_state(FILE_STATES, "settings deleted, and secrets in the file for Compose", State.KEY_GONE)
+def _(case: Case) -> None:
+    case.project.settings_file.unlink()
+    case.project.key_file.rename(case.project.key_file.with_name("kept.key"))
+    with case.project.compose_file.open("a") as file:
+        file.write("REDIS_PASSWORD=a-value-that-somebody-tried\n")
+
+
+@_state(FILE_STATES, "the key moved into the project's folder", State.KEY_GONE)
+def _(case: Case) -> None:
+    case.project.key_file.rename(case.project.directory / "config/old.key")
+
+
+@_state(FILE_STATES, "a key in the settings that is not the file's", State.WRONG_KEY)
+def _(case: Case) -> None:
+    lines = case.project.settings_file.read_text().splitlines(keepends=True)
+    text = "".join(line for line in lines if "MASTER_KEY_FILE" not in line)
+    case.project.settings_file.write_text(f"{text}SECRETS_MASTER_KEY={Fernet.generate_key().decode()}\n")
+
+
+@_state(FILE_STATES, "a name that is asked for taken out of the file", State.INCOMPLETE)
+def _(case: Case) -> None:
+    name, value = "ADMIN_USERNAME", "the-boss-of-the-cameras"
+    (case.project.directory / "value").write_text(value)
+    _succeed(case, "manage_secrets.py", "set", name, "--file", str(case.project.directory / "value"))
+    (case.project.directory / "value").unlink()
+    _succeed(case, "generate_docker_secrets.sh")
+    case.originals[name] = value
+    _take_out(case, name)
 
 
 @_state(FILE_STATES, "the key file deleted", State.KEY_GONE)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @click.command("backup")
 @click.option("--output", metavar="FILE", help="A new file, or a folder; left out: a folder of your own.")
-@click.option("--passphrase-file", metavar="PATH", help="Read the passphrase from a file.")
-@click.option("--key-file", metavar="PATH", help="Encrypt with the Fernet key in a file, in place of a passphrase.")
+@click.option("--passphrase-file", metavar="PATH|-", help="Read the passphrase from a file.")
+@click.option("--key-file", metavar="PATH|-", help="Encrypt with the Fernet key in a file, in place of a passphrase.")
 @deployment_options
 def backup_command(
     output: str | None, passphrase_file: str | None, key_file: str | None, deployment: Deployment

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from src.ops.setup.near_keys import key_in_use, opens
+from src.ops.setup.state import kind_expected
 from src.ops.setup.traces import copies_of
-from src.ops.store_kinds import kind_of
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.report import DONE
 from src.ops.terminal.screen import Screen
@@ -130,8 +130,8 @@ def _encrypted_file(deployment: Deployment) -> str:
         StoreError: It is not there.
     """
     settings = deployment.settings(SecretsBackend.FILE)
-    if deployment.is_configured("SECRETS_BACKEND") and deployment.settings().backend is not settings.backend:
-        kind = kind_of(deployment.settings().backend)
+    kind = kind_expected(deployment)
+    if not kind.has_master_key:
         raise ConfigurationError(
             f"{kind.title} has no master key; only the encrypted file has one", hint=manage("status")
         )

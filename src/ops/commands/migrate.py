@@ -90,11 +90,7 @@ def migrate_command(
     with screen.progress("Copying", len(migration.written)) as progress:
         migrate(deployment, migration, progress)
     screen.done(f"{migration.target_store.describe()} has every secret, read back and compared, and is in use now.")
-    if migration.key is not None and migration.key.new_file is not None:
-        screen.warn(
-            f"The master key is in {deployment.shown(migration.key.new_file)}. "
-            "Keep a copy of it away from this machine."
-        )
+    _show_kept(screen, deployment, migration)
     if delete_source:
         empty_source(deployment, migration)
         screen.done(f"{migration.source_store.describe()} has been emptied.")
@@ -119,6 +115,20 @@ def _show_migration(screen: Screen, deployment: Deployment, migration: Migration
         )
     else:
         screen.say(f"{settings} names the new store; its other lines stay.")
+
+
+def _show_kept(screen: Screen, deployment: Deployment, migration: Migration) -> None:
+    """What else is written, and what to keep."""
+    from src.ops.setup.summary import update_summary
+
+    fault = update_summary(deployment, migration.source_snapshot.values)
+    if fault:
+        screen.warn(fault)
+    if migration.key is not None and migration.key.new_file is not None:
+        screen.warn(
+            f"The master key is in {deployment.shown(migration.key.new_file)}. "
+            "Keep a copy of it away from this machine."
+        )
 
 
 def _ask_for_the_word(migration: Migration) -> None:

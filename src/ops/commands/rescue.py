@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from src.ops.setup.state import set_value
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.report import WRONG_USAGE, DeclinedError, report_error
 from src.ops.terminal.screen import Screen
+from src.ops.terminal.usage import UsageError
 from src.utils.secrets.command import compose, manage, write_docker_files
 from src.utils.secrets.masterkey import looks_like_master_key
 
@@ -21,6 +23,8 @@ from .shared.given_keys import ask_for_key, read_key
 from .shared.options import deployment_options, json_option, yes_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from src.ops.deployment.deployment import Deployment
     from src.ops.lifecycle.rescue import Rescue, Search, Source
     from src.utils.secrets.masterkey import MasterKey
@@ -31,7 +35,7 @@ _PASTE, _NAME, _STOP = "paste", "name", "stop"
 @click.command("rescue")
 @click.option("--from", "origin", metavar="SOURCE", help="Take them from this one: a name that it lists, or a backup.")
 @click.option("--key-file", metavar="PATH|-", help="A key to try: of the encrypted file, or of a backup.")
-@click.option("--passphrase-file", metavar="PATH", help="Read a backup's passphrase from a file.")
+@click.option("--passphrase-file", metavar="PATH|-", help="Read a backup's passphrase from a file.")
 @click.option("--replace", is_flag=True, help="Let restored values replace those that the store has.")
 @click.option("--dry-run", is_flag=True, help="Show what can be restored; write nothing.")
 @json_option
@@ -58,10 +62,13 @@ def rescue_command(
       ./scripts/manage_secrets.py rescue --from secrets --yes
       ./scripts/manage_secrets.py rescue --from /mnt/usb/secrets.backup
     """
+    from src.ops.lifecycle.backup import Lock
     from src.ops.lifecycle.rescue import open_source, plan_rescue, search
 
     screen = Screen()
     screen.is_silent = as_json
+    if passphrase_file and key_file:
+        raise UsageError("--passphrase-file or --key-file, not both")
     keys = [read_key(key_file)] if key_file else []
     can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or dry_run or as_json)
     with screen.working("Looking for what is left"):
@@ -73,9 +80,13 @@ def rescue_command(
         screen.warn(str(found.inspection.error))
     source, found = _choose(screen, deployment, found, origin, keys, can_ask=can_ask)
     if source.is_locked and (can_ask or key_file or passphrase_file):
-        source = open_source(source, read_lock(passphrase_file, key_file, deployment, is_new=False))
+        # Standard input, which may have had the key, can be read only once.
+        lock = Lock(key=keys[0]) if keys else read_lock(passphrase_file, None, deployment, is_new=False)
+        source = open_source(source, lock)
     if source.is_locked:
-        return _stop_at_locked(source)
+        if as_json:
+            click.echo(json.dumps(_document(deployment, found), indent=2))
+        return _stop_at_locked(source, is_dry_run=dry_run)
     others = [other for other in found.usable if other is not source]
     rescue = plan_rescue(
         deployment, found.inspection, source, others if origin is None else (), replace_present=replace
@@ -85,7 +96,9 @@ def rescue_command(
         screen.say("Dry run: nothing was written.")
         return None
     if not yes and not can_ask:
-        return _stop_unconfirmed(source)
+        options = {"--from": origin, "--key-file": key_file, "--passphrase-file": passphrase_file}
+        given = [text for option, value in options.items() if value for text in (option, value)]
+        return _stop_unconfirmed([*given, *(["--replace"] if replace else [])])
     confirm_or_stop(f"Restore them from {source.title}?", yes=yes)
     _write(screen, deployment, rescue)
     return None
@@ -110,7 +123,7 @@ def _choose(
     for source in found.sources:
         screen.say(f"  {_line(deployment, found, source)}")
     screen.say("")
-    require_sources(found.sources)
+    require_sources(found)
     return found.sources[0], found
 
 
@@ -159,7 +172,7 @@ def _time(as_of: float) -> str:
     return datetime.fromtimestamp(as_of, UTC).strftime("%Y-%m-%d %H:%M UTC") if as_of else "unknown"
 
 
-def _rows(rescue: Rescue, others: list[Source]) -> list[dict[str, Any]]:
+def _rows(rescue: Rescue, others: Sequence[Source]) -> list[dict[str, Any]]:
     from src.ops.values.fingerprint import fingerprint
 
     rows = []
@@ -180,12 +193,14 @@ def _rows(rescue: Rescue, others: list[Source]) -> list[dict[str, Any]]:
     return rows
 
 
-def _document(deployment: Deployment, found: Search, rescue: Rescue, others: list[Source]) -> dict[str, Any]:
+def _document(
+    deployment: Deployment, found: Search, rescue: Rescue | None = None, others: Sequence[Source] = ()
+) -> dict[str, Any]:
     return {
         "state": found.inspection.state.value,
         "sources": _source_rows(found, deployment),
-        "chosen": rescue.source.name,
-        "secrets": _rows(rescue, others),
+        "chosen": rescue.source.name if rescue else None,
+        "secrets": _rows(rescue, others) if rescue else [],
     }
 
 
@@ -205,8 +220,7 @@ def _source_rows(found: Search, deployment: Deployment) -> list[dict[str, Any]]:
 def _show_nothing(screen: Screen, deployment: Deployment, found: Search, *, as_json: bool) -> None:
     screen.done("The store can be read and has every required secret; nothing has to be restored.")
     if as_json:
-        state = {"state": found.inspection.state.value, "sources": _source_rows(found, deployment)}
-        click.echo(json.dumps(state | {"chosen": None, "secrets": []}, indent=2))
+        click.echo(json.dumps(_document(deployment, found), indent=2))
 
 
 def _show_rescue(
@@ -259,11 +273,12 @@ def _short(name: str) -> str:
 def _write(screen: Screen, deployment: Deployment, rescue: Rescue) -> None:
     from src.ops.deployment.interrupts import deferred_interrupts
     from src.ops.setup.apply import apply_setup
-    from src.ops.setup.summary import write_summary
+    from src.ops.setup.summary import names_set, try_to_write_summary
 
     with deferred_interrupts():
         report = apply_setup(deployment, rescue.found, rescue.plan, action="rescue")
-        write_summary(deployment, rescue.found, rescue.plan.values())
+        # What is still missing had a value here, and nothing else may remember that.
+        fault = try_to_write_summary(deployment, rescue.found, {*rescue.plan.values(), *names_set(deployment)})
     for path in report.written_files:
         screen.done(deployment.shown(path))
     if report.place:
@@ -271,22 +286,27 @@ def _write(screen: Screen, deployment: Deployment, rescue: Rescue) -> None:
     screen.done("Restored, read back and compared.")
     for path in report.kept:
         screen.say(f"What was there before is kept: {deployment.shown(path)}")
-    missing = [name for name in deployment.catalog.required_names if name not in rescue.plan.values()]
-    if missing:
-        screen.warn(f"Still without a value: {', '.join(missing)}")
+    if fault:
+        screen.warn(fault)
     key = rescue.found.key
     if key is not None and key.new_file is not None:
         screen.warn(f"The master key is in {deployment.shown(key.new_file)} now. Keep a copy away from this machine.")
+    missing = [name for name in deployment.catalog.required_names if name not in rescue.plan.values()]
+    if missing:
+        screen.warn(f"Still without a value: {', '.join(missing)}")
+        screen.commands("Next, if anything else still has them:", [manage("rescue")])
+        screen.commands("If nothing has:", [set_value(deployment, name) for name in missing])
+        return
     screen.commands("Next:", [write_docker_files(), compose("up", "-d"), manage("doctor")])
 
 
-def _stop_unconfirmed(source: Source) -> int:
-    hint = manage("rescue", "--from", source.name, "--yes", purpose="To do it")
+def _stop_unconfirmed(options: Sequence[str]) -> int:
+    hint = manage("rescue", *options, "--yes", purpose="To do it")
     report_error("Nothing was written: without a terminal, this needs --yes", hint, needs_doctor=False)
     return WRONG_USAGE
 
 
-def _stop_at_locked(source: Source) -> int:
+def _stop_at_locked(source: Source, *, is_dry_run: bool) -> int | None:
     """A backup is to be opened, and nobody can be asked what opens it."""
     report_error(
         f"{source.title} needs its passphrase or key",
@@ -294,4 +314,4 @@ def _stop_at_locked(source: Source) -> int:
         manage("rescue", "--from", source.name, "--key-file", "PATH", "--yes", purpose="With its key"),
         needs_doctor=False,
     )
-    return WRONG_USAGE
+    return None if is_dry_run else WRONG_USAGE

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @click.command("restore")
 @click.argument("path", metavar="FILE")
-@click.option("--passphrase-file", metavar="PATH", help="Read the passphrase from a file.")
-@click.option("--key-file", metavar="PATH", help="The key file that it was made with.")
+@click.option("--passphrase-file", metavar="PATH|-", help="Read the passphrase from a file.")
+@click.option("--key-file", metavar="PATH|-", help="The key file that it was made with.")
 @click.option("--keep", is_flag=True, help="Leave values alone that are there and differ.")
 @click.option("--dry-run", is_flag=True, help="Open it and compare; write nothing.")
 @yes_option
@@ -47,6 +47,7 @@ def restore_command(
     """
     from src.ops.lifecycle.backup import read_backup
     from src.ops.lifecycle.restore import plan_restore, restore_backup
+    from src.ops.setup.summary import update_summary
 
     deployment.require_set_up()
     lock = read_lock(passphrase_file, key_file, deployment, is_new=False)
@@ -68,4 +69,7 @@ def restore_command(
         screen.say("Every value is there already; nothing was written.")
         return
     screen.done(f"Written and read back: {', '.join(names)}")
+    fault = update_summary(deployment, backup.snapshot.values)
+    if fault:
+        screen.warn(fault)
     screen.commands("Next:", [write_docker_files()])

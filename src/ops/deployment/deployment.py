@@ -235,10 +235,19 @@ class Deployment:
 
     @property
     def is_set_up(self) -> bool:
-        """Whether anything says which store this deployment uses."""
-        return bool(self.environ.get("SECRETS_BACKEND")) or any(
-            os.path.exists(path) for path in (self.settings_file, self.compose_file)
-        )
+        """Whether anything says which store this deployment uses.
+
+        A dotenv file says so by having secrets, unless there is an encrypted file: what it has may be for Compose.
+        """
+        if self.is_configured("SECRETS_BACKEND"):
+            return True
+        return self.has_dotenv_secrets and not os.path.lexists(self.settings(SecretsBackend.FILE).file_path)
+
+    @property
+    def has_dotenv_secrets(self) -> bool:
+        """Whether secrets stand in the dotenv file itself, or in files that it names. What a shell has set is none."""
+        lines = read_dotenv(self.compose_file)
+        return any(lines.get(name) or lines.get(f"{name}_FILE") for name in self.catalog.names)
 
     def require_set_up(self) -> None:
         """Refuse to go on without a store.
@@ -248,7 +257,7 @@ class Deployment:
         """
         if not self.is_set_up:
             raise NotSetUpError(
-                f"No secrets are set up here: neither {self.settings_file} nor SECRETS_BACKEND is there",
+                f"No secrets are set up here: neither {self.settings_file} nor SECRETS_BACKEND names a store",
                 hint=set_up(),
             )
 

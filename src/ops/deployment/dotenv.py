@@ -99,6 +99,7 @@ def write_dotenv(
     heading: str = "",
     private: bool = True,
     owner: tuple[int, int] | None = None,
+    more: str = "",
 ) -> None:
     """Set lines of a dotenv file, and keep everything else in it as it is.
 
@@ -108,6 +109,7 @@ def write_dotenv(
         heading: Comment at the top of a new file.
         private: Close an existing file to other users (0600); a new one always is.
         owner: User and group id of a new file; the caller's when left out.
+        more: Lines that are added at its end as they stand.
 
     Raises:
         ConfigurationError: The existing file cannot be understood.
@@ -116,7 +118,7 @@ def write_dotenv(
     """
     remove_stale_temporaries([path])
     text = _read_text(path)
-    updated = update_text(text, changes, path) if text or not heading else update_text(heading, changes, path)
+    updated = update_text(text or heading, changes, path) + more
     mode = NEW_FILE_MODE
     if os.path.exists(path):
         status = os.stat(path)
@@ -126,6 +128,15 @@ def write_dotenv(
             return
     _parsed.pop(path, None)
     replace_file(path, updated.encode(), mode=mode, owner=owner)
+
+
+def read_lines(path: str) -> list[tuple[str | None, str]]:
+    """The lines of a dotenv file as they stand, each with its name; a comment has none.
+
+    Raises:
+        ConfigurationError: It cannot be read or understood.
+    """
+    return [(binding.key, binding.original.string) for binding in _bindings(_read_text(path), path)]
 
 
 def update_text(text: str, changes: Mapping[str, str | None], source: str) -> str:

@@ -32,7 +32,8 @@ def file_settings(
         "SECRETS_MASTER_KEY_ID": master_key.ids[0],
     }
     if key_file is not None:
-        lines["SECRETS_MASTER_KEY_FILE"] = os.path.abspath(key_file)
+        # Never both: a key that stands in the settings is another one, or the same one once too often.
+        lines |= {"SECRETS_MASTER_KEY_FILE": os.path.abspath(key_file), "SECRETS_MASTER_KEY": None}
     return lines
 
 

@@ -51,10 +51,10 @@ _CREDENTIALS_OF_SDK = {"AWS_SECRET_ACCESS_KEY": _KEYS_BELONG_TO_BOTO3, "AZURE_CL
 @check("settings", "Without usable settings, no command finds the secrets.", harm=Harm.BROKEN)
 def settings_can_be_used(context: Context) -> Iterator[Finding]:
     deployment = context.deployment
-    if not deployment.is_set_up:
-        yield Finding("no secrets are set up here", (set_up(),))
-        return
     try:
+        if not deployment.is_set_up:
+            yield Finding("no secrets are set up here", (set_up(),))
+            return
         deployment.settings()
         read_dotenv(deployment.compose_file)
     except SecretsError as error:

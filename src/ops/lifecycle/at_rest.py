@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from src.ops.deployment.audit import read_trail
 from src.ops.deployment.dotenv import read_dotenv
-from src.ops.setup.traces import docker_files
+from src.ops.setup.traces import docker_files, kept_dotenv_files, kept_folders
 from src.utils.secrets.errors import SecretsError
 
 if TYPE_CHECKING:
@@ -53,11 +53,23 @@ def find_plain_text(deployment: Deployment) -> list[PlainText]:
     if files:
         folder = deployment.docker_directory
         found.append(PlainText(folder, len(files), _is_on_disk(folder)))
-    dotenv = read_dotenv(deployment.compose_file)
-    held = [name for name in deployment.catalog.names if dotenv.get(name)]
-    if held:
-        found.append(PlainText(deployment.compose_file, len(held), _is_on_disk(deployment.compose_file)))
+    for folder in kept_folders(deployment):
+        kept = docker_files(deployment, folder)
+        if kept:
+            found.append(PlainText(folder, len(kept), _is_on_disk(folder)))
+    for path in (deployment.compose_file, *kept_dotenv_files(deployment)):
+        held = _names_in(deployment, path)
+        if held:
+            found.append(PlainText(path, len(held), _is_on_disk(path)))
     return found
+
+
+def _names_in(deployment: Deployment, path: str) -> list[str]:
+    try:
+        lines = read_dotenv(path)
+    except SecretsError:
+        return []  # a check of the doctor says that it cannot be understood
+    return [name for name in deployment.catalog.names if lines.get(name)]
 
 
 def find_last_backup(deployment: Deployment, store: str, snapshot: Snapshot) -> LastBackup:
@@ -77,12 +89,22 @@ def find_last_backup(deployment: Deployment, store: str, snapshot: Snapshot) -> 
     if not times:
         return LastBackup(None)
     made_at = max(times)
-    changed = [
+    written = {
         name
-        for name in deployment.catalog.names
-        if (metadata := snapshot.metadata.get(name)) is not None and (metadata.updated_at or "") > made_at
-    ]
+        for entry in entries
+        if entry.get("store") == store and entry.get("command") != "backup" and str(entry.get("time")) > made_at
+        for name in entry.get("names", ())
+    }
+    changed = [name for name in deployment.catalog.names if _is_newer(snapshot, name, made_at, written)]
     return LastBackup(made_at, tuple(changed))
+
+
+def _is_newer(snapshot: Snapshot, name: str, made_at: str, written: set[str]) -> bool:
+    """Whether a secret has changed since; where the store keeps no times, the trail says."""
+    metadata = snapshot.metadata.get(name)
+    if metadata is not None and metadata.updated_at:
+        return metadata.updated_at > made_at
+    return name in written
 
 
 def _is_on_disk(path: str) -> bool:

@@ -74,7 +74,7 @@ def removed_names(deployment: Deployment, store: Backend, snapshot: Snapshot, na
     """
     spec = deployment.find_secret(name)
     if snapshot.values.get(name) is None:
-        raise SecretNotFoundError(f"{name} is not set in {store.describe()}", hint="Nothing to remove")
+        raise SecretNotFoundError(f"{name} is not set in {store.describe()}", hint="Nothing to remove", names=[name])
     if spec.required:
         raise InvalidSecretError(f"{name} is required and cannot be removed", hint="Give it another value instead")
     assert spec.feature is not None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.audit import recorded
-from src.ops.deployment.dotenv import read_dotenv, write_dotenv
+from src.ops.deployment.dotenv import read_lines, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
 from src.ops.deployment.undo import unused_name
@@ -151,7 +151,9 @@ def switch(deployment: Deployment, target: NamedStore) -> None:
     """
     path = deployment.settings_file
     if target.kind.is_dotenv:
-        write_dotenv(deployment.compose_file, {"SECRETS_BACKEND": target.kind.name} | _own_lines(deployment))
+        write_dotenv(
+            deployment.compose_file, {"SECRETS_BACKEND": target.kind.name}, more=_own_lines(deployment, target)
+        )
         if path != deployment.compose_file and os.path.exists(path):
             # The application reads the first of the two that is there.
             os.rename(path, unused_name(f"{path}.before-migration"))
@@ -167,18 +169,26 @@ def switch(deployment: Deployment, target: NamedStore) -> None:
     write_dotenv(path, lines, heading=settings_heading(deployment))
 
 
-def _own_lines(deployment: Deployment) -> dict[str, str | None]:
-    """The lines of the settings file that people added, which go on to count; those about stores do not."""
+def _own_lines(deployment: Deployment, target: NamedStore) -> str:
+    """The lines of the settings file that people added, as they wrote them.
+
+    They go on to count in the other file; what is about a store, or a secret, does not.
+    """
     if deployment.settings_file == deployment.compose_file:
-        return {}
-    ours = {name for kind in all_kinds() for name in (*kind.kept_settings, *kind.place_settings)}
-    ours |= {"SECRETS_BACKEND", "SECRETS_MASTER_KEY_ID"}
-    present = read_dotenv(deployment.compose_file)
-    return {
-        name: value
-        for name, value in read_dotenv(deployment.settings_file).items()
-        if value and name not in ours and name not in present and name not in deployment.catalog.names
-    }
+        return ""
+    ours = {"SECRETS_BACKEND", "SECRETS_MASTER_KEY_ID"}
+    for kind in all_kinds():
+        ours |= {*kind.kept_settings, *kind.place_settings, *kind.secret_settings}
+    ours |= {form for name in deployment.catalog.names for form in (name, f"{name}_FILE")}
+    present = read_lines(deployment.compose_file)
+    ours |= {name for name, _line in present if name}
+    known = {line.strip() for _name, line in present} | {settings_heading(target.deployment).strip()}
+    kept = [
+        line
+        for name, line in read_lines(deployment.settings_file)
+        if (name not in ours if name else line.strip() not in known)
+    ]
+    return "".join(kept)
 
 
 def _refuse_outranked(target: NamedStore) -> None:

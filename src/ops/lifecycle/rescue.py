@@ -6,7 +6,6 @@ put aside. A value is never refused for its strength: it is the one that somethi
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 from dataclasses import dataclass, field, replace
@@ -15,26 +14,34 @@ from typing import TYPE_CHECKING
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.lifecycle.backup import read_backup
 from src.ops.setup.inspect import FoundStore, inspect_store, start_over
-from src.ops.setup.master_key import KeyChoice, choose_key, choose_unused_key
+from src.ops.setup.master_key import KeyChoice, check_key_path, choose_key, choose_unused_key
 from src.ops.setup.near_keys import near_keys
 from src.ops.setup.plan import Origin, Plan, PlannedSecret
 from src.ops.setup.state import State, inspect_deployment
-from src.ops.setup.traces import backups, copies_of, docker_files, read_mounted, stack_of
+from src.ops.setup.traces import (
+    backups,
+    copies_of,
+    docker_files,
+    kept_dotenv_files,
+    kept_folders,
+    read_mounted,
+    stack_of,
+)
+from src.ops.values.grace import previous_valid_until
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change, check_value
 from src.utils.secrets.errors import (
     ConfigurationError,
-    InvalidSecretError,
     MasterKeyError,
     SecretsError,
     StoreDeletedError,
     StoreError,
 )
 from src.utils.secrets.settings import MASTER_KEY_FAMILY, SecretsBackend, read_value_file
-from src.utils.secrets.snapshot import SecretMetadata, Snapshot, utc_at
+from src.utils.secrets.snapshot import PreviousValue, SecretMetadata, Snapshot, utc_at, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from src.ops.containers.stack import Stack
     from src.ops.deployment.deployment import Deployment
@@ -42,7 +49,6 @@ if TYPE_CHECKING:
     from src.ops.setup.state import Inspection
     from src.utils.secrets.catalog import SecretSpec
     from src.utils.secrets.masterkey import MasterKey
-    from src.utils.secrets.snapshot import PreviousValue
 
 FILE, DOCKER_FILES, CONTAINERS = "file", "secrets", "containers"
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"  # what is no text is no secret of the catalogue
@@ -220,11 +226,12 @@ def plan_rescue(
     if not replace_present:
         values |= {name: value for name, value in base.items() if value}
     rows = tuple(
-        _row(spec, base.get(spec.name), values.get(spec.name), histories) for spec in deployment.catalog.secrets
+        _row(spec, found.snapshot, values.get(spec.name), histories.get(spec.name))
+        for spec in deployment.catalog.secrets
     )
     foreign = set(values) - set(deployment.catalog.names)
     extra = {
-        name: Change(values[name], history=histories.get(name))
+        name: Change(values[name], history=_extra_history(found.snapshot, name, histories.get(name)))
         for name in sorted(foreign)
         if base.get(name) != values[name] and not found.kind.is_dotenv
     }
@@ -246,7 +253,7 @@ def check_logins(deployment: Deployment, snapshot: Snapshot) -> dict[str, bool]:
             value = snapshot.values.get(name)
             if value and {"app", service} <= running:
                 accepted[name] = _is_accepted(stack, action, value)
-    except (SecretsError, json.JSONDecodeError):
+    except SecretsError:
         return accepted  # nothing more is known
     return accepted
 
@@ -265,16 +272,31 @@ def _is_accepted(stack: Stack, action: str, value: str) -> bool:
     return True
 
 
-def _row(
-    spec: SecretSpec, current: str | None, value: str | None, histories: dict[str, SecretMetadata]
-) -> PlannedSecret:
+def _row(spec: SecretSpec, present: Snapshot, value: str | None, history: SecretMetadata | None) -> PlannedSecret:
+    current = present.values.get(spec.name)
     if value and value != current:
-        return PlannedSecret(
-            spec, Origin.RESTORED, value, replaces=current is not None, history=histories.get(spec.name)
-        )
+        if current:
+            history = _history_with_present(present, spec.name, previous_valid_until(spec), history)
+        return PlannedSecret(spec, Origin.RESTORED, value, replaces=current is not None, history=history)
     if current is not None:
         return PlannedSecret(spec, Origin.KEPT, current)
     return PlannedSecret(spec, Origin.SKIPPED)
+
+
+def _history_with_present(
+    present: Snapshot, name: str, valid_until: str | None, history: SecretMetadata | None
+) -> SecretMetadata:
+    """The history of a value that replaces a present one: that one comes first, and nothing that is known is lost."""
+    now = utc_now()
+    known = present.metadata.get(name)
+    replaced = PreviousValue(present.values[name], now, now if valid_until == "" else valid_until)
+    earlier = [*(known.previous if known else ()), *(history.previous if history else ())]
+    others = {entry.value: entry for entry in reversed(earlier) if entry.value != replaced.value}
+    return SecretMetadata(now, [replaced, *reversed(others.values())])
+
+
+def _extra_history(present: Snapshot, name: str, history: SecretMetadata | None) -> SecretMetadata | None:
+    return _history_with_present(present, name, "", history) if present.values.get(name) else history
 
 
 def _target(deployment: Deployment, inspection: Inspection, source: Source) -> FoundStore:
@@ -308,7 +330,8 @@ def _keep_key(deployment: Deployment, key: MasterKey) -> KeyChoice:
             f"{given[0]} is set in this shell and would outrank the key that opens the file",
             hint=program("unset", *given, purpose="Then run the same command again"),
         )
-    if os.path.isabs(key.source) and os.path.isfile(key.source):
+    has_file = os.path.isabs(key.source) and os.path.isfile(key.source)
+    if has_file and check_key_path(key.source, deployment) is None:
         return KeyChoice(key, key.source, is_new=False)
     place = choose_unused_key(deployment).file
     assert place is not None
@@ -361,7 +384,7 @@ def _from_docker_files(deployment: Deployment) -> Iterator[Source]:
     """The files that the containers use, and those that were put aside."""
     folder = deployment.docker_directory
     yield from _from_folder(deployment, folder, DOCKER_FILES, "the files that the containers use")
-    for kept in sorted(glob.glob(os.path.join(glob.escape(folder), "lost-*")), reverse=True):
+    for kept in kept_folders(deployment):
         yield from _from_folder(deployment, kept, kept, "which was put aside")
 
 
@@ -381,14 +404,13 @@ def _from_folder(deployment: Deployment, folder: str, name: str, what: str) -> I
 
 
 def _read_value(path: str | None) -> str | None:
-    """The value in a Docker file, which ends where the file does; ``None`` for one that cannot be used."""
+    """The value in a Docker file, as the application reads it; ``None`` for one that cannot be used."""
     if path is None:
         return None
     try:
-        with open(path, "rb") as file:
-            value = file.read().decode()
+        value = read_value_file(path, os.path.basename(path))
         check_value(os.path.basename(path), value)
-    except (OSError, UnicodeDecodeError, InvalidSecretError):
+    except SecretsError:
         return None
     return value
 
@@ -421,12 +443,12 @@ def _from_containers(deployment: Deployment) -> Iterator[Source]:
             readable = (value for value in read_mounted(stack, spec, running) if _UNREADABLE not in value)
             value = next(readable, None)
             if value is not None:
-                values[spec.name] = value
-        started = [moment for service in sorted(running) if (moment := stack.started_at(service))]
-    except (SecretsError, json.JSONDecodeError):
+                values[spec.name] = value.removesuffix("\n")  # as the application reads it
+        started = stack.started_at(running)
+    except SecretsError:
         return
     if values:
-        as_of = min((moment.timestamp() for moment in started), default=0.0)
+        as_of = min((moment.timestamp() for moment in started.values()), default=0.0)
         unknown = {name: SecretMetadata() for name in values}
         title = f"the running containers ({', '.join(sorted(running))})"
         yield Source(CONTAINERS, title, Snapshot(values, unknown), as_of, is_verified=False)
@@ -436,15 +458,18 @@ def _from_dotenv_copies(deployment: Deployment, found: Inspection) -> Iterator[S
     """The dotenv files that were put aside, where secrets are kept in one."""
     if found.kind is None or not found.kind.is_dotenv:
         return
-    for path in copies_of(deployment.compose_file):
-        if ".lost-" not in path:
-            continue
+    for path in kept_dotenv_files(deployment):
         try:
             lines = read_dotenv(path)
         except SecretsError:
             continue
-        values = {name: value for name in deployment.catalog.names if (value := lines.get(name))}
+        values = {name: value for name in deployment.catalog.names if (value := _line_value(lines, name))}
         yield Source(path, f"{deployment.shown(path)}, which was put aside", Snapshot(values), os.path.getmtime(path))
+
+
+def _line_value(lines: Mapping[str, str | None], name: str) -> str | None:
+    """The value that a dotenv file gives a name, or the file that it names for it."""
+    return lines.get(name) or _read_value(lines.get(f"{name}_FILE"))
 
 
 def _closed(path: str) -> Source:
@@ -452,14 +477,18 @@ def _closed(path: str) -> Source:
     return Source(path, f"the backup {path}", Snapshot({}), as_of, is_locked=True, note="needs its passphrase or key")
 
 
-def require_sources(sources: Sequence[Source]) -> None:
+def require_sources(found: Search) -> None:
     """Refuse to go on with nothing to restore.
 
     Raises:
-        StoreError: Nothing has secrets of this deployment.
+        SecretsError: Nothing has secrets of this deployment. Where the store may have them, it says what stands in the
+            way there.
     """
-    if sources:
+    if found.sources:
         return
+    state = found.inspection.state
+    if found.inspection.error is not None and not (state.is_readable or state.is_rescuable):
+        raise found.inspection.error
     from src.utils.secrets.command import make, manage, set_up
 
     raise StoreError(

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.audit import recorded
+from src.ops.deployment.dotenv import read_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
 from src.ops.deployment.undo import aside_name, make_directories, write_private_file, write_settings
 from src.ops.store_kinds import open_store
-from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file, write_error
-from src.utils.secrets.backends.file import NO_FILE, FileBackend
+from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
+from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import require_stored
 from src.utils.secrets.settings import SecretsBackend
 
@@ -82,7 +83,7 @@ def apply_setup(
         KeyboardInterrupt: Ctrl-C came in time; the same.
     """
     with recorded(deployment, action, plan.written_names, found.place or found.kind.title), ExitStack() as undo:
-        kept = put_aside(deployment, plan.values(), undo) if found.start_over else []
+        kept = put_aside(deployment, found, plan, undo) if found.start_over else []
         if found.key is not None:
             report = _apply_to_file(deployment, plan, found, found.key)
         elif found.kind.is_dotenv:
@@ -105,14 +106,14 @@ def _apply_to_file(deployment: Deployment, plan: Plan, found: FoundStore, key: K
             written.append(key.new_file)
         check()
         make_directories(os.path.dirname(path), undo)
-        kept = _put_file_aside(path, undo) if found.start_over else []
-        if plan.written_names:
-            _save(path, plan, found, key, undo)
+        kept = _save(path, plan, found, key, undo) if plan.written_names else []
         written.append(path)
         check()
         lines = file_settings(deployment, path, key.key, key.file)
-        if key.is_new and key.file is None:
-            lines["SECRETS_MASTER_KEY_FILE"] = None  # the file that it names is not the one of this key
+        if key.file is None and (key.is_new or found.start_over):
+            # They speak of another key than this one.
+            lines |= {"SECRETS_MASTER_KEY_FILE": None, "SECRETS_MASTER_KEY": None}
+        kept += _keep_key_lines(deployment.settings_file, lines, undo)
         write_settings(deployment.settings_file, lines, settings_heading(deployment), undo)
         written.append(deployment.settings_file)
         check()
@@ -128,11 +129,13 @@ def _apply_to_dotenv(deployment: Deployment, plan: Plan, found: FoundStore) -> R
     """Write the secrets into the dotenv file, and read them back."""
     path = deployment.compose_file
     lines: dict[str, str | None] = {"SECRETS_BACKEND": found.kind.name}
-    lines |= {name: change.value for name, change in plan.changes().items()}
+    for name, change in plan.changes().items():
+        lines |= {name: change.value, f"{name}_FILE": None}
     heading = f"# Development secrets of {deployment.catalog.application}. Never commit.\n"
     with deferred_interrupts() as check, ExitStack() as undo:
         check()
-        kept = _copy_aside(path, undo) if found.start_over else []
+        is_replaced = found.start_over or any(lines.get(name, "") is None for name in read_dotenv(path))
+        kept = _copy_aside(path, undo) if is_replaced else []
         write_settings(path, lines, heading, undo)
         check()
         _compare(plan, open_store(deployment, found.kind).load().values, path)
@@ -169,21 +172,14 @@ def _apply_connected(
     return Report([*files, deployment.settings_file], place=found.place)
 
 
-def _put_file_aside(path: str, undo: ExitStack) -> list[str]:
-    lost_file = aside_name(path)
-    kept = []
-    for suffix in ("", ".sum", ".bak"):
-        present, lost = path + suffix, lost_file + suffix
-        if not os.path.exists(present):
-            continue
-        try:
-            os.rename(present, lost)
-        except OSError as error:
-            raise write_error(lost, error) from None
-        undo.callback(os.rename, lost, present)
-        if suffix != ".sum":
-            kept.append(lost)
-    return kept
+def _keep_key_lines(path: str, lines: Mapping[str, str | None], undo: ExitStack) -> list[str]:
+    """Keep the settings file, when it is about to lose a key, or its word where the file of one is."""
+    present = read_dotenv(path)
+    key_file = os.path.expanduser(present.get("SECRETS_MASTER_KEY_FILE") or "")
+    new_key_file = lines.get("SECRETS_MASTER_KEY_FILE", key_file)
+    loses_key = bool(present.get("SECRETS_MASTER_KEY")) and lines.get("SECRETS_MASTER_KEY", "") is None
+    loses_place = new_key_file != key_file and os.path.lexists(key_file)
+    return _copy_aside(path, undo) if loses_key or loses_place else []
 
 
 def _copy_aside(path: str, undo: ExitStack) -> list[str]:
@@ -198,11 +194,18 @@ def _copy_aside(path: str, undo: ExitStack) -> list[str]:
     return [copy]
 
 
-def _save(path: str, plan: Plan, found: FoundStore, key: KeyChoice, undo: ExitStack) -> None:
+def _save(path: str, plan: Plan, found: FoundStore, key: KeyChoice, undo: ExitStack) -> list[str]:
+    """Write the encrypted file; returns what was put aside for it."""
     store = FileBackend(path, key.key)
-    before = NO_FILE if found.start_over else found.snapshot.revision
+    if found.start_over:
+        aside = aside_name(path)
+        saved = store.start_over(plan.changes(), aside)
+        undo.callback(store.take_back, aside, written=saved.revision)
+        return [kept for kept in (aside, f"{aside}.bak") if os.path.exists(kept)]
+    before = found.snapshot.revision
     saved = store.save(plan.changes(), expected_revision=before)
     undo.callback(store.revert, written=saved.revision, before=before)
+    return []
 
 
 def _compare(plan: Plan, stored: Mapping[str, str], where: str) -> None:

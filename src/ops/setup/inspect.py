@@ -47,6 +47,7 @@ class FoundStore:
         start_over: Whether new secrets take the place of ones that are lost; what is left of those is put aside.
         place: For a store that the set-up connects to: where the secrets are written, human-readable.
         credentials: What was typed to sign in there, and is to be kept.
+        given_up: For a set-up that starts over on a server: what the store has until then.
     """
 
     kind: StoreKind[Any]
@@ -56,6 +57,7 @@ class FoundStore:
     start_over: bool = False
     place: str = ""
     credentials: Sequence[Credential] = ()
+    given_up: Snapshot | None = None
 
 
 def inspect_store(deployment: Deployment, kind: StoreKind[Any], master_key_file: str | None) -> FoundStore:
@@ -76,17 +78,45 @@ def inspect_store(deployment: Deployment, kind: StoreKind[Any], master_key_file:
     return _connect(deployment, kind)
 
 
-def start_over(deployment: Deployment, kind: StoreKind[Any]) -> FoundStore:
+def store_in_use(deployment: Deployment) -> FoundStore:
+    """The store in use, as far as the settings tell; it is not read.
+
+    Raises:
+        SecretsError: A setting is missing or wrong.
+    """
+    kind = kind_in_use(deployment)
+    key = choose_key(deployment, None) if kind.has_master_key else None
+    place = "" if kind.place_note else open_store(deployment, kind).describe()
+    return FoundStore(kind, Snapshot({}), exists=True, key=key, place=place)
+
+
+def start_over(
+    deployment: Deployment,
+    kind: StoreKind[Any],
+    *,
+    found: FoundStore | None = None,
+    master_key_file: str | None = None,
+) -> FoundStore:
     """A store that gets a new set of secrets in place of what it has or had, which is put aside.
+
+    Args:
+        deployment: Whose store.
+        kind: Which one.
+        found: For a store on a server: how it was found, when that was looked at already.
+        master_key_file: The file of the master key, when the command line names it.
 
     Raises:
         SecretsError: It is on a server, and cannot be reached.
     """
     if kind.has_master_key:
-        key = choose_unused_key(deployment)
+        key = choose_key(deployment, master_key_file) if master_key_file else choose_unused_key(deployment)
         return FoundStore(kind, Snapshot({}, revision=NO_FILE), exists=False, key=key, start_over=True)
-    found = inspect_store(deployment, kind, None)
-    return replace(found, snapshot=Snapshot({}, revision=found.snapshot.revision), exists=False, start_over=True)
+    if kind.is_dotenv:
+        refuse_outranked(deployment)
+        return FoundStore(kind, Snapshot({}), exists=False, start_over=True)
+    found = found or inspect_store(deployment, kind, None)
+    empty = Snapshot({}, revision=found.snapshot.revision)
+    return replace(found, snapshot=empty, exists=False, start_over=True, given_up=found.snapshot)
 
 
 def take_over(deployment: Deployment, kind: StoreKind[Any]) -> tuple[str, dict[str, str]]:

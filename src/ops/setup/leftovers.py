@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.undo import make_directories, unused_name
 from src.utils.secrets.atomicfile import replace_file
+from src.utils.secrets.backends.environment import parse_previous
 from src.utils.secrets.command import manage, set_up
-from src.utils.secrets.errors import StoreError
+from src.utils.secrets.errors import DamagedStoreError, StoreError
 from src.utils.secrets.snapshot import utc_now
 
 from .state import State, inspect_deployment, lost_values
-from .traces import docker_files, names_that_had_a_value, was_set_up
+from .traces import names_that_had_a_value, was_set_up_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from .given import GivenValues
     from .inspect import FoundStore
+    from .plan import Plan, PlannedSecret
 
 KEPT_FILE_MODE = 0o400
 
@@ -46,7 +49,7 @@ def find_obstacle(deployment: Deployment, found: FoundStore, given: GivenValues)
         for spec in deployment.catalog.secrets
         if spec.required and spec.name not in known and not found.snapshot.values.get(spec.name)
     ]
-    if not any(spec.generated for spec in absent):
+    if not absent:
         return None
     if found.exists:
         lost = names_that_had_a_value(deployment, found.snapshot, absent)
@@ -55,12 +58,12 @@ def find_obstacle(deployment: Deployment, found: FoundStore, given: GivenValues)
 
 
 def _find_obstacle_to_a_set(deployment: Deployment, found: FoundStore) -> SecretsError | None:
-    in_use = inspect_deployment(deployment, None if deployment.is_configured("SECRETS_BACKEND") else found.kind)
+    in_use = inspect_deployment(deployment)
     if in_use.state is State.FRESH:
         return None
     if not in_use.state.is_readable or in_use.kind is None:
         return in_use.error
-    if in_use.kind.is_dotenv and not was_set_up(deployment, found.kind):
+    if in_use.kind.is_dotenv and not was_set_up_in(deployment, found.kind):
         return None  # development secrets stay where they are, and no stack runs with them
     return StoreError(
         f"The secrets in use are in another store ({in_use.kind.title}); a new set does not open what they protect",
@@ -71,32 +74,84 @@ def _find_obstacle_to_a_set(deployment: Deployment, found: FoundStore) -> Secret
     )
 
 
-def put_aside(deployment: Deployment, values: Mapping[str, str], undo: ExitStack) -> list[str]:
-    """Copy what the containers use to a folder that nothing overwrites, before other values take its place.
+def put_aside(deployment: Deployment, found: FoundStore, plan: Plan, undo: ExitStack) -> list[str]:
+    """Copy what is about to be given up to folders that nothing overwrites: what the containers use, and what a server
+    has.
 
     Args:
-        deployment: Whose files.
-        values: The new values; a file that holds the same is not copied.
+        deployment: Whose.
+        found: The store that starts over.
+        plan: What it gets. What this has, too, is not copied.
         undo: Gets what removes the copies, should a later step fail.
 
     Returns:
-        The folder, if anything had to be kept.
+        The folders, if anything had to be kept.
 
     Raises:
         StoreError: A copy cannot be made.
     """
+    used = _docker_contents(deployment)
+    held = _server_contents(deployment, found)
+    new = {planned.spec.name: _values_afterwards(planned) for planned in plan.secrets}
+    kept = {file: content for file, (name, content) in used.items() if not _values_in(file, content) <= new[name]}
+    differing = {}
+    for file, (_name, content) in held.items():
+        if file not in used:
+            kept[file] = content
+        elif used[file][1] != content:
+            differing[file] = content
+    stem = os.path.join(deployment.docker_directory, f"lost-{utc_now().replace(':', '')}")
+    return [_write_folder(stem, contents, undo) for contents in (kept, differing) if contents]
+
+
+def _docker_contents(deployment: Deployment) -> dict[str, tuple[str, bytes]]:
+    """What the Docker files hold, each with the name of its secret."""
+    found = {}
+    for spec in deployment.catalog.secrets:
+        for file in filter(None, (spec.docker_file, spec.previous_file)):
+            path = os.path.join(deployment.docker_directory, file)
+            if os.path.isfile(path) and os.path.getsize(path):
+                with open(path, "rb") as opened:
+                    found[file] = (spec.name, opened.read())
+    return found
+
+
+def _server_contents(deployment: Deployment, found: FoundStore) -> dict[str, tuple[str, bytes]]:
+    """The same for what a store on a server has, which keeps the last one only of the values that it had."""
+    if found.given_up is None:
+        return {}
     contents = {}
-    for name, path in docker_files(deployment).items():
-        with open(path, "rb") as file:
-            contents[path] = file.read()
-        if contents[path] == values.get(name, "").encode():
-            del contents[path]
-    if not contents:
-        return []
-    folder = unused_name(os.path.join(deployment.docker_directory, f"lost-{utc_now().replace(':', '')}"))
+    for spec in deployment.catalog.secrets:
+        value, metadata = found.given_up.values.get(spec.name), found.given_up.metadata.get(spec.name)
+        if value:
+            contents[spec.docker_file] = (spec.name, value.encode())
+        if spec.previous_file is not None and metadata is not None and metadata.previous:
+            document = metadata.to_document()["previous"]
+            contents[spec.previous_file] = (spec.name, json.dumps(document, ensure_ascii=False).encode())
+    return contents
+
+
+def _values_afterwards(planned: PlannedSecret) -> set[str]:
+    history = planned.history.previous if planned.history is not None else ()
+    return {*([planned.value] if planned.value else []), *(earlier.value for earlier in history)}
+
+
+def _values_in(file: str, content: bytes) -> set[str]:
+    """The values in a Docker file; one that cannot be understood has one that nothing else has."""
+    text = content.decode(errors="replace")
+    if not file.endswith(".json"):
+        return {text}
+    try:
+        return {earlier.value for earlier in parse_previous(text, file)}
+    except DamagedStoreError:
+        return {text}
+
+
+def _write_folder(stem: str, contents: Mapping[str, bytes], undo: ExitStack) -> str:
+    folder = unused_name(stem)
     make_directories(folder, undo)
-    for path, content in contents.items():
-        copy = os.path.join(folder, os.path.basename(path))
+    for file, content in contents.items():
+        copy = os.path.join(folder, file)
         replace_file(copy, content, mode=KEPT_FILE_MODE)
         undo.callback(os.unlink, copy)
-    return [folder]
+    return folder

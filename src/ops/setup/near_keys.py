@@ -6,22 +6,26 @@ import glob
 import os
 from typing import TYPE_CHECKING
 
+from src.ops.deployment.dotenv import read_dotenv
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.errors import SecretsError
-from src.utils.secrets.masterkey import load_master_key, read_master_key_file
-from src.utils.secrets.settings import MASTER_KEY_FAMILY, SecretsBackend
+from src.utils.secrets.masterkey import load_master_key, parse_master_key, read_master_key_file
+from src.utils.secrets.settings import SecretsBackend
+
+from .traces import copies_of
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.masterkey import MasterKey
 
 LARGEST_KEY_FILE = 1024
+_KEY_FILE = "SECRETS_MASTER_KEY_FILE"
 
 
 def near_keys(deployment: Deployment) -> list[MasterKey]:
     """The key in use, then those that lie near; each of them once, and none that cannot be used."""
     in_use = key_in_use(deployment)
-    keys = [*([in_use] if in_use else []), *_keys_in_files(deployment)]
+    keys = [*([in_use] if in_use else []), *_keys_in_settings(deployment), *_keys_in_files(deployment)]
     return list({tuple(key.ids): key for key in reversed(keys)}.values())[::-1]
 
 
@@ -47,12 +51,33 @@ def key_in_use(deployment: Deployment) -> MasterKey | None:
         return None
 
 
+def _settings(deployment: Deployment) -> list[tuple[str, dict[str, str | None]]]:
+    """The lines of the settings file, and of the ones that it was: they may still name an earlier key."""
+    found = []
+    for path in (deployment.settings_file, *copies_of(deployment.settings_file)):
+        try:
+            found.append((path, read_dotenv(path)))
+        except SecretsError:
+            continue
+    return found
+
+
+def _keys_in_settings(deployment: Deployment) -> list[MasterKey]:
+    keys = []
+    for path, lines in _settings(deployment):
+        text = lines.get("SECRETS_MASTER_KEY")
+        try:
+            keys += [parse_master_key(text, path)] if text else []
+        except SecretsError:
+            continue
+    return keys
+
+
 def _keys_in_files(deployment: Deployment) -> list[MasterKey]:
-    variables = deployment.variables()
-    named = [variables[name] for name in MASTER_KEY_FAMILY if name.endswith("_FILE") and variables.get(name)]
-    named.append(deployment.default_key_file)
+    in_use = deployment.variables().get(_KEY_FILE)
+    named = [in_use, *(lines.get(_KEY_FILE) for _path, lines in _settings(deployment)), deployment.default_key_file]
     forms = [os.path.join(glob.escape(os.path.dirname(deployment.default_key_file)), "*")]
-    for path in named:
+    for path in filter(None, named):
         forms.append(glob.escape(os.path.abspath(os.path.expanduser(path))) + "*")
     forms += [os.path.join(glob.escape(deployment.project_directory), folder, "*.key*") for folder in ("", "config")]
     found = dict.fromkeys(path for form in forms for path in sorted(glob.glob(form)))

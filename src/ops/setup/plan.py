@@ -42,7 +42,7 @@ class PlannedSecret:
         origin: Where its value comes from.
         value: The value; ``None`` when it is skipped.
         replaces: Whether the store has another value now.
-        history: For a restored one: its earlier values, and when it changed.
+        history: For a restored one: its earlier values, the present one among them, and when it changed.
     """
 
     spec: SecretSpec
@@ -115,7 +115,7 @@ def plan_setup(deployment: Deployment, found: FoundStore, given: GivenValues) ->
 
 
 def _change(planned: PlannedSecret) -> Change:
-    if planned.history is not None and not planned.replaces:
+    if planned.history is not None:
         return Change(planned.value, history=planned.history)
     return Change(planned.value, previous_valid_until=previous_valid_until(planned.spec))
 

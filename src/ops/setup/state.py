@@ -16,6 +16,7 @@ from src.ops.store_kinds import kind_in_use, kind_of, load_secrets, open_store
 from src.utils.secrets.backends.file import missing_text
 from src.utils.secrets.command import manage, program, set_up
 from src.utils.secrets.errors import (
+    ConfigurationError,
     DamagedStoreError,
     DecryptionError,
     MasterKeyError,
@@ -34,14 +35,25 @@ from src.utils.secrets.masterkey import load_master_key
 from src.utils.secrets.settings import SecretsBackend
 
 from .near_keys import find_key_for
-from .traces import backups, containers, copies_of, docker_files, names_that_had_a_value, volumes, was_set_up
+from .summary import summary_file
+from .traces import (
+    backups,
+    containers,
+    copies_of,
+    docker_files,
+    has_encrypted_file,
+    names_that_had_a_value,
+    store_named,
+    volumes,
+    was_set_up,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from src.ops.deployment.deployment import Deployment
     from src.ops.store_kinds.base import StoreKind
-    from src.utils.secrets.command import Hint
+    from src.utils.secrets.command import Command, Hint
     from src.utils.secrets.snapshot import Snapshot
 
 
@@ -218,19 +230,21 @@ def inspect_deployment(deployment: Deployment, kind: StoreKind[Any] | None = Non
 
 
 def kind_expected(deployment: Deployment) -> StoreKind[Any]:
-    """The store in use; where no setting names one, the one that has something, else the encrypted file.
+    """The store in use; where no setting names one, the one that it was, else the encrypted file.
+
+    A dotenv file, which has everything in plain text, is never taken for it while anything shows another one.
 
     Raises:
         ConfigurationError: The settings name none that there is.
     """
     if deployment.is_configured("SECRETS_BACKEND"):
         return kind_in_use(deployment)
-    dotenv = kind_of(SecretsBackend.ENV)
-    try:
-        dotenv.open(deployment).load()
-    except SecretsError:
-        return kind_of(SecretsBackend.FILE)
-    return dotenv
+    named = store_named(deployment)
+    if named is not None and not named.is_dotenv:
+        return named
+    if not has_encrypted_file(deployment) and (named is not None or deployment.has_dotenv_secrets):
+        return kind_of(SecretsBackend.ENV)
+    return kind_of(SecretsBackend.FILE)
 
 
 def explain(deployment: Deployment, error: SecretsError) -> SecretsError:
@@ -239,11 +253,12 @@ def explain(deployment: Deployment, error: SecretsError) -> SecretsError:
         return error
     found = inspect_deployment(deployment)
     if found.error is None:
-        return error
+        is_no_key = isinstance(error, MasterKeyError) and found.state is State.FRESH and found.cause is not None
+        return found.cause if is_no_key and found.cause is not None else error
     if isinstance(error, SecretNotFoundError):
-        is_about_it = found.state.is_rescuable or any(name in str(error) for name in found.lost)
+        is_about_it = found.state.is_rescuable or not {*error.names}.isdisjoint(found.lost)
     elif isinstance(error, NotSetUpError) or not deployment.is_configured("SECRETS_BACKEND"):
-        is_about_it = found.state.is_rescuable
+        is_about_it = found.state.is_rescuable or found.error is not found.cause
     else:
         is_about_it = found.cause is not None and str(found.cause) == str(error)
     return found.error if is_about_it else error
@@ -280,19 +295,17 @@ def lost_values(deployment: Deployment, names: tuple[str, ...]) -> LostValueErro
         f"{', '.join(names)} {are} no longer in the store, but had a value here",
         hint=[
             manage("rescue", purpose="See where it is left, and restore it"),
-            *[
-                manage("set", name, "--generate", purpose="Or give it a new one")
-                for name in names
-                if _can_make(deployment, name)
-            ],
+            *(set_value(deployment, name, purpose="Or give it a new one") for name in names),
         ],
         names=names,
     )
 
 
-def _can_make(deployment: Deployment, name: str) -> bool:
+def set_value(deployment: Deployment, name: str, *, purpose: str = "") -> Command:
+    """The command that gives a secret a new value: generated, where it can be."""
     spec = deployment.catalog.find(name)
-    return spec is not None and spec.generated
+    generate = ["--generate"] if spec is not None and spec.generated else []
+    return manage("set", name, *generate, purpose=purpose)
 
 
 def _is_between_keys(deployment: Deployment) -> bool:
@@ -308,12 +321,26 @@ def _explain(deployment: Deployment, kind: StoreKind[Any] | None, error: Secrets
         return Inspection(State.MISCONFIGURED, None, None, error, error)
     if isinstance(error, MasterKeyError) and not os.path.lexists(_file_path(deployment)):
         # What is missing first is the file: without one, no key is needed.
-        error = StoreEmptyError(missing_text(_file_path(deployment)), hint=error.hints)
+        error = StoreEmptyError(missing_text(_file_path(deployment)), hint=set_up(purpose="Make a first set"))
     state = _state_of(deployment, kind, error)
     if state is State.FRESH:
         return Inspection(state, kind, None, error)
+    if state is State.MISCONFIGURED and not deployment.is_configured("SECRETS_BACKEND"):
+        return Inspection(state, kind, None, error, _settings_gone(deployment, kind))
     told = _lost(deployment, kind, state, error) if state.is_rescuable else error
     return Inspection(state, kind, None, error, told)
+
+
+def _settings_gone(deployment: Deployment, kind: StoreKind[Any]) -> ConfigurationError:
+    """What is told where only the summary still says in which store the secrets are."""
+    return ConfigurationError(
+        f"{deployment.shown(deployment.settings_file)} does not name a store any more; "
+        f"{deployment.shown(summary_file(deployment))} says that the secrets are in {kind.title}",
+        hint=[
+            "If you have a copy of that file, put it back",
+            set_up("--backend", kind.short_name, purpose="Or connect to the store again; what it has stays"),
+        ],
+    )
 
 
 def _state_of(deployment: Deployment, kind: StoreKind[Any], error: SecretsError) -> State:
@@ -412,6 +439,12 @@ def _foreign(path: str) -> StoreError:
             owner = os.stat(shown).st_uid
         except PermissionError:  # it is in a folder that is closed
             shown = os.path.dirname(shown)
+    if owner == os.geteuid():
+        bits = "u+rx" if os.path.isdir(shown) else "u+r"
+        return StoreError(
+            f"{path} may not be read, though it is yours: the mode of {shown} is {os.stat(shown).st_mode & 0o777:04o}",
+            hint=program("chmod", bits, shown, purpose="Let its owner read it"),
+        )
     return StoreError(
         f"{path} may not be read by this user (uid {os.geteuid()}): {shown} belongs to uid {owner}",
         hint=[program("ls", "-ld", shown, purpose="Look at it"), "Run this as the user who owns it"],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.command import compose, manage, write_docker_files
+from src.utils.secrets.errors import SecretsError
 
 from .places import find_places
 
@@ -49,6 +50,34 @@ def write_summary(deployment: Deployment, found: FoundStore, names: Collection[s
     if _read(path) != text:
         replace_file(path, text.encode(), mode=SUMMARY_MODE)
     return path
+
+
+def try_to_write_summary(deployment: Deployment, found: FoundStore, names: Collection[str]) -> str:
+    """The same after everything else was done: what went wrong, in one line, or an empty text."""
+    try:
+        write_summary(deployment, found, names)
+    except (SecretsError, OSError) as error:
+        return f"The summary was not written: {error}"
+    return ""
+
+
+def update_summary(deployment: Deployment, names: Collection[str]) -> str:
+    """Let the summary name the store in use, after secrets were moved or brought there.
+
+    Args:
+        deployment: What was set up.
+        names: Those that have a value there. The ones that the summary had until now stay in it.
+
+    Returns:
+        What went wrong, in one line, or an empty text.
+    """
+    from .inspect import store_in_use
+
+    try:
+        write_summary(deployment, store_in_use(deployment), {*names, *names_set(deployment)})
+    except (SecretsError, OSError) as error:
+        return f"The summary was not written: {error}"
+    return ""
 
 
 def names_store(deployment: Deployment, kind: StoreKind[Any]) -> bool:

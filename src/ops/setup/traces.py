@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
 
 from src.ops.deployment.dotenv import read_dotenv
+from src.ops.store_kinds import all_kinds, kind_of
 from src.utils.secrets.errors import SecretsError
+from src.utils.secrets.settings import SecretsBackend
 
 from .summary import names_set, names_store
 
@@ -38,17 +39,31 @@ def docker_files(deployment: Deployment, folder: str = "") -> dict[str, str]:
     return {name: path for name, path in paths.items() if os.path.isfile(path) and os.path.getsize(path)}
 
 
+def kept_folders(deployment: Deployment) -> list[str]:
+    """The folders in which earlier values of the Docker files were put aside; the newest first."""
+    return sorted(glob.glob(os.path.join(glob.escape(deployment.docker_directory), "lost-*")), reverse=True)
+
+
+def kept_dotenv_files(deployment: Deployment) -> list[str]:
+    """The dotenv files that were put aside; the newest first."""
+    return [path for path in copies_of(deployment.compose_file) if path.startswith(f"{deployment.compose_file}.lost-")]
+
+
 def copies_of(path: str) -> list[str]:
     """What lies beside a file and is named after it: ``.bak``, ``.lost-TIME`` and so on; the newest first."""
-    found = [copy for copy in glob.glob(glob.escape(path) + "?*") if os.path.isfile(copy) and not _NO_COPY.search(copy)]
-    return sorted(found, key=os.path.getmtime, reverse=True)
+    return _newest_first(copy for copy in glob.glob(glob.escape(path) + "?*") if not _NO_COPY.search(copy))
 
 
 def backups(deployment: Deployment) -> list[str]:
     """The backups that lie where backups are made, or in the project's folder; the newest first."""
     kept = os.path.join(glob.escape(deployment.backup_directory), f"{deployment.environment}-*.backup")
     here = os.path.join(glob.escape(deployment.project_directory), "*.backup")
-    return sorted((path for form in (here, kept) for path in glob.glob(form)), key=os.path.getmtime, reverse=True)
+    return _newest_first(path for form in (here, kept) for path in glob.glob(form))
+
+
+def _newest_first(paths: Iterable[str]) -> list[str]:
+    """The files among ``paths``; a link that leads nowhere, and a folder, are none."""
+    return sorted(filter(os.path.isfile, paths), key=os.path.getmtime, reverse=True)
 
 
 def stack_of(deployment: Deployment) -> Stack | None:
@@ -69,7 +84,7 @@ def containers(deployment: Deployment) -> list[str]:
     stack = stack_of(deployment)
     try:
         return sorted(stack.services()) if stack else []
-    except (SecretsError, json.JSONDecodeError):
+    except SecretsError:
         return []
 
 
@@ -79,15 +94,38 @@ def volumes(deployment: Deployment) -> list[str]:
     try:
         name = stack.configuration().get("name") if stack else None
         return list(stack.resources(name).volumes) if stack and name else []
-    except (SecretsError, json.JSONDecodeError):
+    except SecretsError:
         return []
 
 
 def was_set_up(deployment: Deployment, kind: StoreKind[Any]) -> bool:
+    """Whether anything shows that a store has held the secrets of this deployment: this one, or one before it.
+
+    Where secrets were moved to it from another store, the summary may still name that one. Development secrets in a
+    dotenv file are no sign of others.
+    """
+    dotenv = kind_of(SecretsBackend.ENV)
+    if kind is not dotenv and names_set(deployment) and not names_store(deployment, dotenv):
+        return True
+    return was_set_up_in(deployment, kind)
+
+
+def was_set_up_in(deployment: Deployment, kind: StoreKind[Any]) -> bool:
     """Whether anything on this machine shows that a store of this kind has held the secrets of this deployment."""
     if names_store(deployment, kind) or docker_files(deployment) or _names_key(deployment, kind):
         return True
     return _has_stack(deployment)
+
+
+def store_named(deployment: Deployment) -> StoreKind[Any] | None:
+    """The store that the summary of an earlier set-up names, if any."""
+    return next((kind for kind in all_kinds() if names_store(deployment, kind)), None)
+
+
+def has_encrypted_file(deployment: Deployment) -> bool:
+    """Whether the encrypted file is there, or something that lies beside it."""
+    path = deployment.settings(SecretsBackend.FILE).file_path
+    return os.path.lexists(path) or bool(copies_of(path)) or os.path.exists(f"{path}.sum")
 
 
 def names_that_had_a_value(deployment: Deployment, snapshot: Snapshot, specs: Iterable[SecretSpec]) -> list[str]:
@@ -133,7 +171,7 @@ def _has_stack(deployment: Deployment) -> bool:
     stack = stack_of(deployment)
     try:
         return stack is not None and stack.exists()
-    except (SecretsError, json.JSONDecodeError):
+    except SecretsError:
         return False  # what Docker does not say is no reason to refuse a first set
 
 
@@ -144,7 +182,7 @@ def _mounted_names(deployment: Deployment, specs: Sequence[SecretSpec]) -> list[
         return []
     try:
         running = stack.running()
-    except (SecretsError, json.JSONDecodeError):
+    except SecretsError:
         return []
     return [spec.name for spec in specs if _is_mounted(stack, spec, running)]
 

@@ -70,7 +70,8 @@ class Wizard:
         self._deployment, given = self._original, copy.deepcopy(self._given)
         self._show_start()
         found = self._find_store()
-        self._offer_take_over(found, given)
+        if not found.start_over:
+            self._offer_take_over(found, given)
         found = self._clear_obstacle(found, given)
         found = self._ask_for_values(found, given)
         self._review_and_write(found, given)
@@ -94,6 +95,7 @@ class Wizard:
         while True:
             kind = kind or self._ask_for_kind()
             if self._options.start_over and (kind.has_master_key or kind.is_dotenv):
+                self._confirm_start_over()
                 return self._start_over(kind)
             if kind.has_master_key or kind.is_dotenv:
                 from .local_stores import LocalStores
@@ -106,17 +108,22 @@ class Wizard:
             found = connector.connect()
             if found is not None:
                 self._deployment = connector.deployment
-                return self._start_over(kind) if self._options.start_over else found
+                if not self._options.start_over:
+                    return found
+                self._confirm_start_over()
+                return self._start_over(kind, found)
             kind = None
 
-    def _start_over(self, kind: StoreKind[Any]) -> FoundStore:
-        from src.ops.setup.inspect import start_over
-
+    def _confirm_start_over(self) -> None:
         from .local_stores import confirm_start_over
 
         if self._options.word != START_OVER:
             confirm_start_over(self._interview)
-        return start_over(self._deployment, kind)
+
+    def _start_over(self, kind: StoreKind[Any], found: FoundStore | None = None) -> FoundStore:
+        from src.ops.setup.inspect import start_over
+
+        return start_over(self._deployment, kind, found=found, master_key_file=self._options.master_key_file)
 
     def _ask_for_kind(self) -> StoreKind[Any]:
         kinds = {kind.name: kind for kind in all_kinds()}
@@ -172,7 +179,8 @@ class Wizard:
         if isinstance(obstacle, LostValueError):
             ask_about_lost_values(self._deployment, given, obstacle, self._screen, self._interview)
             return found
-        return ask_about_obstacle(self._deployment, found, obstacle, self._screen, self._interview)
+        ask_about_obstacle(self._deployment, obstacle, self._screen, self._interview)
+        return self._start_over(found.kind, found)
 
     def _is_in_use(self, found: FoundStore) -> bool:
         """Whether the settings name this kind of store already."""

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from src.ops.setup.inspect import inspect_store, start_over
 from src.ops.setup.master_key import check_key_path
 from src.ops.setup.options import START_OVER
-from src.ops.setup.state import LostStoreError, explain
+from src.ops.setup.state import LostStoreError, explain, kind_expected
 from src.ops.terminal.prompts import Choice
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.masterkey import looks_like_master_key
 
 from .leave import leave_for
 from .trouble import show_error
+from .values import ValueQuestions
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -50,6 +51,7 @@ class LocalStores:
         Raises:
             SecretsError: It does not open, and the person chose to stop.
         """
+        named = key_file
         while True:
             try:
                 return inspect_store(self._deployment, kind, key_file)
@@ -58,10 +60,13 @@ class LocalStores:
                     raise
                 told = explain(self._deployment, error)
                 self._screen.warn(str(told))
+                # A rescue works on the store in use, which may be another one.
+                can_rescue = kind is kind_expected(self._deployment)
+                rescue = [Choice("rescue", "Restore the secrets: paste the key, or use what is left elsewhere")]
                 answer = self._interview.select(
                     "The secrets file is unchanged. What do you want to do?",
                     [
-                        Choice("rescue", "Restore the secrets: paste the key, or use what is left elsewhere"),
+                        *(rescue if can_rescue else []),
                         Choice("key", "Name another key file"),
                         Choice("new", "Start over with new secrets, and keep the old file"),
                         Choice("stop", "Stop here"),
@@ -74,7 +79,7 @@ class LocalStores:
                     leave_for(self._deployment, "rescue")
                 if answer == "new":
                     confirm_start_over(self._interview)
-                    return start_over(self._deployment, kind)
+                    return start_over(self._deployment, kind, master_key_file=named)
                 key_file = self._interview.ask_text(
                     "Path of the key file:",
                     check=self._check_existing_key_path,
@@ -90,10 +95,8 @@ class LocalStores:
         return check_key_path(path, self._deployment)
 
 
-def ask_about_obstacle(
-    deployment: Deployment, found: FoundStore, obstacle: SecretsError, screen: Screen, interview: Interview
-) -> FoundStore:
-    """An empty store that may be filled, when the person gives up what is left of the secrets that were in it.
+def ask_about_obstacle(deployment: Deployment, obstacle: SecretsError, screen: Screen, interview: Interview) -> None:
+    """Go on when the person gives up what is left of the secrets.
 
     Raises:
         SecretsError: ``obstacle``, when the person stops.
@@ -113,7 +116,6 @@ def ask_about_obstacle(
     if answer == "rescue":
         leave_for(deployment, "rescue")
     confirm_start_over(interview)
-    return start_over(deployment, found.kind)
 
 
 def ask_about_lost_values(
@@ -129,7 +131,7 @@ def ask_about_lost_values(
         "What do you want to do?",
         [
             Choice("rescue", "Restore them from what is left"),
-            Choice("new", "Generate new ones"),
+            Choice("new", "Give them new values"),
             Choice("stop", "Stop here; nothing was changed"),
         ],
         why="A new value does not open what the old one protects: a database keeps its password.",
@@ -138,9 +140,9 @@ def ask_about_lost_values(
         raise obstacle
     if answer == "rescue":
         leave_for(deployment, "rescue")
-    given.regenerated.update(
-        spec.name for spec in deployment.catalog.secrets if spec.generated and spec.name in obstacle.names
-    )
+    lost = [spec for spec in deployment.catalog.secrets if spec.name in obstacle.names]
+    given.regenerated.update(spec.name for spec in lost if spec.generated)
+    ValueQuestions(deployment, given, screen, interview).ask_for([spec for spec in lost if not spec.generated])
 
 
 def confirm_start_over(interview: Interview) -> None:

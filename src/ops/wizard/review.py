@@ -11,7 +11,6 @@ from src.ops.setup.places import find_places
 from src.ops.setup.plan import Origin
 from src.ops.values.strength import weakness_of
 from src.utils.secrets.command import compose, export_typed, manage, spell, write_docker_files
-from src.utils.secrets.errors import SecretsError
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -38,14 +37,13 @@ def write_and_show(screen: Screen, deployment: Deployment, found: FoundStore, pl
 
 def _write_summary(screen: Screen, deployment: Deployment, found: FoundStore, plan: Plan) -> None:
     """The secrets are written by now, so a summary that cannot be is no failure."""
-    from src.ops.setup.summary import write_summary
+    from src.ops.setup.summary import summary_file, try_to_write_summary
 
-    try:
-        path = write_summary(deployment, found, plan.values())
-    except (SecretsError, OSError) as error:
-        screen.warn(f"The summary was not written: {error}")
+    fault = try_to_write_summary(deployment, found, plan.values())
+    if fault:
+        screen.warn(fault)
         return
-    screen.say(f"To read this again: {deployment.shown(path)} (no secret is in it)")
+    screen.say(f"To read this again: {deployment.shown(summary_file(deployment))} (no secret is in it)")
 
 
 def show_import(screen: Screen, imported: Imported) -> None:

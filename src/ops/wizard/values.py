@@ -13,7 +13,7 @@ from src.utils.secrets.errors import InvalidSecretError
 from .leave import leave_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from src.ops.deployment.deployment import Deployment
     from src.ops.setup.given import GivenValues
@@ -53,6 +53,11 @@ class ValueQuestions:
                 self._ask_for_required(spec)
         for feature in self._catalog.features.values():
             self._ask_for_feature(feature, found)
+
+    def ask_for(self, specs: Iterable[SecretSpec]) -> None:
+        """A value for each of ``specs``."""
+        for spec in specs:
+            self._given.typed[spec.name] = self._ask_for_value(spec)
 
     def ask_for_changes(self, found: FoundStore, *, is_in_use: bool) -> None:
         """What to add, change or rotate.

@@ -66,7 +66,15 @@ class CatalogError(SecretsError):
 
 
 class SecretNotFoundError(SecretsError):
-    """A required secret is not in the store."""
+    """A required secret is not in the store.
+
+    Args:
+        names: Which ones, as far as the error is about a secret rather than about an earlier value of it.
+    """
+
+    def __init__(self, message: str, *, hint: Hint | Sequence[Hint] = (), names: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.names = tuple(names)
 
 
 class InvalidSecretError(SecretsError):

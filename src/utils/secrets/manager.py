@@ -113,7 +113,9 @@ class SecretsManager:
         """
         value = self.get_secret(name)
         if value is None:
-            raise SecretNotFoundError(f"{name} is not in {self.describe()}", hint=self._missing_hint(name))
+            raise SecretNotFoundError(
+                f"{name} is not in {self.describe()}", hint=self._missing_hint(name), names=[name]
+            )
         return value
 
     def get_secret_json(self, name: str, default: Any = None) -> Any:

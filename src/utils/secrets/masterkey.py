@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from cryptography.fernet import MultiFernet
 
-    from .command import Hint
-
 KEY_LENGTH = 44
 COMMAND_TIMEOUT_SECONDS = 60
 _KEY_ID_LABEL = b"cctv-face-detection master key id\0"
@@ -125,25 +123,19 @@ def load_master_key(environ: Mapping[str, str]) -> MasterKey:
         path = credentials_directory_key(environ)
         if path:
             return read_master_key_file(path, "$CREDENTIALS_DIRECTORY/secrets_master_key")
-        raise MasterKeyGoneError("SECRETS_MASTER_KEY not set", hint=_where_it_may_be())
+        raise MasterKeyGoneError(
+            "SECRETS_MASTER_KEY not set",
+            hint=[
+                manage("rescue", purpose="Look for the key, and for what can be restored without it"),
+                manage("key", "paste", purpose="If you have a copy of the key"),
+            ],
+        )
     name = given[0]
     if name == "SECRETS_MASTER_KEY_FILE":
         return read_master_key_file(os.path.expanduser(environ[name]), name)
     if name == "SECRETS_MASTER_KEY_COMMAND":
         return _run_key_command(environ[name])
     return parse_master_key(environ[name], name)
-
-
-def _where_it_may_be() -> list[Hint]:
-    from shlex import quote
-
-    usual = os.path.expanduser("~/.config/cctv-face-detection/master.key")
-    named = [f"Name the key file: export SECRETS_MASTER_KEY_FILE={quote(usual)}"] if os.path.isfile(usual) else []
-    return [
-        *named,
-        manage("key", "paste", purpose="If you have a copy of the key"),
-        manage("rescue", purpose="If not, see what can be restored without it"),
-    ]
 
 
 def read_master_key_file(path: str, setting: str) -> MasterKey:

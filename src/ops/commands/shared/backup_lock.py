@@ -7,8 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from src.ops.terminal.usage import UsageError
-from src.utils.secrets.masterkey import read_master_key_file
 from src.utils.secrets.settings import read_value_file
+
+from .given_keys import read_key
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -21,9 +22,9 @@ def read_lock(passphrase_file: str | None, key_file: str | None, deployment: Dep
     if passphrase_file and key_file:
         raise UsageError("--passphrase-file or --key-file, not both")
     if key_file:
-        return Lock(key=read_master_key_file(os.path.expanduser(key_file), "--key-file"))
+        return Lock(key=read_key(key_file))
     if passphrase_file:
-        return Lock(passphrase=read_value_file(os.path.expanduser(passphrase_file), "--passphrase-file"))
+        return Lock(passphrase=_read_passphrase(passphrase_file))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("Without a terminal, give --passphrase-file or --key-file")
     from src.ops.terminal.prompts import ask_secret, ask_secret_twice
@@ -33,3 +34,10 @@ def read_lock(passphrase_file: str | None, key_file: str | None, deployment: Dep
         return Lock(passphrase=ask_secret("Passphrase of the backup:"))
     known = [deployment.catalog.application, deployment.catalog.slug]
     return Lock(passphrase=ask_secret_twice("A passphrase for the backup:", check=lambda text: weakness(text, known)))
+
+
+def _read_passphrase(path: str) -> str:
+    """The passphrase in a file; ``-`` is standard input."""
+    if path == "-":
+        return sys.stdin.readline().removesuffix("\n")
+    return read_value_file(os.path.expanduser(path), "--passphrase-file")

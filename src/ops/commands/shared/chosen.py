@@ -21,7 +21,9 @@ def chosen_values(deployment: Deployment, only: tuple[str, ...]) -> dict[str, st
     if missing:
         from src.utils.secrets.errors import SecretNotFoundError
 
-        raise SecretNotFoundError(f"{', '.join(missing)} is not set", hint=[manage("set", name) for name in missing])
+        raise SecretNotFoundError(
+            f"{', '.join(missing)} is not set", hint=[manage("set", name) for name in missing], names=missing
+        )
     return chosen
 
 
