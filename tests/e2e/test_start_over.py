@@ -119,7 +119,7 @@ def test_a_dotenv_file_that_names_files_for_its_secrets_gets_values(project: Pro
 def test_a_dotenv_file_that_cannot_be_read_any_more_can_be_given_up(project: Project) -> None:
     project.set_up("--backend", "env")
     with project.compose_file.open("a") as file:
-        file.write("WEBHOOK_SECRET_FILE=/nowhere/value\n")
+        file.write(f"WEBHOOK_SECRET_FILE={'/nowhere'}\n")
     before = project.compose_file.read_bytes()
     assert project.run("setup_secrets.py", "--non-interactive").returncode == 1
     project.set_up(*START_OVER)

@@ -222,7 +222,7 @@ def _(case: Case) -> None:
     case.project.settings_file.unlink()
     case.project.key_file.rename(case.project.key_file.with_name("kept.key"))
     with case.project.compose_file.open("a") as file:
-        file.write("REDIS_PASSWORD=a-value-that-somebody-tried\n")
+        file.write("REDIS_PASSWORD=something tried once\n")
 
 
 @_state(FILE_STATES, "the key moved into the project's folder", State.KEY_GONE)
