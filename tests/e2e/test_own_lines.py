@@ -96,7 +96,7 @@ def test_moving_to_a_dotenv_file_carries_them_over(own: Project) -> None:
 
 def test_what_was_about_another_store_or_a_secret_is_not_carried_over(own: Project) -> None:
     with own.settings_file.open("a") as file:
-        file.writelines(["VAULT_TOKEN=of-a-vault\n", "SMTP_PASSWORD_FILE=/run/smtp\n"])
+        file.writelines(["\n", "VAULT_TOKEN=of-a-vault\n", "SMTP_PASSWORD_FILE=/run/smtp\n"])
     manage(own, "migrate", "--to", "env", "--apply", "--yes")
     text = own.compose_file.read_text()
     assert "of-a-vault" not in text

@@ -305,6 +305,17 @@ def test_a_backup_that_is_all_there_is_can_be_looked_at(deployment: Project, tmp
     assert json.loads(manage(deployment, "rescue", "--json", code=2).stdout) == content
 
 
+def test_a_key_that_stands_in_the_settings_stays_there(deployment: Project) -> None:
+    expected, key = deployment.values(), deployment.key_file.read_text().strip()
+    lines = [line for line in deployment.settings_file.read_text().splitlines() if "MASTER_KEY_FILE" not in line]
+    deployment.settings_file.write_text("\n".join([*lines, f"SECRETS_MASTER_KEY={key}", ""]))
+    deployment.secrets_file.unlink()
+    rescue(deployment, "--yes")
+    assert f"SECRETS_MASTER_KEY={key}" in deployment.settings_file.read_text()
+    assert deployment.values() == expected
+    manage(deployment, "status")
+
+
 def test_an_encrypted_file_from_elsewhere_is_a_source(deployment: Project, tmp_path: Path) -> None:
     expected = deployment.values()
     shutil.move(deployment.secrets_file, tmp_path / "from the old disk")

@@ -265,7 +265,7 @@ FAULTS = (
     Fault(
         "what the containers use is not kept when other values take its place",
         "src/ops/setup/apply.py",
-        "put_aside(deployment, plan.values(), undo) if found.start_over else []",
+        "put_aside(deployment, found, plan, undo) if found.start_over else []",
         "[]",
         (f"{_RESCUE}::test_docker_files_with_other_values_are_kept_aside",),
     ),

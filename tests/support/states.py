@@ -220,6 +220,7 @@ def _(case: Case) -> None:
 @_state(FILE_STATES, "settings deleted, and secrets in the file for Compose", State.KEY_GONE)
 def _(case: Case) -> None:
     case.project.settings_file.unlink()
+    (case.project.directory / "config/SETUP.md").unlink()
     case.project.key_file.rename(case.project.key_file.with_name("kept.key"))
     with case.project.compose_file.open("a") as file:
         file.write("REDIS_PASSWORD=something tried once\n")

@@ -110,8 +110,7 @@ def _apply_to_file(deployment: Deployment, plan: Plan, found: FoundStore, key: K
         written.append(path)
         check()
         lines = file_settings(deployment, path, key.key, key.file)
-        if key.file is None and (key.is_new or found.start_over):
-            # They speak of another key than this one.
+        if key.file is None and (key.is_new or found.start_over) and not _have_key(deployment, key):
             lines |= {"SECRETS_MASTER_KEY_FILE": None, "SECRETS_MASTER_KEY": None}
         kept += _keep_key_lines(deployment.settings_file, lines, undo)
         write_settings(deployment.settings_file, lines, settings_heading(deployment), undo)
@@ -170,6 +169,11 @@ def _apply_connected(
         undo.pop_all()
     files = [credential.path for credential in found.credentials]
     return Report([*files, deployment.settings_file], place=found.place)
+
+
+def _have_key(deployment: Deployment, key: KeyChoice) -> bool:
+    """Whether this key itself stands in the settings; a line about a key is about another one otherwise."""
+    return read_dotenv(deployment.settings_file).get("SECRETS_MASTER_KEY") == key.key.text()
 
 
 def _keep_key_lines(path: str, lines: Mapping[str, str | None], undo: ExitStack) -> list[str]:
