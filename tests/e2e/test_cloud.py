@@ -402,6 +402,7 @@ def test_staging_has_its_own_places(project: Project, aws: Aws, vault: Vault) ->
     assert done.returncode == 0, done.stderr
     assert "SECRET_KEY" in stored_in_aws(aws, "cctv-face-detection-staging")
     (project.directory / ".env.staging").unlink()
+    (project.directory / "config/SETUP.staging.md").unlink()
     environ = {"VAULT_ADDR": vault.url, "VAULT_TOKEN": "root"}
     done = project.run("setup_secrets.py", *flags, "vault", environ=environ)
     assert done.returncode == 0, done.stderr
@@ -523,3 +524,4 @@ def test_two_environments_do_not_share_a_place(project: Project, aws: Aws, keyva
         assert f"hint: Give staging a place of its own: {setting}" in done.stderr
         assert project.state() == before
         (project.directory / ".env.production").unlink()
+        (project.directory / "config/SETUP.md").unlink()
