@@ -20,6 +20,7 @@ from .shared.options import deployment_options, json_option, yes_option
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.ops.lifecycle.migrate import Migration
+    from src.utils.secrets.snapshot import Snapshot
 
 
 _WORD = "delete"
@@ -71,8 +72,11 @@ def migrate_command(
     except SamePlaceError:
         if source is not None:
             raise
-        # What an interrupted run finds that had come to its end.
-        screen.done(f"{origin.open().describe()} is the store in use already.")
+        # What an interrupted run finds that had come to its end; only the summary may be of before.
+        store = origin.open()
+        screen.done(f"{store.describe()} is the store in use already.")
+        if is_applied:
+            _update_summary(screen, deployment, store.load())
         again = manage("migrate", "--from", "STORE", "--to", target, "--delete-source", "--apply")
         screen.commands("To empty the previous store:", [again])
         return
@@ -119,16 +123,20 @@ def _show_migration(screen: Screen, deployment: Deployment, migration: Migration
 
 def _show_kept(screen: Screen, deployment: Deployment, migration: Migration) -> None:
     """What else is written, and what to keep."""
-    from src.ops.setup.summary import update_summary
-
-    fault = update_summary(deployment, migration.source_snapshot.values)
-    if fault:
-        screen.warn(fault)
+    _update_summary(screen, deployment, migration.source_snapshot)
     if migration.key is not None and migration.key.new_file is not None:
         screen.warn(
             f"The master key is in {deployment.shown(migration.key.new_file)}. "
             "Keep a copy of it away from this machine."
         )
+
+
+def _update_summary(screen: Screen, deployment: Deployment, snapshot: Snapshot) -> None:
+    from src.ops.setup.summary import update_summary
+
+    fault = update_summary(deployment, [name for name, value in snapshot.values.items() if value])
+    if fault:
+        screen.warn(fault)
 
 
 def _ask_for_the_word(migration: Migration) -> None:
