@@ -316,6 +316,20 @@ def test_a_key_that_stands_in_the_settings_stays_there(deployment: Project) -> N
     manage(deployment, "status")
 
 
+def test_the_summary_leads_to_a_file_and_a_key_that_only_the_lost_settings_named(
+    project: Project, tmp_path: Path
+) -> None:
+    elsewhere, key = tmp_path / "another disk/secrets.enc", tmp_path / "a third one/own.key"
+    project.settings_file.write_text(f"SECRETS_BACKEND=file\nSECRETS_FILE_PATH='{elsewhere}'\n")
+    project.set_up("--master-key-file", str(key))
+    expected = manage(project, "export", "--format", "json").stdout
+    project.settings_file.unlink()
+    text = error_of(project.run("setup_secrets.py", "--non-interactive"))
+    assert f"Left here: {elsewhere}, which config/SETUP.md names" in text
+    rescue(project, "--yes")
+    assert manage(project, "export", "--format", "json").stdout == expected
+
+
 def test_an_encrypted_file_from_elsewhere_is_a_source(deployment: Project, tmp_path: Path) -> None:
     expected = deployment.values()
     shutil.move(deployment.secrets_file, tmp_path / "from the old disk")

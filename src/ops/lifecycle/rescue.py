@@ -18,6 +18,7 @@ from src.ops.setup.master_key import KeyChoice, check_key_path, choose_key, choo
 from src.ops.setup.near_keys import near_keys
 from src.ops.setup.plan import Origin, Plan, PlannedSecret
 from src.ops.setup.state import State, inspect_deployment
+from src.ops.setup.summary import encrypted_file_named
 from src.ops.setup.traces import (
     backups,
     copies_of,
@@ -27,6 +28,7 @@ from src.ops.setup.traces import (
     read_mounted,
     stack_of,
 )
+from src.ops.store_kinds import kind_of
 from src.ops.values.grace import previous_valid_until
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change, check_value
@@ -352,13 +354,20 @@ def _from_files(deployment: Deployment, found: Inspection, keys: Sequence[Master
     known = [*near_keys(deployment), *keys]
     is_in_use = found.kind is not None and found.kind.has_master_key
     seen: list[dict[str, str]] = [dict(found.snapshot.values)] if found.snapshot else []
-    for copy in [*([path] if os.path.isfile(path) else []), *copies_of(path)]:
+    for copy in _encrypted_files(deployment, path):
         source = _encrypted(deployment, copy, known)
         if source is None or dict(source.snapshot.values) in seen:
             continue
         seen.append(dict(source.snapshot.values))
         is_store = is_in_use and copy == path
         yield replace(source, name=FILE, is_store=True) if is_store else source
+
+
+def _encrypted_files(deployment: Deployment, path: str) -> list[str]:
+    """The encrypted file, where the summary says that it was, and the copies of both."""
+    named = encrypted_file_named(deployment, kind_of(SecretsBackend.FILE))
+    paths = dict.fromkeys(filter(None, (path, os.path.abspath(named) if named else "")))
+    return [found for path in paths for found in (*filter(os.path.isfile, [path]), *copies_of(path))]
 
 
 def _encrypted(deployment: Deployment, path: str, keys: Sequence[MasterKey]) -> Source | None:

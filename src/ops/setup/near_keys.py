@@ -12,6 +12,7 @@ from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.masterkey import load_master_key, parse_master_key, read_master_key_file
 from src.utils.secrets.settings import SecretsBackend
 
+from .summary import key_file_named
 from .traces import copies_of
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def _keys_in_settings(deployment: Deployment) -> list[MasterKey]:
 
 def _keys_in_files(deployment: Deployment) -> list[MasterKey]:
     in_use = deployment.variables().get(_KEY_FILE)
-    named = [in_use, *(lines.get(_KEY_FILE) for _path, lines in _settings(deployment)), deployment.default_key_file]
+    named = [in_use, *(lines.get(_KEY_FILE) for _path, lines in _settings(deployment))]
+    named += [key_file_named(deployment), deployment.default_key_file]
     forms = [os.path.join(glob.escape(os.path.dirname(deployment.default_key_file)), "*")]
     for path in filter(None, named):
         forms.append(glob.escape(os.path.abspath(os.path.expanduser(path))) + "*")

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .inspect import FoundStore
     from .master_key import KeyChoice
 
+SECRETS, MASTER_KEY = "Secrets", "Master key"
+
 
 @dataclass(frozen=True)
 class Place:
@@ -38,17 +40,17 @@ class Place:
 def find_places(deployment: Deployment, found: FoundStore) -> list[Place]:
     """Everything that the set-up writes, in the order in which people look for it."""
     if found.kind.is_dotenv:
-        return [Place("Secrets", deployment.shown(deployment.compose_file), found.kind.place_note)]
+        return [Place(SECRETS, deployment.shown(deployment.compose_file), found.kind.place_note)]
     settings = Place("Settings", deployment.shown(deployment.settings_file))
     if found.key is not None:
         path = deployment.settings(found.kind.backend).file_path
-        secrets = Place("Secrets", deployment.shown(path), found.kind.place_note)
+        secrets = Place(SECRETS, deployment.shown(path), found.kind.place_note)
         return [secrets, _key_place(deployment, found.key), settings]
     kept = [Place(f"Sign-in ({kept.setting})", deployment.shown(kept.path)) for kept in found.credentials]
-    return [Place("Secrets", text=f"{found.kind.title}, {found.place}"), *kept, settings]
+    return [Place(SECRETS, text=f"{found.kind.title}, {found.place}"), *kept, settings]
 
 
 def _key_place(deployment: Deployment, key: KeyChoice) -> Place:
     if key.file is not None:
-        return Place("Master key", deployment.shown(key.file))
-    return Place("Master key", text="stored by you" if key.is_new else f"from {key.key.source}")
+        return Place(MASTER_KEY, deployment.shown(key.file))
+    return Place(MASTER_KEY, text="stored by you" if key.is_new else f"from {key.key.source}")

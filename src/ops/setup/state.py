@@ -35,7 +35,7 @@ from src.utils.secrets.masterkey import load_master_key
 from src.utils.secrets.settings import SecretsBackend
 
 from .near_keys import find_key_for
-from .summary import summary_file
+from .summary import encrypted_file_named, summary_file
 from .traces import (
     backups,
     containers,
@@ -401,6 +401,9 @@ def _left(deployment: Deployment, kind: StoreKind[Any]) -> list[str]:
         path = _file_path(deployment)
         copies = copies_of(path)
         left += [deployment.shown(copy) for copy in copies[:3]]
+        named = encrypted_file_named(deployment, kind)
+        if named and not os.path.lexists(path) and os.path.isfile(named):
+            left.append(f"{deployment.shown(named)}, which {deployment.shown(summary_file(deployment))} names")
         found = find_key_for(deployment, path)
         left += [f"{deployment.shown(found.source)}, which opens {deployment.shown(path)}"] if found else []
     if docker_files(deployment):

@@ -10,7 +10,7 @@ from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.command import compose, manage, write_docker_files
 from src.utils.secrets.errors import SecretsError
 
-from .places import find_places
+from .places import MASTER_KEY, SECRETS, find_places
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -82,13 +82,23 @@ def update_summary(deployment: Deployment, names: Collection[str]) -> str:
 
 def names_store(deployment: Deployment, kind: StoreKind[Any]) -> bool:
     """Whether the summary of an earlier set-up says that the secrets are in a store of this kind."""
-    mark = f"` {kind.place_note}" if kind.place_note else f"- Secrets: {kind.title}, "
+    mark = f"` {kind.place_note}" if kind.place_note else f"- {SECRETS}: {kind.title}, "
     return mark in (_read(summary_file(deployment)) or "")
 
 
 def names_set(deployment: Deployment) -> list[str]:
     """The secrets that had a value at the end of an earlier set-up, as its summary says."""
     return re.findall(r"^\| `(\w+)` \|.*\| set \|$", _read(summary_file(deployment)) or "", re.MULTILINE)
+
+
+def encrypted_file_named(deployment: Deployment, kind: StoreKind[Any]) -> str:
+    """Where the encrypted file was at the end of an earlier set-up, as its summary says; empty when it does not."""
+    return _file_named(deployment, SECRETS) if kind.has_master_key and names_store(deployment, kind) else ""
+
+
+def key_file_named(deployment: Deployment) -> str:
+    """The same for the file of its master key."""
+    return _file_named(deployment, MASTER_KEY)
 
 
 def render_summary(deployment: Deployment, found: FoundStore, names: Collection[str]) -> str:
@@ -131,3 +141,8 @@ def _read(path: str) -> str | None:
         return None
     with open(path, encoding="utf-8", errors="replace") as file:
         return file.read()
+
+
+def _file_named(deployment: Deployment, label: str) -> str:
+    found = re.search(rf"^- {label}: `([^`]+)`", _read(summary_file(deployment)) or "", re.MULTILINE)
+    return os.path.join(deployment.project_directory, os.path.expanduser(found[1])) if found else ""
