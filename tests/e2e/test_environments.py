@@ -108,6 +108,8 @@ def test_removing_staging_leaves_no_trace_of_it_and_production_as_it_was(project
     manage(project, "rotate", "JWT_SECRET_KEY", "--yes", "--environment", "staging")
     for suffix in (".lost-2026-01-01T000000Z", ".damaged-2026-01-01T000000Z", ".lost-2026-01-01T000000Z.sum"):
         Path(f"{staging.secrets_file}{suffix}").touch(0o400)
+    for suffix in (".lost-2026-01-01T000000Z", ".before-migration", ".before-migration-2"):
+        Path(f"{staging.settings_file}{suffix}").touch(0o600)
     aside = staging.docker_directory / "lost-2026-01-01T000000Z"
     aside.mkdir(0o700)
     (aside / "db_password.txt").touch(0o400)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _FERNET_START = b"gAAAA"
 _ASIDE = (".lost-*", ".damaged-*")
+_SETTINGS_ASIDE = (*_ASIDE, ".before-migration*")
 _LOST_FOLDERS = "lost-*"
 
 
@@ -185,8 +186,7 @@ class Files:
     def _secrets_file(self) -> Iterator[Belonging]:
         paths = dict.fromkeys(_secrets_files(self._own))
         for path in paths:
-            beside = [found for form in _ASIDE for found in sorted(glob.glob(glob.escape(path) + form))]
-            beside += _temporaries(path)
+            beside = [*_put_aside(path, _ASIDE), *_temporaries(path)]
             yield from self._plain(
                 "encrypted file", [*beside, f"{path}.bak", f"{path}.sum", path, f"{path}.lock"], self._beside
             )
@@ -281,8 +281,7 @@ class Files:
             yield from self._composes_file()
         paths = dict.fromkeys([own.settings_file, *([] if own.is_production else [own.compose_file])])
         for path in paths:
-            beside = [*_temporaries(path), f"{path}.lock"]
-            yield from self._plain("settings", [*beside, path], lambda other: [other.settings_file, other.compose_file])
+            yield from self._plain("settings", [*_beside_settings(path), path], lambda other: [other.settings_file, other.compose_file])
 
     def _composes_file(self) -> Iterator[Belonging]:
         """``.env``: Compose's settings, and the secrets of development where another store is in use."""
@@ -291,7 +290,7 @@ class Files:
         if any(values.get(name) for name in self._own.catalog.names) and not kind_in_use(self._own).is_dotenv:
             yield self._kept("settings of Compose", path, "it has secrets of its own, for development")
             return
-        yield from self._plain("settings of Compose", [*_temporaries(path), f"{path}.lock", path], lambda _other: [])
+        yield from self._plain("settings of Compose", [*_beside_settings(path), path], lambda _other: [])
 
     # --- What is common ----------------------------------------------------------------------------------------------
 
@@ -367,6 +366,15 @@ def _absolute(deployment: Deployment, text: str | None) -> str | None:
     if not text:
         return None
     return os.path.normpath(os.path.join(deployment.project_directory, os.path.expanduser(text)))
+
+
+def _put_aside(path: str, endings: Iterable[str]) -> list[str]:
+    return [found for ending in endings for found in sorted(glob.glob(glob.escape(path) + ending))]
+
+
+def _beside_settings(path: str) -> list[str]:
+    """What was a dotenv file, which may hold secrets, and what its writers leave."""
+    return [*_put_aside(path, _SETTINGS_ASIDE), *_temporaries(path), f"{path}.lock"]
 
 
 def _temporaries(path: str) -> list[str]:
