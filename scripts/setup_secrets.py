@@ -100,6 +100,8 @@ def main(
         start_over=start_over,
         word=word,
     )
+    if word and not start_over:
+        raise UsageError("--confirm goes with --start-over")
     if non_interactive and start_over and word != START_OVER:
         raise UsageError(f"--start-over needs the word: --confirm '{START_OVER}'")
     if plain:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import stat
 from collections.abc import Callable
@@ -147,8 +146,6 @@ def test_what_a_source_lacks_comes_from_another_and_is_named(deployment: Project
     (deployment.docker_directory / "redis_password.txt").unlink()
     (deployment.docker_directory / "db_password.txt").unlink()
     Path(f"{deployment.secrets_file}.bak").unlink()
-    write_read_only(Path(f"{deployment.secrets_file}.old"), deployment.secrets_file.read_bytes())
-    os.utime(f"{deployment.secrets_file}.old", (0, 0))
     content = json.loads(json.dumps(deployment.decrypt()))
     del content["secrets"]["SECRET_KEY"], content["secrets"]["ADMIN_PASSWORD"], content["secrets"]["JWT_SECRET_KEY"]
     fernet = Fernet(deployment.key_file.read_bytes().strip())
@@ -172,8 +169,8 @@ def test_a_store_that_can_be_read_keeps_its_values_unless_told(deployment: Proje
     assert deployment.values()["DATABASE_PASSWORD"] == lost
     rescue(deployment, "--from", "secrets", "--replace", "--yes")
     assert deployment.values()["SECRET_KEY"] == DIFFICULT["SECRET_KEY"]
-    history = manage(deployment, "history", "SECRET_KEY").stdout
-    assert "1" in history
+    metadata: dict[str, Any] = deployment.decrypt()["metadata"]  # type: ignore[assignment]
+    assert rotated["SECRET_KEY"] in [entry["value"] for entry in metadata["SECRET_KEY"]["previous"]]
 
 
 def test_docker_files_with_other_values_are_kept_aside(deployment: Project) -> None:
@@ -247,7 +244,7 @@ def test_what_cannot_be_read_does_not_hide_the_rest(deployment: Project) -> None
     Path(f"{deployment.secrets_file}.bak").unlink()
     (deployment.directory / "gone.backup").symlink_to("nowhere")
     (deployment.directory / "folder.backup").mkdir()
-    deployment.run("manage_secrets.py", "status")
+    assert "Traceback" not in deployment.run("manage_secrets.py", "status").stderr
     with (deployment.docker_directory / "webhook_secret.txt").open("wb") as file:
         file.truncate(30_000_000)
     shown = rescue(deployment, "--dry-run")
@@ -301,6 +298,7 @@ def test_a_backup_that_is_all_there_is_can_be_looked_at(deployment: Project, tmp
     assert "needs its passphrase or key" in done.stderr
     content = json.loads(manage(deployment, "rescue", "--dry-run", "--json").stdout)
     assert content["chosen"] is None
+    assert "error:" not in done.stderr
     assert [source["locked"] for source in content["sources"]] == [True]
     assert json.loads(manage(deployment, "rescue", "--json", code=2).stdout) == content
 
@@ -469,6 +467,85 @@ def test_a_lost_value_that_nobody_can_make_is_asked_for_and_is_never_its_default
     terminal.answer("Write this now")
     assert terminal.finish() == 0, terminal.text
     assert deployment.values()["ADMIN_USERNAME"] == "the new boss"
+
+
+def test_a_key_that_is_named_gets_a_file_of_its_own(deployment: Project, tmp_path: Path) -> None:
+    on_a_stick = write(tmp_path, deployment.key_file.read_text(), "my.key")
+    deployment.key_file.unlink()
+    before = deployment.state()
+    assert "--yes" in error_of(deployment.run("manage_secrets.py", "key", "paste", "--key-file", str(on_a_stick)), 2)
+    assert deployment.state() == before
+    manage(deployment, "key", "paste", "--key-file", str(on_a_stick), "--yes")
+    assert deployment.key_file.read_text() == on_a_stick.read_text()
+    on_a_stick.unlink()
+    assert "It opens config/secrets.enc" in manage(deployment, "key", "path").stdout
+    assert str(on_a_stick) not in deployment.settings_file.read_text()
+
+
+def _flip_a_bit(content: bytes) -> bytes:
+    return content[:200] + bytes([content[200] ^ 1]) + content[201:]
+
+
+@pytest.mark.parametrize("damage", [_flip_a_bit, lambda _content: b"", lambda content: content[:100]])
+def test_the_right_key_is_not_blamed_for_a_damaged_file(damage: Callable[[bytes], bytes], deployment: Project) -> None:
+    write_read_only(deployment.secrets_file, damage(deployment.secrets_file.read_bytes()))
+    copy = deployment.key_file.read_text()
+    for command in (("verify", "--key-file", "-"), ("paste", "--key-file", "-", "--yes"), ("path",)):
+        text = error_of(deployment.run("manage_secrets.py", "key", *command, standard_input=copy))
+        assert "is the one of config/secrets.enc, but the file is damaged. Keep your copy" in text
+
+
+def test_the_right_key_is_not_blamed_for_a_file_of_a_newer_version(deployment: Project) -> None:
+    content = deployment.decrypt() | {"version": 2}
+    fernet = Fernet(deployment.key_file.read_bytes().strip())
+    write_read_only(deployment.secrets_file, fernet.encrypt(json.dumps(content).encode()))
+    copy = deployment.key_file.read_text()
+    done = manage(deployment, "key", "verify", "--key-file", "-", standard_input=copy)
+    assert "Your copy is right" in done.stdout
+
+
+def test_a_file_that_is_no_backup_is_not_called_one(deployment: Project, tmp_path: Path) -> None:
+    shutil.copy2(deployment.secrets_file, tmp_path / "a copy.enc")
+    (deployment.directory / "junk.backup").write_text("no backup")
+    for path in (*deployment.directory.glob("config/secrets.enc*"), *deployment.docker_directory.iterdir()):
+        path.unlink()
+    deployment.key_file.unlink()
+    text = error_of(deployment.run("manage_secrets.py", "rescue", "--from", str(tmp_path / "a copy.enc"), "--yes"))
+    assert "is no backup, and no key that is here opens it" in text
+    assert "--key-file PATH" in text
+    assert "junk.backup" not in deployment.run("manage_secrets.py", "rescue", "--dry-run").stdout
+
+
+def test_where_nothing_can_be_restored_to_nothing_is_asked(deployment: Project) -> None:
+    content = deployment.decrypt() | {"version": 2}
+    fernet = Fernet(deployment.key_file.read_bytes().strip())
+    write_read_only(deployment.secrets_file, fernet.encrypt(json.dumps(content).encode()))
+    terminal = start(deployment, "rescue")
+    assert terminal.finish() == 1
+    assert "format version 2" in terminal.text
+    assert "Where do you want" not in terminal.text
+
+
+def test_a_pasted_key_is_tried_beside_the_one_that_was_named(deployment: Project, tmp_path: Path) -> None:
+    older = write(tmp_path, deployment.key_file.read_text(), "older.key")
+    shutil.copy2(deployment.secrets_file, f"{deployment.secrets_file}.2025")
+    manage(deployment, "rotate-master-key", "--yes")
+    manage(deployment, "rotate-master-key", "--forget", "--yes")
+    newer = deployment.key_file.read_text().strip()
+    deployment.key_file.unlink()
+    for path in (*deployment.directory.glob("config/secrets.enc.bak"), *deployment.docker_directory.iterdir()):
+        path.unlink()
+    terminal = start(deployment, "rescue", "--key-file", str(older))
+    terminal.wait_for("secrets.enc.2025")
+    terminal.answer("Where do you want to restore the secrets from", "2" + ENTER)
+    terminal.answer("Paste the master key", newer + ENTER)
+    terminal.wait_for("opened with the key in what was pasted")
+    terminal.wait_for("secrets.enc.2025")
+    terminal.answer("Where do you want to restore the secrets from")
+    terminal.answer("Restore them from")
+    assert terminal.finish() == 0, terminal.text
+    assert "opens nothing" not in terminal.text
+    assert deployment.key_file.read_text().strip() == newer
 
 
 def test_a_copy_of_the_key_can_be_checked_on_any_day(deployment: Project, tmp_path: Path) -> None:

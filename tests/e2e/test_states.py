@@ -79,6 +79,8 @@ def test_no_command_loses_or_replaces_a_value(case: Case, request: pytest.Fixtur
         _code, output, errors = case.run(*command)
         check_messages(output, errors)
         assert case.project.state() == before, command
+        if state.is_rescuable and command[1] == "doctor":
+            assert "manage_secrets.py rescue" in output
     if not state.is_readable:
         for command in (*READS, *CHANGES):
             code, output, errors = case.run(*command)
@@ -161,6 +163,12 @@ def press_enter(terminal: Terminal, times: int = 40) -> int:
     "a key in the settings that is not the file's",
     "a name that is asked for taken out of the file",
     "the key file deleted",
+    "a folder in the place of the key",
+    "a link that leads nowhere in the place of the key",
+    "a folder in the place of the file",
+    "a pipe in the place of the file",
+    "a huge file",
+    "the settings emptied",
     "the key file emptied",
     "the line with the key file deleted, and the file",
     "another key in its place",

@@ -162,11 +162,6 @@ def _state(table: dict[str, tuple[State, Make]], name: str, state: State) -> Cal
     return register
 
 
-def _forget_docker_files(case: Case) -> None:
-    for path in case.project.docker_directory.iterdir():
-        path.unlink()
-
-
 def _take_out(case: Case, name: str) -> None:
     key = case.project.key_file.read_bytes().strip()
     content = json.loads(Fernet(key).decrypt(case.project.secrets_file.read_bytes()))
@@ -253,6 +248,53 @@ def _(case: Case) -> None:
 def _(case: Case) -> None:
     case.safe.append(case.project.key_file.read_bytes())
     case.project.key_file.unlink()
+
+
+@_state(FILE_STATES, "the key file deleted, and no Docker files", State.KEY_GONE)
+def _(case: Case) -> None:
+    case.safe.append(case.project.key_file.read_bytes())
+    case.project.key_file.unlink()
+    for path in case.project.docker_directory.iterdir():
+        path.unlink()
+
+
+@_state(FILE_STATES, "a folder in the place of the key", State.KEY_GONE)
+def _(case: Case) -> None:
+    case.safe.append(case.project.key_file.read_bytes())
+    case.project.key_file.unlink()
+    case.project.key_file.mkdir()
+
+
+@_state(FILE_STATES, "a link that leads nowhere in the place of the key", State.KEY_GONE)
+def _(case: Case) -> None:
+    case.safe.append(case.project.key_file.read_bytes())
+    case.project.key_file.unlink()
+    case.project.key_file.symlink_to("nowhere")
+
+
+@_state(FILE_STATES, "a folder in the place of the file", State.DAMAGED)
+def _(case: Case) -> None:
+    case.project.secrets_file.unlink()
+    case.project.secrets_file.mkdir()
+
+
+@_state(FILE_STATES, "a pipe in the place of the file", State.DAMAGED)
+def _(case: Case) -> None:
+    case.project.secrets_file.unlink()
+    os.mkfifo(case.project.secrets_file)
+
+
+@_state(FILE_STATES, "a huge file", State.DAMAGED)
+def _(case: Case) -> None:
+    case.project.secrets_file.unlink()
+    with case.project.secrets_file.open("wb") as file:
+        file.truncate(20_000_000)
+
+
+@_state(FILE_STATES, "the settings emptied", State.KEY_GONE)
+def _(case: Case) -> None:
+    case.project.settings_file.write_text("")
+    case.project.key_file.rename(case.project.key_file.with_name("kept.key"))
 
 
 @_state(FILE_STATES, "the key file emptied", State.KEY_GONE)

@@ -19,12 +19,12 @@ from src.ops.containers.secret_files import (
     container_owner,
     find_differences,
     find_obstacles,
-    move_aside,
     needs_file,
     render_files,
     write_files,
 )
 from src.ops.deployment.deployment import Deployment
+from src.utils.secrets.atomicfile import move_aside
 from src.utils.secrets.backends.environment import EnvironmentBackend
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.errors import SecretNotFoundError, StoreError

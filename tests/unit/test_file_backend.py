@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -422,12 +423,34 @@ def test_starting_over_is_not_taken_back_after_a_later_change(path: Path) -> Non
 
 def test_starting_over_that_fails_leaves_everything(path: Path) -> None:
     backend(path).save({"A": Change("1")})
-    (path.parent / "secrets.enc.sum").unlink()
-    (path.parent / "secrets.enc.sum").mkdir()
-    with pytest.raises(StoreError, match=r"secrets\.enc\.sum is not a regular file"):
-        backend(path).start_over({"B": Change("2")}, f"{path}.lost")
-    assert backend(path).load().values == {"A": "1"}
-    assert not list(path.parent.glob("*.lost*"))
+    before = {entry.name: entry.read_bytes() for entry in path.parent.iterdir()}
+    with pytest.raises(StoreError, match="Cannot write"):
+        backend(path).start_over({"B": Change("2")}, f"{path.parent}/nowhere/lost")
+    assert {entry.name: entry.read_bytes() for entry in path.parent.iterdir()} == before
+
+
+@pytest.mark.parametrize("suffix", PARTS)
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("nowhere"), os.mkfifo])
+def test_starting_over_moves_what_is_no_file_aside(suffix: str, make: Callable[[Path], None], path: Path) -> None:
+    make(Path(f"{path}{suffix}"))
+    store = backend(path)
+    written = store.start_over({"B": Change("2")}, f"{path}.lost").revision
+    assert store.load().values == {"B": "2"}
+    assert os.path.lexists(f"{path}.lost{suffix}")
+    store.take_back(f"{path}.lost", written=written)
+    assert sorted(os.listdir(path.parent)) == sorted({f"secrets.enc{suffix}", "secrets.enc.lock"})
+
+
+@pytest.mark.parametrize("suffix", [".bak", ".lock"])
+def test_what_is_in_the_place_of_a_file_beside_it_is_named(suffix: str, path: Path) -> None:
+    Path(f"{path}{suffix}").mkdir()
+    with pytest.raises(StoreError, match=rf"secrets\.enc\{suffix} is not a regular file") as caught:
+        backend(path).save({"A": Change("1")})
+    assert "mv -n" in caught.value.hint
+    assert sorted(os.listdir(path.parent)) in (
+        [f"secrets.enc{suffix}"],
+        sorted([f"secrets.enc{suffix}", "secrets.enc.lock"]),
+    )
 
 
 def test_starting_over_waits_for_a_save_and_keeps_what_it_wrote(path: Path) -> None:

@@ -16,7 +16,6 @@ from src.ops.containers.secret_files import (
     container_owner,
     find_differences,
     find_obstacles,
-    move_aside,
     remove_files,
     render_files,
     write_files,
@@ -29,6 +28,7 @@ from src.ops.setup.state import raise_explained
 from src.ops.store_kinds import kind_in_use, load_secrets, open_store
 from src.ops.terminal.report import DONE, WrongUsageError, report_error, run_to_exit_code, version
 from src.ops.terminal.usage import HISTORY_HINT, argument_message
+from src.utils.secrets.atomicfile import move_aside
 from src.utils.secrets.command import compose, manage, program, spell, spell_for, write_docker_files
 from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreError, StoreUnavailableError
 from src.utils.secrets.placeholders import is_example_of

@@ -16,6 +16,7 @@ from src.ops.terminal.usage import UsageError
 from src.utils.secrets.command import manage, spell, spell_for
 from src.utils.secrets.settings import PRODUCTION
 
+from .shared.command_group import CommandGroup
 from .shared.options import deployment_options, json_option
 
 if TYPE_CHECKING:
@@ -24,17 +25,7 @@ if TYPE_CHECKING:
     from src.ops.lifecycle.environment import Removal
 
 
-class _Group(click.Group):
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Say which commands there are, and nothing that was typed."""
-        if args and args[0] not in self.commands:
-            raise UsageError(f"There is no such command. There is: {', '.join(self.commands)}", ctx)
-        return super().resolve_command(ctx, args)
-
-
-@click.group("environment", cls=_Group)
+@click.group("environment", cls=CommandGroup)
 def environment_command() -> None:
     """List the environments, or remove one. With its files, key, containers, volumes and remote secret.
 
@@ -194,10 +185,10 @@ def _row(row: Belonging) -> dict[str, object]:
 
 def _store_of(deployment: Deployment) -> str:
     from src.ops.lifecycle.belongings import isolated
-    from src.ops.store_kinds import kind_in_use
+    from src.ops.setup.state import kind_expected
     from src.utils.secrets.errors import SecretsError
 
     try:
-        return kind_in_use(isolated(deployment)).title
+        return kind_expected(isolated(deployment)).title
     except SecretsError:
         return "unknown"

@@ -20,6 +20,7 @@ from src.utils.secrets.errors import ConfigurationError, StoreError
 from src.utils.secrets.masterkey import load_master_key
 from src.utils.secrets.settings import SecretsBackend
 
+from .shared.command_group import CommandGroup
 from .shared.given_keys import ask_for_key, read_key
 from .shared.options import deployment_options, yes_option
 
@@ -32,7 +33,7 @@ key_file_option = click.option(
 )
 
 
-@click.group("key")
+@click.group("key", cls=CommandGroup)
 def key_command() -> None:
     """Check the master key, or give it back.
 
@@ -154,6 +155,11 @@ def _given_key(key_file: str | None) -> MasterKey:
 def _wrong_key(deployment: Deployment, path: str, key: MasterKey) -> StoreError:
     shown = deployment.shown(path)
     expected = deployment.variables().get("SECRETS_MASTER_KEY_ID")
+    if expected in key.ids:
+        return StoreError(
+            f"This key (id {expected}) is the one of {shown}, but the file is damaged. Keep your copy",
+            hint=manage("rescue", purpose="See what can be restored"),
+        )
     written = f"; it was written with key {expected}" if expected and expected not in key.ids else ""
     older = [deployment.shown(copy) for copy in copies_of(path) if opens(key, copy)]
     also = f". It opens {', '.join(older)}" if older else ""

@@ -63,7 +63,7 @@ def rescue_command(
       ./scripts/manage_secrets.py rescue --from /mnt/usb/secrets.backup
     """
     from src.ops.lifecycle.backup import Lock
-    from src.ops.lifecycle.rescue import open_source, plan_rescue, search
+    from src.ops.lifecycle.rescue import open_source, plan_rescue, require_target, search
 
     screen = Screen()
     screen.is_silent = as_json
@@ -76,6 +76,8 @@ def rescue_command(
     if found.is_complete and not replace and origin is None:
         _show_nothing(screen, deployment, found, as_json=as_json)
         return None
+    if not (dry_run or as_json):
+        require_target(found.inspection)
     if found.inspection.error is not None and not found.is_readable:
         screen.warn(str(found.inspection.error))
     source, found = _choose(screen, deployment, found, origin, keys, can_ask=can_ask)
@@ -86,7 +88,7 @@ def rescue_command(
     if source.is_locked:
         if as_json:
             click.echo(json.dumps(_document(deployment, found), indent=2))
-        return _stop_at_locked(source, is_dry_run=dry_run)
+        return _stop_at_locked(screen, source, is_dry_run=dry_run)
     others = [other for other in found.usable if other is not source]
     rescue = plan_rescue(
         deployment, found.inspection, source, others if origin is None else (), replace_present=replace
@@ -98,7 +100,7 @@ def rescue_command(
     if not yes and not can_ask:
         options = {"--from": origin, "--key-file": key_file, "--passphrase-file": passphrase_file}
         given = [text for option, value in options.items() if value for text in (option, value)]
-        return _stop_unconfirmed([*given, *(["--replace"] if replace else [])])
+        return _stop_unconfirmed([*given, *(["--replace"] if replace else [])], as_json=as_json)
     confirm_or_stop(f"Restore them from {source.title}?", yes=yes)
     _write(screen, deployment, rescue)
     return None
@@ -119,7 +121,7 @@ def _choose(
     if origin is not None:
         return choose_source(deployment, found.sources, origin, keys), found
     if can_ask:
-        return _ask_for_source(screen, deployment, found)
+        return _ask_for_source(screen, deployment, found, keys)
     for source in found.sources:
         screen.say(f"  {_line(deployment, found, source)}")
     screen.say("")
@@ -127,12 +129,14 @@ def _choose(
     return found.sources[0], found
 
 
-def _ask_for_source(screen: Screen, deployment: Deployment, found: Search) -> tuple[Source, Search]:
+def _ask_for_source(
+    screen: Screen, deployment: Deployment, found: Search, given: Sequence[MasterKey]
+) -> tuple[Source, Search]:
     """Which one to take; a key that is pasted may open more of them."""
     from src.ops.lifecycle.rescue import choose_source, search
     from src.ops.terminal.prompts import Choice, ask_text, select
 
-    keys: list[MasterKey] = []
+    keys = list(given)
     while True:
         menu = [Choice(source.name, _line(deployment, found, source)) for source in found.sources]
         menu += [
@@ -151,9 +155,8 @@ def _ask_for_source(screen: Screen, deployment: Deployment, found: Search) -> tu
         if answer != _PASTE:
             return choose_source(deployment, found.sources, answer), found
         keys.append(ask_for_key())
-        before = len(found.sources)
         found = search(deployment, keys)
-        if len(found.sources) == before:
+        if not any(source.key is not None and source.key.ids == keys[-1].ids for source in found.sources):
             screen.warn(f"This key (id {keys[-1].ids[0]}) opens nothing that is here.")
 
 
@@ -300,18 +303,23 @@ def _write(screen: Screen, deployment: Deployment, rescue: Rescue) -> None:
     screen.commands("Next:", [write_docker_files(), compose("up", "-d"), manage("doctor")])
 
 
-def _stop_unconfirmed(options: Sequence[str]) -> int:
+def _stop_unconfirmed(options: Sequence[str], *, as_json: bool) -> int:
     hint = manage("rescue", *options, "--yes", purpose="To do it")
-    report_error("Nothing was written: without a terminal, this needs --yes", hint, needs_doctor=False)
+    why = "with --json" if as_json else "without a terminal"
+    report_error(f"Nothing was written: {why}, this needs --yes", hint, needs_doctor=False)
     return WRONG_USAGE
 
 
-def _stop_at_locked(source: Source, *, is_dry_run: bool) -> int | None:
+def _stop_at_locked(screen: Screen, source: Source, *, is_dry_run: bool) -> int | None:
     """A backup is to be opened, and nobody can be asked what opens it."""
-    report_error(
-        f"{source.title} needs its passphrase or key",
+    message = f"{source.title} needs its passphrase or key"
+    hints = (
         manage("rescue", "--from", source.name, "--passphrase-file", "PATH", "--yes", purpose="With its passphrase"),
         manage("rescue", "--from", source.name, "--key-file", "PATH", "--yes", purpose="With its key"),
-        needs_doctor=False,
     )
-    return None if is_dry_run else WRONG_USAGE
+    if is_dry_run:
+        screen.warn(message, *hints)
+        screen.say("Dry run: nothing was written.")
+        return None
+    report_error(message, *hints, needs_doctor=False)
+    return WRONG_USAGE

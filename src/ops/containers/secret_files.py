@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from src.ops.deployment.undo import make_directories, numbered_names
+from src.ops.deployment.undo import make_directories
 from src.utils.secrets.atomicfile import (
     StagedFile,
+    move_aside,
     remove_stale_temporaries,
     stage_file,
     sync_directory,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from src.utils.secrets.catalog import Catalog, SecretSpec
-    from src.utils.secrets.command import Command
     from src.utils.secrets.snapshot import Snapshot
 
 FILE_MODE = 0o400
@@ -147,12 +147,6 @@ def find_obstacles(names: Iterable[str], directory: str) -> list[str]:
     """The paths of what is in the place of a file, and is none: a folder, a link, a device."""
     paths = [os.path.join(os.path.abspath(directory), name) for name in names]
     return [path for path in paths if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode)]
-
-
-def move_aside(path: str) -> Command:
-    """The command that makes room for a file and loses nothing."""
-    target = next(name for name in numbered_names(f"{path}.old") if not os.path.lexists(name))
-    return program("mv", "-n", path, target, purpose="Move it aside")
 
 
 def content_state(file: SecretFile, directory: str) -> FileState:

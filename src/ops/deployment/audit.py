@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from src.utils.secrets.atomicfile import make_private_directory
 from src.utils.secrets.command import program
 from src.utils.secrets.errors import SecretsError, StoreError
+from src.utils.secrets.settings import open_regular
 from src.utils.secrets.snapshot import utc_now
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def read_trail(deployment: Deployment) -> Trail:
     path = trail_path(deployment)
     entries, faults, previous = [], [], FIRST
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             lines = file.read().splitlines()
     except FileNotFoundError:
         lines = []

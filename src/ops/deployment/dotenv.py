@@ -8,8 +8,9 @@ import re
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
+from src.utils.secrets.command import program
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
-from src.utils.secrets.settings import file_signature, read_value_file
+from src.utils.secrets.settings import MAX_VALUE_BYTES, file_signature, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -193,5 +194,22 @@ def _bindings(text: str, source: str) -> list[Binding]:
 def _read_text(path: str) -> str:
     if not os.path.lexists(path):
         return ""
-    text = read_value_file(path, "The settings")
+    try:
+        with open_regular(path) as file:
+            data = file.read(MAX_VALUE_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The settings file {path} cannot be read: {error.strerror}",
+            hint=program("ls", "-ld", path, purpose="Look at it"),
+        ) from None
+    if len(data) > MAX_VALUE_BYTES:
+        raise ConfigurationError(
+            f"The settings file {path} is larger than 1 MiB", hint="Check that it is the right file"
+        )
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"The settings file {path} is not UTF-8 text", hint="Check that it is the right file"
+        ) from None
     return text if not text or text.endswith("\n") else text + "\n"

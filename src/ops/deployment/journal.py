@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries, replace_file
 from src.utils.secrets.command import manage, program
 from src.utils.secrets.errors import StoreError
+from src.utils.secrets.settings import open_regular
 
 if TYPE_CHECKING:
     from .deployment import Deployment
+
+
+class JournalClosedError(StoreError):
+    """This user may not look whether there is a journal."""
 
 
 class Journal:
@@ -32,14 +37,21 @@ class Journal:
         """What an earlier run has begun and not finished, for this project; ``None`` when nothing is open.
 
         Raises:
+            JournalClosedError: This user may not read it.
             StoreError: The journal cannot be understood.
         """
         try:
-            with open(self.path, encoding="utf-8") as file:
+            with open_regular(self.path) as file:
                 content = json.load(file)
             is_ours = content["project"] == self._project
         except FileNotFoundError:
             return None
+        except PermissionError:
+            folder = os.path.dirname(self.path)
+            raise JournalClosedError(
+                f"The journal {self.path} may not be read by this user",
+                hint=program("ls", "-ld", folder, purpose="Run this as the user who owns it"),
+            ) from None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise self._unreadable() from None
         if not is_ours:

@@ -269,9 +269,9 @@ def fix_command(check: str) -> Command:
     return manage("doctor", "--only", check, "--fix")
 
 
-def move_folder_away(path: str) -> tuple[Command, ...]:
-    """How a folder in the place of a file goes out of the way, whatever is in it; nothing when there is none."""
-    if not os.path.isdir(path):
+def move_out_of_the_way(path: str) -> tuple[Command, ...]:
+    """How what is in the place of a file goes out of the way, whatever is in it; nothing when it is a file."""
+    if os.path.isfile(path) or not os.path.lexists(path):
         return ()
     aside = os.path.join(os.path.dirname(path), f"not-a-file-{os.path.basename(path)}")
     return (program("mv", "-n", path, aside, purpose="Move it away"),)

@@ -18,6 +18,7 @@ from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.journal import Journal
 from src.ops.deployment.undo import numbered_names
 from src.ops.lifecycle.rotate_master_key import old_key_files
+from src.ops.setup.state import inspect_deployment
 from src.ops.store_kinds import open_store
 from src.utils.secrets.atomicfile import is_left_behind, make_private_directory, replace_file
 from src.utils.secrets.backends.file import matches_checksum, open_backend, read_encrypted_file
@@ -27,7 +28,7 @@ from src.utils.secrets.masterkey import read_master_key_file
 from src.utils.secrets.settings import SecretsBackend, Settings
 from src.utils.secrets.snapshot import utc_after, utc_now
 
-from .check import Context, Finding, Harm, check, fix_command, move_folder_away
+from .check import Context, Finding, Harm, check, fix_command, move_out_of_the_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,7 +54,8 @@ def settings_can_be_used(context: Context) -> Iterator[Finding]:
     deployment = context.deployment
     try:
         if not deployment.is_set_up:
-            yield Finding("no secrets are set up here", (set_up(),))
+            told = inspect_deployment(deployment).error
+            yield Finding(str(told) if told else "no secrets are set up here", told.hints if told else (set_up(),))
             return
         deployment.settings()
         read_dotenv(deployment.compose_file)
@@ -61,8 +63,8 @@ def settings_can_be_used(context: Context) -> Iterator[Finding]:
         hints = error.hints or (set_up(),)
         # In an environment beside production both are one file, and the settings come first.
         for path, again in ((deployment.compose_file, write_docker_files()), (deployment.settings_file, set_up())):
-            if os.path.isdir(path):
-                hints = (*move_folder_away(path), again)
+            away = move_out_of_the_way(path)
+            hints = (*away, again) if away else hints
         yield Finding(str(error), hints)
 
 
@@ -159,7 +161,7 @@ def secrets_file_is_what_was_written(context: Context) -> Iterator[Finding]:
         return
     checksum = f"{path}.sum"
     if os.path.isdir(checksum):
-        yield Finding(f"{context.shown(checksum)} is a folder, not a file", move_folder_away(checksum))
+        yield Finding(f"{context.shown(checksum)} is a folder, not a file", move_out_of_the_way(checksum))
         return
     token = read_encrypted_file(path)
     if token is not None and matches_checksum(path, token) is False:
@@ -218,7 +220,12 @@ def master_key_is_apart(context: Context) -> Iterator[Finding]:
         )
 
 
-@check("master-key-two", "While two keys are accepted, the old one still opens the file.", harm=Harm.WEAK)
+@check(
+    "master-key-two",
+    "While two keys are accepted, the old one still opens the file.",
+    harm=Harm.WEAK,
+    follows=("store",),
+)
 def master_key_is_one(context: Context) -> Iterator[Finding]:
     path = _key_file(context)
     if path and os.path.isfile(path) and not os.stat(path).st_mode & 0o077:
@@ -353,7 +360,7 @@ def disk_has_room(context: Context) -> Iterator[Finding]:
 def trail_is_whole(context: Context) -> Iterator[Finding]:
     path = trail_path(context.deployment)
     if os.path.isdir(path):
-        yield Finding(f"{context.shown(path)} is a folder, not a file", move_folder_away(path))
+        yield Finding(f"{context.shown(path)} is a folder, not a file", move_out_of_the_way(path))
         return
     faults = read_trail(context.deployment).faults
     if faults:

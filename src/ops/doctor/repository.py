@@ -13,7 +13,7 @@ from src.utils.secrets.command import append_lines, manage, program
 from src.utils.secrets.errors import SecretsError, StoreError
 from src.utils.secrets.snapshot import utc_at
 
-from .check import Context, Finding, Harm, check, move_folder_away
+from .check import Context, Finding, Harm, check, move_out_of_the_way
 from .values import other_environments
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def secrets_are_ignored_by_git(context: Context) -> Iterator[Finding]:
     if lines:
         path = os.path.join(context.directory, ".gitignore")
         command = append_lines(path, *dict.fromkeys(lines.values()))
-        yield Finding(f".gitignore does not cover {', '.join(lines)}", (*move_folder_away(path), command))
+        yield Finding(f".gitignore does not cover {', '.join(lines)}", (*move_out_of_the_way(path), command))
 
 
 @check("dockerignore", "What is in the build's context can end in an image.", harm=Harm.WEAK)
@@ -87,7 +87,7 @@ def secrets_stay_out_of_images(context: Context) -> Iterator[Finding]:
         if not is_there:
             message = f".dockerignore is missing: a build sees every file here, {names} too"
         command = append_lines(path, *dict.fromkeys(map(_as_pattern, places.values())))
-        yield Finding(message, (*move_folder_away(path), command))
+        yield Finding(message, (*move_out_of_the_way(path), command))
 
 
 def _secret_places(context: Context) -> dict[str, str]:

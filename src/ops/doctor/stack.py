@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from src.ops.containers.folder import is_cloud_mode
-from src.ops.containers.secret_files import FileState, content_state, move_aside, render_files
+from src.ops.containers.secret_files import FileState, content_state, render_files
 from src.ops.containers.stack import COMPOSE_FILE, STORE_ONLY
 from src.ops.deployment.dotenv import read_dotenv
+from src.utils.secrets.atomicfile import move_aside
 from src.utils.secrets.command import compose, make, manage, program, write_docker_files
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.placeholders import is_example_of

@@ -27,6 +27,7 @@ _FACTORIES: dict[str, Callable[..., Command]] = {
     "program": program,
     "removal_command": lambda _own, *options: manage("environment", "remove", "NAME", *options),
     "script": script,
+    "set_value": lambda _deployment, name, purpose="": manage("set", name, purpose=purpose),
     "set_up": set_up,
     "write_docker_files": write_docker_files,
 }

@@ -26,7 +26,7 @@ from src.utils.secrets.errors import (
     StoreError,
     UnsupportedVersionError,
 )
-from src.utils.secrets.settings import absent_path
+from src.utils.secrets.settings import absent_path, open_regular
 from src.utils.secrets.snapshot import SecretMetadata, Snapshot, utc_now
 
 if TYPE_CHECKING:
@@ -187,9 +187,20 @@ def needed_key_id(path: str) -> str | None:
         return None
 
 
+def is_backup(path: str) -> bool:
+    """Whether a file is a backup, also one that this version cannot read."""
+    try:
+        _read_header(path)
+    except UnsupportedVersionError:
+        return True
+    except SecretsError:
+        return False
+    return True
+
+
 def _read_header(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise StoreError(

@@ -15,6 +15,7 @@ from src.ops.deployment.deployment import find_environment_files, is_environment
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.deployment.journal import Journal
 from src.ops.setup.summary import summary_file
+from src.ops.setup.traces import docker_files
 from src.ops.store_kinds import all_kinds, kind_in_use
 from src.utils.secrets.command import program
 from src.utils.secrets.errors import SecretsError, StoreError
@@ -25,6 +26,7 @@ from src.utils.secrets.settings import (
     PRODUCTION,
     SecretsBackend,
     merge_dotenv,
+    open_regular,
 )
 
 from .backup import needed_key_id
@@ -107,8 +109,8 @@ def find_environments(deployment: Deployment) -> list[str]:
             if match and is_environment_name(match[1]) and (form != "secrets/*" or _has_files(deployment, path)):
                 found.add(match[1])
     plain = at(deployment, PRODUCTION)
-    dotenv = read_dotenv(plain.compose_file)
-    if os.path.exists(os.path.join(project, plain.default_secrets_file)) or dotenv.keys() & deployment.catalog.names:
+    files = (summary_file(plain), os.path.join(project, plain.default_secrets_file))
+    if plain.has_dotenv_secrets or docker_files(plain) or any(map(os.path.exists, files)):
         found.add(PRODUCTION)
     return sorted(found, key=lambda name: (name != PRODUCTION, name))
 
@@ -216,7 +218,8 @@ class Files:
     @cached_property
     def _all_backups(self) -> list[str]:
         folders = (self._own.backup_directory, self._own.project_directory)
-        return [path for folder in folders for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*.backup")))]
+        forms = [os.path.join(glob.escape(folder), "*.backup") for folder in folders]
+        return [path for form in forms for path in sorted(glob.glob(form)) if os.path.isfile(path)]
 
     def _credentials(self) -> Iterator[Belonging]:
         lines = read_dotenv(self._own.settings_file)
@@ -281,7 +284,9 @@ class Files:
             yield from self._composes_file()
         paths = dict.fromkeys([own.settings_file, *([] if own.is_production else [own.compose_file])])
         for path in paths:
-            yield from self._plain("settings", [*_beside_settings(path), path], lambda other: [other.settings_file, other.compose_file])
+            yield from self._plain(
+                "settings", [*_beside_settings(path), path], lambda other: [other.settings_file, other.compose_file]
+            )
 
     def _composes_file(self) -> Iterator[Belonging]:
         """``.env``: Compose's settings, and the secrets of development where another store is in use."""
@@ -326,8 +331,11 @@ class Files:
         usual = os.path.join(self._own.project_directory, self._own.default_secrets_file)
         if path.startswith(usual) or path.endswith((".sum", ".lock", ".tmp")) or os.path.islink(path):
             return True
-        with open(path, "rb") as file:
-            return file.read(len(_FERNET_START)) == _FERNET_START
+        try:
+            with open_regular(path) as file:
+                return file.read(len(_FERNET_START)) == _FERNET_START
+        except OSError:
+            return False
 
     def _sharer(self, path: str, of_other: Callable[[Deployment], Iterable[str | None] | str | None]) -> str:
         """The other environment that has the same path; empty when none has."""

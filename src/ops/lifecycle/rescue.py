@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.dotenv import read_dotenv
-from src.ops.lifecycle.backup import read_backup
+from src.ops.lifecycle.backup import is_backup, read_backup
 from src.ops.setup.inspect import FoundStore, inspect_store, start_over
 from src.ops.setup.master_key import KeyChoice, check_key_path, choose_key, choose_unused_key
 from src.ops.setup.near_keys import near_keys
@@ -153,7 +153,7 @@ def search(deployment: Deployment, keys: Sequence[MasterKey] = ()) -> Search:
     names = list(found.missing) or deployment.catalog.required_names
     usable = [source for source in sources if source.count(deployment.catalog.names)]
     usable.sort(key=lambda source: (source.is_store, source.count(names), source.as_of), reverse=True)
-    return Search(found, [*usable, *(_closed(path) for path in backups(deployment))])
+    return Search(found, [*usable, *(_closed(path) for path in backups(deployment) if is_backup(path))])
 
 
 def open_source(source: Source, lock: Lock) -> Source:
@@ -186,11 +186,25 @@ def choose_source(
         if source.name in {name, path}:
             return source
     if os.path.isfile(path):
-        return _encrypted(deployment, path, [*near_keys(deployment), *keys]) or _closed(path)
+        return _named(deployment, path, [*near_keys(deployment), *keys])
     known = ", ".join(source.name for source in sources)
     raise ConfigurationError(
         "--from names nothing that has secrets of this deployment",
         hint=f"Found: {known}" if known else "Name a backup: --from PATH",
+    )
+
+
+def _named(deployment: Deployment, path: str, keys: Sequence[MasterKey]) -> Source:
+    source = _encrypted(deployment, path, keys)
+    if source is not None:
+        return source
+    if is_backup(path):
+        return _closed(path)
+    from src.utils.secrets.command import manage
+
+    raise ConfigurationError(
+        f"{deployment.shown(path)} is no backup, and no key that is here opens it as an encrypted file",
+        hint=manage("rescue", "--from", path, "--key-file", "PATH", purpose="If you have its key"),
     )
 
 
@@ -301,18 +315,29 @@ def _extra_history(present: Snapshot, name: str, history: SecretMetadata | None)
     return _history_with_present(present, name, "", history) if present.values.get(name) else history
 
 
+def require_target(inspection: Inspection) -> None:
+    """Refuse to go on where nothing can be restored to.
+
+    Raises:
+        SecretsError: What is there may not be replaced: it does not answer, refuses, or is of a newer version.
+    """
+    state = inspection.state
+    if inspection.kind is None or not (state.is_readable or state.is_rescuable or state is State.FRESH):
+        assert inspection.error is not None
+        raise inspection.error
+    if isinstance(inspection.cause, StoreDeletedError):
+        raise inspection.cause  # the store itself can still restore it
+
+
 def _target(deployment: Deployment, inspection: Inspection, source: Source) -> FoundStore:
     """The store in use, with what it holds, or the place of a new encrypted file.
 
     Raises:
         SecretsError: What is there may not be replaced: it does not answer, refuses, or is of a newer version.
     """
+    require_target(inspection)
     kind, state = inspection.kind, inspection.state
-    if kind is None or not (state.is_readable or state.is_rescuable or state is State.FRESH):
-        assert inspection.error is not None
-        raise inspection.error
-    if isinstance(inspection.cause, StoreDeletedError):
-        raise inspection.cause  # the store itself can still restore it
+    assert kind is not None
     if state.is_readable or not kind.has_master_key:
         found = inspect_store(deployment, kind, None)
         return replace(found, start_over=not state.is_readable or (kind.is_dotenv and bool(found.snapshot.values)))
@@ -323,7 +348,10 @@ def _target(deployment: Deployment, inspection: Inspection, source: Source) -> F
 
 
 def _keep_key(deployment: Deployment, key: MasterKey) -> KeyChoice:
-    """Where the key of a file that stays is from now on: in its own file, else in a new one."""
+    """Where the key of a file that stays is from now on: where it was found, else in a new file.
+
+    A file that a person names may be on a stick that is pulled out again.
+    """
     given = [name for name in MASTER_KEY_FAMILY if deployment.environ.get(name)]
     if given:
         from src.utils.secrets.command import program
@@ -332,8 +360,8 @@ def _keep_key(deployment: Deployment, key: MasterKey) -> KeyChoice:
             f"{given[0]} is set in this shell and would outrank the key that opens the file",
             hint=program("unset", *given, purpose="Then run the same command again"),
         )
-    has_file = os.path.isabs(key.source) and os.path.isfile(key.source)
-    if has_file and check_key_path(key.source, deployment) is None:
+    is_near = any(key.source == near.source and key.ids == near.ids for near in near_keys(deployment))
+    if is_near and os.path.isfile(key.source) and check_key_path(key.source, deployment) is None:
         return KeyChoice(key, key.source, is_new=False)
     place = choose_unused_key(deployment).file
     assert place is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from src.ops.deployment.dotenv import read_dotenv
 from src.utils.secrets.backends.file import FileBackend
-from src.utils.secrets.errors import SecretsError
+from src.utils.secrets.errors import SecretsError, UnsupportedVersionError
 from src.utils.secrets.masterkey import load_master_key, parse_master_key, read_master_key_file
 from src.utils.secrets.settings import SecretsBackend
 
@@ -36,9 +36,11 @@ def find_key_for(deployment: Deployment, path: str) -> MasterKey | None:
 
 
 def opens(key: MasterKey, path: str) -> bool:
-    """Whether a key opens the encrypted file at ``path``."""
+    """Whether a key opens the encrypted file at ``path``. What is in it may be of a newer version."""
     try:
         FileBackend(path, key).load()
+    except UnsupportedVersionError:
+        return True
     except SecretsError:
         return False
     return True

@@ -11,7 +11,7 @@ from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from src.ops.deployment.deployment import NotSetUpError
-from src.ops.deployment.journal import Journal
+from src.ops.deployment.journal import Journal, JournalClosedError
 from src.ops.store_kinds import kind_in_use, kind_of, load_secrets, open_store
 from src.utils.secrets.backends.file import missing_text
 from src.utils.secrets.command import manage, program, set_up
@@ -32,7 +32,7 @@ from src.utils.secrets.errors import (
     UnsupportedVersionError,
 )
 from src.utils.secrets.masterkey import load_master_key
-from src.utils.secrets.settings import SecretsBackend
+from src.utils.secrets.settings import MASTER_KEY_FAMILY, SecretsBackend
 
 from .near_keys import find_key_for
 from .summary import encrypted_file_named, summary_file
@@ -249,12 +249,16 @@ def kind_expected(deployment: Deployment) -> StoreKind[Any]:
 
 def explain(deployment: Deployment, error: SecretsError) -> SecretsError:
     """``error``, or the one that says what has happened, when it is about the secrets of this deployment."""
+    if isinstance(error, ConfigurationError) and not isinstance(error, NotSetUpError):
+        unreadable = _unreadable_file(deployment, None)
+        return _foreign(unreadable) if unreadable else error
     if not isinstance(error, LOSSES):
         return error
     found = inspect_deployment(deployment)
     if found.error is None:
-        is_no_key = isinstance(error, MasterKeyError) and found.state is State.FRESH and found.cause is not None
-        return found.cause if is_no_key and found.cause is not None else error
+        # Where nothing is set up, it is no help that no setting names a key.
+        is_unset = isinstance(error, MasterKeyGoneError) and not any(map(deployment.is_configured, MASTER_KEY_FAMILY))
+        return found.cause if is_unset and found.state is State.FRESH and found.cause is not None else error
     if isinstance(error, SecretNotFoundError):
         is_about_it = found.state.is_rescuable or not {*error.names}.isdisjoint(found.lost)
     elif isinstance(error, NotSetUpError) or not deployment.is_configured("SECRETS_BACKEND"):
@@ -283,6 +287,8 @@ def find_interrupted(deployment: Deployment, kind: StoreKind[Any]) -> str:
             return "rotate"
         if kind.has_master_key and _is_between_keys(deployment):
             return "rotate-master-key"
+    except JournalClosedError:
+        return ""
     except SecretsError:
         return "rotate"  # a journal that cannot be understood was left by something, too
     return ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.command import compose, manage, write_docker_files
 from src.utils.secrets.errors import SecretsError
+from src.utils.secrets.settings import open_regular
 
 from .places import MASTER_KEY, SECRETS, find_places
 
@@ -137,10 +138,11 @@ def render_summary(deployment: Deployment, found: FoundStore, names: Collection[
 
 
 def _read(path: str) -> str | None:
-    if not os.path.isfile(path):
-        return None
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
+    try:
+        with open_regular(path) as file:
+            return file.read().decode(errors="replace")
+    except OSError:
+        return None  # what is wrong with it is said when it is written; without it, other signs count
 
 
 def _file_named(deployment: Deployment, label: str) -> str:

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .command import Hint
+    from .command import Command, Hint
 
 # Named after the process that writes it, so that what a killed one leaves behind can be told from work under way.
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{16}\.tmp")
@@ -119,13 +119,7 @@ def stage_file(
         StoreError: It could not be written.
     """
     path = os.path.abspath(path)
-    if os.path.islink(path):
-        raise StoreError(
-            f"{path} is a symbolic link and is not written through",
-            hint=program("ls", "-l", path, purpose="Name the real file instead, or remove the link"),
-        )
-    if os.path.lexists(path) and not os.path.isfile(path):
-        raise StoreError(f"{path} is not a regular file", hint=program("ls", "-ld", path, purpose="Move it away"))
+    require_regular(path)
     staged = StagedFile(path, _temporary_name(path))
     try:
         _write_new_file(staged.temporary, data, mode, owner, sync)
@@ -136,6 +130,29 @@ def stage_file(
         staged.finish()
         raise
     return staged
+
+
+def require_regular(path: str) -> None:
+    """Refuse to write where something other than a file is.
+
+    Raises:
+        StoreError: A link, a folder, or a device is there.
+    """
+    if os.path.islink(path):
+        raise StoreError(
+            f"{path} is a symbolic link and is not written through",
+            hint=program("ls", "-l", path, purpose="Name the real file instead, or remove the link"),
+        )
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise StoreError(f"{path} is not a regular file", hint=move_aside(path))
+
+
+def move_aside(path: str) -> Command:
+    """The command that moves what is in the place of a file to a name that is not taken."""
+    target, number = f"{path}.old", 2
+    while os.path.lexists(target):
+        target, number = f"{path}.old-{number}", number + 1
+    return program("mv", "-n", path, target, purpose="Move it aside")
 
 
 def replace_file(

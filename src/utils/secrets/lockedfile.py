@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .atomicfile import require_regular
 from .errors import StoreError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def locked(path: str) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    require_regular(f"{path}.lock")
     lock = FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT_SECONDS, mode=0o600)
     try:
         lock.acquire()

@@ -150,7 +150,8 @@ def read_master_key_file(path: str, setting: str) -> MasterKey:
     try:
         text = read_value_file(path, setting)
     except ConfigurationError as error:
-        kind = MasterKeyError if os.path.lexists(path) else MasterKeyGoneError
+        is_closed = os.path.exists(path) and not os.access(path, os.R_OK)
+        kind = MasterKeyError if is_closed else MasterKeyGoneError
         raise kind(str(error), hint=error.hints) from None
     _refuse_open_file(path)
     return parse_master_key(text, path)

@@ -15,6 +15,7 @@ from .errors import ConfigurationError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import BinaryIO
 
 PROJECT_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 PRODUCTION = "production"
@@ -192,6 +193,22 @@ def read_value_file(path: str, setting: str) -> str:
             f"{setting} points to {path!r}, which is not UTF-8 text", hint="Check that it is the right file"
         ) from None
     return text.removesuffix("\n")
+
+
+def open_regular(path: str) -> BinaryIO:
+    """A file, opened to be read; something else in its place is an error, and a FIFO is not waited for.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
+    import errno
+    import stat
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 def absent_path(path: str) -> str:

@@ -129,13 +129,17 @@ class FileBackend:
         with self._locked(), ExitStack() as undo:
             fresh, written = self._encrypt(values, _encode(values, metadata))
             for suffix in _PARTS:
-                if os.path.isfile(self.path + suffix):
-                    os.link(self.path + suffix, aside + suffix)
-                    undo.callback(os.unlink, aside + suffix)
-            self._replace(fresh)
+                present, kept = self.path + suffix, aside + suffix
+                if not os.path.lexists(present):
+                    continue
+                if suffix != ".bak" and is_regular(present):
+                    os.link(present, kept)  # so that there is no moment without a file
+                    undo.callback(os.unlink, kept)
+                else:
+                    os.rename(present, kept)
+                    undo.callback(os.rename, kept, present)
+            self._replace(fresh, keeps_previous=False)
             undo.pop_all()
-            if os.path.lexists(f"{self.path}.bak"):
-                os.unlink(f"{self.path}.bak")  # it would be the file that has just been given up
         return written
 
     def take_back(self, aside: str, *, written: str) -> None:
@@ -152,10 +156,11 @@ class FileBackend:
             if _revision(read_encrypted_file(self.path)) != written:
                 return
             for suffix in _PARTS:
-                if os.path.lexists(aside + suffix):
-                    os.rename(aside + suffix, self.path + suffix)
-                elif os.path.lexists(self.path + suffix):
-                    os.unlink(self.path + suffix)
+                present, kept = self.path + suffix, aside + suffix
+                if os.path.lexists(present) and not is_regular(kept):
+                    os.unlink(present)  # a folder cannot take the place of a file
+                if os.path.lexists(kept):
+                    os.rename(kept, present)
 
     def reencrypt(self) -> None:
         """Encrypt the file again with the first of the master keys; any of them opens it. The content stays as it is.
@@ -244,12 +249,13 @@ class FileBackend:
         except OSError as error:
             raise write_error(self.path, error) from None
 
-    def _replace(self, token: bytes) -> None:
+    def _replace(self, token: bytes, *, keeps_previous: bool = True) -> None:
         """Put the file and its checksum in place, and keep the file that was there as ``.bak``."""
         from contextlib import ExitStack
 
-        from ..atomicfile import stage_file, sync_directory
+        from ..atomicfile import require_regular, stage_file, sync_directory
 
+        require_regular(f"{self.path}.bak")
         with ExitStack() as undo:
             file = stage_file(self.path, token, mode=FILE_MODE)
             undo.callback(file.rollback)
@@ -258,7 +264,7 @@ class FileBackend:
             file.commit()
             checksum.commit()
             sync_directory(os.path.dirname(file.path))
-            file.finish(backup_path=f"{self.path}.bak")
+            file.finish(backup_path=f"{self.path}.bak" if keeps_previous else None)
             undo.pop_all()
             checksum.finish()
 
@@ -340,6 +346,11 @@ class FileBackend:
         return values
 
 
+def is_regular(path: str) -> bool:
+    """Whether ``path`` is a file, and no link to one."""
+    return os.path.isfile(path) and not os.path.islink(path)
+
+
 def missing_text(path: str) -> str:
     """What is said of a secrets file that is not there."""
     name = os.path.basename(path)
@@ -366,7 +377,7 @@ def read_encrypted_file(path: str) -> bytes | None:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise StoreError(
+            raise DamagedStoreError(
                 f"The secrets file {path} is not a regular file",
                 hint=program("ls", "-ld", os.path.abspath(path), purpose="Look at it"),
             )
@@ -378,7 +389,7 @@ def read_encrypted_file(path: str) -> bytes | None:
     finally:
         os.close(descriptor)
     if data is None or len(data) > MAX_FILE_BYTES:
-        raise StoreError(
+        raise DamagedStoreError(
             f"The secrets file {path} is larger than 16 MiB", hint="Check that SECRETS_FILE_PATH names the right file"
         )
     return data
