@@ -79,7 +79,7 @@ def test_no_command_loses_or_replaces_a_value(case: Case, request: pytest.Fixtur
         _code, output, errors = case.run(*command)
         check_messages(output, errors)
         assert case.project.state() == before, command
-        if state.is_rescuable and command[1] == "doctor":
+        if state.is_rescuable and command[1] == "doctor" and (case.store is None or "--offline" not in command):
             assert "manage_secrets.py rescue" in output
     if not state.is_readable:
         for command in (*READS, *CHANGES):

@@ -14,6 +14,7 @@ from src.utils.secrets.changes import load_if_any
 from src.utils.secrets.command import manage, set_up
 from src.utils.secrets.errors import (
     ConfigurationError,
+    MasterKeyError,
     MasterKeyGoneError,
     SecretsError,
     StoreEmptyError,
@@ -218,7 +219,11 @@ def _inspect_dotenv(deployment: Deployment, kind: StoreKind[Any]) -> FoundStore:
 def _inspect_file(deployment: Deployment, kind: StoreKind[Any], master_key_file: str | None) -> FoundStore:
     settings = deployment.settings(kind.backend)
     token = read_encrypted_file(settings.file_path)
-    key = choose_key(deployment, master_key_file)
+    try:
+        key = choose_key(deployment, master_key_file)
+    except MasterKeyError as error:
+        found = inspect_deployment(deployment, kind) if token is not None and master_key_file is None else None
+        raise found.error if found is not None and found.error is not None else error from None
     if token is None:
         return FoundStore(kind, Snapshot({}, revision=NO_FILE), exists=False, key=key)
     if key.is_new:
