@@ -121,9 +121,12 @@ def _run_wizard(deployment: Deployment, options: Options) -> None:
 def _run_unattended(deployment: Deployment, options: Options) -> None:
     from src.ops.setup.given import read_given
     from src.ops.setup.inspect import inspect_store, start_over, take_over
+    from src.ops.setup.leftovers import find_older_values
     from src.ops.setup.plan import plan_setup
-    from src.ops.store_kinds import kind_in_use, kind_of
+    from src.ops.setup.state import kind_expected
+    from src.ops.store_kinds import kind_of
     from src.ops.wizard.review import show_import, show_plan, write_and_show
+    from src.utils.secrets.snapshot import Snapshot
 
     screen = Screen()
     given, imported = read_given(
@@ -133,23 +136,21 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
         set_files=options.set_files,
         replace=options.replace,
     )
-    if options.backend is not None:
-        kind = kind_of(options.backend)
-    elif deployment.variables().get("SECRETS_BACKEND"):
-        kind = kind_in_use(deployment)
-    else:
-        kind = kind_of(SecretsBackend.FILE)
-    origin, values = ("", {}) if options.start_over else take_over(deployment, kind)
-    given.imported = values | given.imported
+    kind = kind_of(options.backend) if options.backend is not None else kind_expected(deployment)
+    origin, taken = ("", Snapshot({})) if options.start_over else take_over(deployment, kind)
+    given.take_over(taken)
     if options.start_over:
         found = start_over(deployment, kind, master_key_file=options.master_key_file)
     else:
         found = inspect_store(deployment, kind, options.master_key_file)
+    older = find_older_values(found, origin, taken, given)
+    if older is not None:
+        raise older
     plan = plan_setup(deployment, found, given)
     if imported:
         show_import(screen, imported)
-    if values:
-        screen.say(f"Taken over from {origin}: {', '.join(values)}")
+    if taken.values:
+        screen.say(f"Taken over from {origin}: {', '.join(taken.values)}")
     show_plan(screen, deployment, found, plan, imported)
     if options.dry_run:
         screen.say("Dry run: nothing was written.")

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.store_kinds import open_store
 from src.ops.store_kinds.named_stores import names_environment, parse_store_name, reference_forms
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.report import DeclinedError
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
 from src.utils.secrets.command import manage, write_docker_files
+from src.utils.secrets.errors import ConfigurationError
 
 from .shared.options import deployment_options, json_option, yes_option
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.ops.lifecycle.migrate import Migration
+    from src.ops.store_kinds.named_stores import NamedStore
     from src.utils.secrets.snapshot import Snapshot
 
 
@@ -72,14 +75,10 @@ def migrate_command(
     except SamePlaceError:
         if source is not None:
             raise
-        # What an interrupted run finds that had come to its end; only the summary may be of before.
-        store = origin.open()
-        screen.done(f"{store.describe()} is the store in use already.")
-        if is_applied:
-            _update_summary(screen, deployment, store.load())
-        again = manage("migrate", "--from", "STORE", "--to", target, "--delete-source", "--apply")
-        screen.commands("To empty the previous store:", [again])
+        _show_finished(screen, deployment, origin, target, is_applied=is_applied)
         return
+    if delete_source:
+        _refuse_losses(deployment, migration)
     _show_migration(screen, deployment, migration, as_json=as_json)
     if not is_applied:
         if not as_json:
@@ -112,6 +111,9 @@ def _show_migration(screen: Screen, deployment: Deployment, migration: Migration
     screen.table(("Secret", "In the target"), list(migration.states.items()), last="left")
     if migration.key is not None and migration.key.new_file is not None:
         screen.say(f"A new master key is written to {deployment.shown(migration.key.new_file)}.")
+    if migration.left_behind:
+        names = ", ".join(migration.left_behind)
+        screen.warn(f"{names}: earlier values are still accepted, and stay behind; the target keeps none.")
     settings, dotenv = (deployment.shown(path) for path in (deployment.settings_file, deployment.compose_file))
     if migration.target.kind.is_dotenv and settings != dotenv:
         screen.say(
@@ -119,6 +121,38 @@ def _show_migration(screen: Screen, deployment: Deployment, migration: Migration
         )
     else:
         screen.say(f"{settings} names the new store; its other lines stay.")
+
+
+def _show_finished(
+    screen: Screen, deployment: Deployment, origin: NamedStore, target: str, *, is_applied: bool
+) -> None:
+    """What an interrupted run finds that had come to its end; only the summary may be of before."""
+    store = origin.open()
+    screen.done(f"{store.describe()} is the store in use already.")
+    if is_applied:
+        _update_summary(screen, deployment, store.load())
+    again = manage("migrate", "--from", "STORE", "--to", target, "--delete-source", "--apply")
+    screen.commands("To empty the previous store:", [again])
+
+
+def _refuse_losses(deployment: Deployment, migration: Migration) -> None:
+    """Empty no source that has something which the target does not get.
+
+    Raises:
+        ConfigurationError: It has.
+    """
+    if migration.left_behind:
+        raise ConfigurationError(
+            f"{', '.join(migration.left_behind)}: earlier values are still accepted, and the target keeps none",
+            hint="Leave --delete-source out, and keep the source for as long as old data may need them",
+        )
+    in_use = open_store(deployment).describe()
+    if migration.differing and migration.target_store.describe() == in_use:
+        raise ConfigurationError(
+            f"{in_use} is in use, and has other values than the source: {', '.join(migration.differing)}. "
+            "The source may be of before they were changed; nothing was written",
+            hint="If the values in use are right, put the source away by hand",
+        )
 
 
 def _show_kept(screen: Screen, deployment: Deployment, migration: Migration) -> None:

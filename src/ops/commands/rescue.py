@@ -62,8 +62,7 @@ def rescue_command(
       ./scripts/manage_secrets.py rescue --from secrets --yes
       ./scripts/manage_secrets.py rescue --from /mnt/usb/secrets.backup
     """
-    from src.ops.lifecycle.backup import Lock
-    from src.ops.lifecycle.rescue import open_source, plan_rescue, require_target, search
+    from src.ops.lifecycle.rescue import plan_rescue, require_target, search
 
     screen = Screen()
     screen.is_silent = as_json
@@ -82,9 +81,7 @@ def rescue_command(
         screen.warn(str(found.inspection.error))
     source, found = _choose(screen, deployment, found, origin, keys, can_ask=can_ask)
     if source.is_locked and (can_ask or key_file or passphrase_file):
-        # Standard input, which may have had the key, can be read only once.
-        lock = Lock(key=keys[0]) if keys else read_lock(passphrase_file, None, deployment, is_new=False)
-        source = open_source(source, lock)
+        source = _open(screen, deployment, source, keys, passphrase_file)
     if source.is_locked:
         if as_json:
             click.echo(json.dumps(_document(deployment, found), indent=2))
@@ -104,6 +101,20 @@ def rescue_command(
     confirm_or_stop(f"Restore them from {source.title}?", yes=yes)
     _write(screen, deployment, rescue)
     return None
+
+
+def _open(
+    screen: Screen, deployment: Deployment, source: Source, keys: Sequence[MasterKey], passphrase_file: str | None
+) -> Source:
+    from src.ops.lifecycle.backup import Lock, is_backup_of
+    from src.ops.lifecycle.rescue import open_source
+
+    # Standard input, which may have had the key, can be read only once.
+    lock = Lock(key=keys[0]) if keys else read_lock(passphrase_file, None, deployment, is_new=False)
+    source = open_source(source, lock)
+    if not is_backup_of(source.name, deployment):
+        screen.warn(f"{source.note}, not of this deployment ({deployment.catalog.slug}, {deployment.environment}).")
+    return source
 
 
 def _choose(

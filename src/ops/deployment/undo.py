@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
 
+PRIVATE_MODE = 0o400
+
+
 def make_directories(path: str, undo: ExitStack) -> None:
     """Make a private folder, and those above it that are missing.
 
@@ -50,6 +53,25 @@ def write_private_file(path: str, content: bytes, mode: int, undo: ExitStack) ->
     before = _read(path)
     replace_file(path, content, mode=mode)
     undo.callback(_restore, path, before, mode, _read(path))
+
+
+def copy_aside(path: str, undo: ExitStack) -> list[str]:
+    """Keep a dotenv file that is about to be changed; the rest of its lines stay in it.
+
+    Args:
+        path: The file.
+        undo: Gets what removes the copy.
+
+    Returns:
+        The copy, if there was anything to keep.
+    """
+    content = _read(path)
+    if content is None:
+        return []
+    copy = aside_name(path)
+    replace_file(copy, content, mode=PRIVATE_MODE, must_not_exist=True)
+    undo.callback(os.unlink, copy)
+    return [copy]
 
 
 def aside_name(path: str) -> str:

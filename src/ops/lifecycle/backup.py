@@ -198,6 +198,17 @@ def is_backup(path: str) -> bool:
     return True
 
 
+def is_backup_of(path: str, deployment: Deployment) -> bool:
+    """Whether a file is a backup of this deployment, and not of another environment or application."""
+    try:
+        header = _read_header(path)
+    except UnsupportedVersionError:
+        return True
+    except SecretsError:
+        return False
+    return (header.get("application"), header.get("environment")) == (deployment.catalog.slug, deployment.environment)
+
+
 def _read_header(path: str) -> dict[str, Any]:
     try:
         with open_regular(path) as file:

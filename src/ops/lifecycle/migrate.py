@@ -16,15 +16,17 @@ from src.ops.deployment.audit import recorded
 from src.ops.deployment.dotenv import read_lines, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
-from src.ops.deployment.undo import unused_name
+from src.ops.deployment.undo import copy_aside, unused_name
 from src.ops.setup.master_key import KeyChoice, choose_key, write_key_file
+from src.ops.setup.near_keys import find_key_for
 from src.ops.store_kinds import all_kinds, load_secrets
 from src.ops.values.fingerprint import WRITTEN, Transfer, plan_transfer
+from src.ops.values.history import accepted_values, lacks_accepted, merge_history
 from src.utils.secrets.atomicfile import make_private_directory, remove_stale_temporaries
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change, load_if_any, require_stored
-from src.utils.secrets.command import program
-from src.utils.secrets.errors import ConfigurationError
+from src.utils.secrets.command import manage, program
+from src.utils.secrets.errors import ConfigurationError, MasterKeyGoneError
 from src.utils.secrets.masterkey import load_master_key
 from src.utils.secrets.settings import SecretsBackend
 
@@ -71,6 +73,14 @@ class Migration:
         return [name for name, state in self.states.items() if state in WRITTEN]
 
     @property
+    def left_behind(self) -> list[str]:
+        """The names whose earlier values are still accepted, where the target keeps none."""
+        if self.target.kind.copies_history:
+            return []
+        metadata = self.source_snapshot.metadata
+        return [name for name in self.source_snapshot.values if accepted_values(metadata.get(name))]
+
+    @property
     def differing(self) -> list[str]:
         """The names that have another value in the target."""
         return [name for name, state in self.states.items() if state is Transfer.DIFFERS]
@@ -93,6 +103,12 @@ def plan_migration(source: NamedStore, target: NamedStore) -> Migration:
             f"Both are the same place: {source_store.describe()}", hint="Give --from or --to a place: file:PATH, ..."
         )
     target_snapshot = load_if_any(target_store)
+    foreign = sorted(set(source_snapshot.values) - set(source.deployment.catalog.names))
+    if foreign and target.kind.is_dotenv:
+        raise ConfigurationError(
+            f"{', '.join(foreign)}: not in the catalogue, and a dotenv file keeps only what is",
+            hint=f"Add them to {source.deployment.shown(source.deployment.catalog.path)}, or choose another store",
+        )
     for name, value in source_snapshot.values.items():
         target.kind.check_storable(name, value)
     states = plan_transfer(source_snapshot.values, target_snapshot.values)
@@ -121,6 +137,8 @@ def migrate(deployment: Deployment, migration: Migration, progress: Callable[[st
             if migration.key is not None:
                 make_private_directory(os.path.dirname(_file_path(migration.target)))
                 remove_stale_temporaries([_file_path(migration.target), *_key_files(migration)])
+            if migration.differing and migration.target.kind.is_dotenv:
+                copy_aside(migration.target.deployment.compose_file, undo)
             if changes:
                 migration.target_store.save(
                     changes, expected_revision=migration.target_snapshot.revision, progress=progress
@@ -211,6 +229,16 @@ def _with_key(target: NamedStore) -> tuple[NamedStore, KeyChoice | None]:
     if not target.kind.has_master_key:
         return target, None
     key = choose_key(target.deployment, None)
+    path = _file_path(target)
+    if key.is_new and os.path.isfile(path):
+        # There is a file already, from before another migration: it has a key, which may lie near.
+        near = find_key_for(target.deployment, path)
+        if near is None or not os.path.isfile(near.source):
+            raise MasterKeyGoneError(
+                f"{target.deployment.shown(path)} is there, and no key that is here opens it",
+                hint=manage("migrate", "--to", "file", "--to-key-file", "PATH", "--apply", purpose="Name its key"),
+            )
+        key = KeyChoice(near, near.source, is_new=False)
     if key.file is None or target.deployment.variables().get("SECRETS_MASTER_KEY_FILE"):
         return target, key
     answers = dict(target.deployment.answers) | {"SECRETS_MASTER_KEY_FILE": key.file}
@@ -230,10 +258,8 @@ def _file_path(target: NamedStore) -> str:
 def _must_copy(migration: Migration, name: str) -> bool:
     if migration.states[name] in WRITTEN:
         return True
-    mine, theirs = migration.source_snapshot.metadata.get(name), migration.target_snapshot.metadata.get(name)
-    kept = [(entry.value, entry.valid_until) for entry in mine.previous] if mine else []
-    there = [(entry.value, entry.valid_until) for entry in theirs.previous] if theirs else []
-    return kept != there and migration.target.kind.copies_history
+    value, history = migration.source_snapshot.values[name], migration.source_snapshot.metadata.get(name)
+    return migration.target.kind.copies_history and lacks_accepted(name, value, history, migration.target_snapshot)
 
 
 def _key_files(migration: Migration) -> list[str]:
@@ -241,8 +267,8 @@ def _key_files(migration: Migration) -> list[str]:
 
 
 def _copy(migration: Migration, name: str) -> Change:
-    history = migration.source_snapshot.metadata.get(name)
-    return Change(migration.source_snapshot.values[name], history=history)
+    value, history = migration.source_snapshot.values[name], migration.source_snapshot.metadata.get(name)
+    return Change(value, history=merge_history(name, value, history, migration.target_snapshot))
 
 
 def _compare(migration: Migration) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.dotenv import read_dotenv
-from src.ops.lifecycle.backup import is_backup, read_backup
+from src.ops.lifecycle.backup import is_backup, is_backup_of, read_backup
 from src.ops.setup.inspect import FoundStore, inspect_store, start_over
 from src.ops.setup.master_key import KeyChoice, check_key_path, choose_key, choose_unused_key
 from src.ops.setup.near_keys import near_keys
@@ -21,6 +21,7 @@ from src.ops.setup.state import State, inspect_deployment
 from src.ops.setup.summary import encrypted_file_named
 from src.ops.setup.traces import (
     backups,
+    closed_docker_files,
     copies_of,
     docker_files,
     kept_dotenv_files,
@@ -30,6 +31,7 @@ from src.ops.setup.traces import (
 )
 from src.ops.store_kinds import kind_of
 from src.ops.values.grace import previous_valid_until
+from src.ops.values.history import lacks_accepted, merge_history
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import Change, check_value
 from src.utils.secrets.errors import (
@@ -39,8 +41,13 @@ from src.utils.secrets.errors import (
     StoreDeletedError,
     StoreError,
 )
-from src.utils.secrets.settings import MASTER_KEY_FAMILY, SecretsBackend, read_value_file
-from src.utils.secrets.snapshot import PreviousValue, SecretMetadata, Snapshot, utc_at, utc_now
+from src.utils.secrets.settings import (
+    MASTER_KEY_FAMILY,
+    SecretsBackend,
+    credentials_directory_key,
+    read_value_file,
+)
+from src.utils.secrets.snapshot import SecretMetadata, Snapshot, utc_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,6 +58,7 @@ if TYPE_CHECKING:
     from src.ops.setup.state import Inspection
     from src.utils.secrets.catalog import SecretSpec
     from src.utils.secrets.masterkey import MasterKey
+    from src.utils.secrets.snapshot import PreviousValue
 
 FILE, DOCKER_FILES, CONTAINERS = "file", "secrets", "containers"
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"  # what is no text is no secret of the catalogue
@@ -109,10 +117,12 @@ class Search:
     """What was found.
 
     Attributes:
+        deployment: Whose.
         inspection: The state of the deployment.
         sources: Everything that has secrets of it, the best first.
     """
 
+    deployment: Deployment
     inspection: Inspection
     sources: list[Source]
 
@@ -151,9 +161,11 @@ def search(deployment: Deployment, keys: Sequence[MasterKey] = ()) -> Search:
         *_from_dotenv_copies(deployment, found),
     ]
     names = list(found.missing) or deployment.catalog.required_names
-    usable = [source for source in sources if source.count(deployment.catalog.names)]
+    usable = [source for source in sources if source.is_store or source.count(deployment.catalog.names)]
     usable.sort(key=lambda source: (source.is_store, source.count(names), source.as_of), reverse=True)
-    return Search(found, [*usable, *(_closed(path) for path in backups(deployment) if is_backup(path))])
+    return Search(
+        deployment, found, [*usable, *(_closed(path) for path in backups(deployment) if is_backup_of(path, deployment))]
+    )
 
 
 def open_source(source: Source, lock: Lock) -> Source:
@@ -164,7 +176,8 @@ def open_source(source: Source, lock: Lock) -> Source:
     """
     backup = read_backup(source.name, lock)
     title = f"{source.title}, made {backup.created_at}"
-    return replace(source, title=title, snapshot=backup.snapshot, is_locked=False)
+    note = f"It is a backup of {backup.application}, {backup.environment}"
+    return replace(source, title=title, snapshot=backup.snapshot, is_locked=False, note=note)
 
 
 def choose_source(
@@ -242,12 +255,12 @@ def plan_rescue(
     if not replace_present:
         values |= {name: value for name, value in base.items() if value}
     rows = tuple(
-        _row(spec, found.snapshot, values.get(spec.name), histories.get(spec.name))
+        _row(spec, found.snapshot, values.get(spec.name), histories.get(spec.name), adds=replace_present)
         for spec in deployment.catalog.secrets
     )
     foreign = set(values) - set(deployment.catalog.names)
     extra = {
-        name: Change(values[name], history=_extra_history(found.snapshot, name, histories.get(name)))
+        name: Change(values[name], history=merge_history(name, values[name], histories.get(name), found.snapshot))
         for name in sorted(foreign)
         if base.get(name) != values[name] and not found.kind.is_dotenv
     }
@@ -288,31 +301,17 @@ def _is_accepted(stack: Stack, action: str, value: str) -> bool:
     return True
 
 
-def _row(spec: SecretSpec, present: Snapshot, value: str | None, history: SecretMetadata | None) -> PlannedSecret:
+def _row(
+    spec: SecretSpec, present: Snapshot, value: str | None, history: SecretMetadata | None, *, adds: bool
+) -> PlannedSecret:
+    """What happens to a secret; ``adds``: a value that is there gets earlier ones that the store lacks."""
     current = present.values.get(spec.name)
-    if value and value != current:
-        if current:
-            history = _history_with_present(present, spec.name, previous_valid_until(spec), history)
-        return PlannedSecret(spec, Origin.RESTORED, value, replaces=current is not None, history=history)
+    if value and (value != current or (adds and lacks_accepted(spec.name, value, history, present))):
+        merged = merge_history(spec.name, value, history, present, previous_valid_until(spec))
+        return PlannedSecret(spec, Origin.RESTORED, value, replaces=current is not None, history=merged)
     if current is not None:
         return PlannedSecret(spec, Origin.KEPT, current)
     return PlannedSecret(spec, Origin.SKIPPED)
-
-
-def _history_with_present(
-    present: Snapshot, name: str, valid_until: str | None, history: SecretMetadata | None
-) -> SecretMetadata:
-    """The history of a value that replaces a present one: that one comes first, and nothing that is known is lost."""
-    now = utc_now()
-    known = present.metadata.get(name)
-    replaced = PreviousValue(present.values[name], now, now if valid_until == "" else valid_until)
-    earlier = [*(known.previous if known else ()), *(history.previous if history else ())]
-    others = {entry.value: entry for entry in reversed(earlier) if entry.value != replaced.value}
-    return SecretMetadata(now, [replaced, *reversed(others.values())])
-
-
-def _extra_history(present: Snapshot, name: str, history: SecretMetadata | None) -> SecretMetadata | None:
-    return _history_with_present(present, name, "", history) if present.values.get(name) else history
 
 
 def require_target(inspection: Inspection) -> None:
@@ -353,6 +352,12 @@ def _keep_key(deployment: Deployment, key: MasterKey) -> KeyChoice:
     A file that a person names may be on a stick that is pulled out again.
     """
     given = [name for name in MASTER_KEY_FAMILY if deployment.environ.get(name)]
+    in_systemd = credentials_directory_key(deployment.environ)
+    if in_systemd and not given:
+        raise MasterKeyError(
+            f"{in_systemd} would outrank the key that opens the file",
+            hint="Put that key there (LoadCredential=secrets_master_key:PATH in the service's unit)",
+        )
     if given:
         from src.utils.secrets.command import program
 
@@ -369,11 +374,12 @@ def _keep_key(deployment: Deployment, key: MasterKey) -> KeyChoice:
 
 
 def _key_for_new_file(deployment: Deployment) -> KeyChoice:
-    """The key in use, where there is one, else a new one."""
+    """The key in use, where there is one, else a new one: not at the place of a key that may only be out of reach."""
     try:
-        return choose_key(deployment, None)
+        key = choose_key(deployment, None)
     except MasterKeyError:
         return choose_unused_key(deployment)
+    return choose_unused_key(deployment) if key.is_new else key
 
 
 def _from_files(deployment: Deployment, found: Inspection, keys: Sequence[MasterKey]) -> Iterator[Source]:
@@ -528,6 +534,13 @@ def require_sources(found: Search) -> None:
         raise found.inspection.error
     from src.utils.secrets.command import make, manage, set_up
 
+    closed = closed_docker_files(found.deployment)
+    if closed:
+        raise StoreError(
+            f"Nothing else was found that still has the secrets, and {len(closed)} Docker files may not be read by "
+            f"this user: {closed[0]}, ...",
+            hint=manage("rescue", purpose="Run it as root, with sudo"),
+        )
     raise StoreError(
         "Nothing was found that still has the secrets",
         hint=[

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.audit import recorded
+from src.ops.store_kinds import kind_in_use
 from src.ops.values.fingerprint import WRITTEN, Transfer, plan_transfer
 from src.ops.values.grace import previous_valid_until
+from src.ops.values.history import lacks_accepted, merge_history
 from src.utils.secrets.changes import Change, load_if_any, require_stored
 
 if TYPE_CHECKING:
@@ -44,18 +46,26 @@ def restore_backup(deployment: Deployment, store: Backend, backup: Backup, *, ke
     states = plan_restore(backup, present)
     wanted = (Transfer.NEW,) if keep_present else WRITTEN
     names = [name for name, state in states.items() if state in wanted]
-    changes = {name: _change(deployment, backup, name, is_new=states[name] is Transfer.NEW) for name in names}
+    names += [name for name in states if _lacks_history(deployment, backup, name, present)]
+    changes = {name: _change(deployment, backup, name, present) for name in names}
     if not changes:
         return []
     with recorded(deployment, "restore", names, store.describe()):
         stored = store.save(changes, expected_revision=present.revision)
-        require_stored({name: backup.snapshot.values[name] for name in names}, stored.values, store.describe())
+        require_stored({name: change.value for name, change in changes.items()}, stored.values, store.describe())
     return names
 
 
-def _change(deployment: Deployment, backup: Backup, name: str, *, is_new: bool) -> Change:
+def _lacks_history(deployment: Deployment, backup: Backup, name: str, present: Snapshot) -> bool:
+    """Whether the store has the value, and lacks an earlier one that is still accepted: old data may need it."""
     value = backup.snapshot.values[name]
-    if is_new:
-        return Change(value, history=backup.snapshot.metadata.get(name))
+    if present.values.get(name) != value or not kind_in_use(deployment).copies_history:
+        return False
+    return lacks_accepted(name, value, backup.snapshot.metadata.get(name), present)
+
+
+def _change(deployment: Deployment, backup: Backup, name: str, present: Snapshot) -> Change:
+    value, history = backup.snapshot.values[name], backup.snapshot.metadata.get(name)
     spec = deployment.catalog.find(name)
-    return Change(value, previous_valid_until=previous_valid_until(spec) if spec else "")
+    valid_until = previous_valid_until(spec) if spec else ""
+    return Change(value, history=merge_history(name, value, history, present, valid_until))

@@ -11,9 +11,15 @@ from src.ops.deployment.audit import recorded
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.settings_lines import connection_settings, file_settings, settings_heading
-from src.ops.deployment.undo import aside_name, make_directories, write_private_file, write_settings
+from src.ops.deployment.undo import (
+    aside_name,
+    copy_aside,
+    make_directories,
+    write_private_file,
+    write_settings,
+)
 from src.ops.store_kinds import open_store
-from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
+from src.utils.secrets.atomicfile import remove_stale_temporaries
 from src.utils.secrets.backends.file import FileBackend
 from src.utils.secrets.changes import require_stored
 from src.utils.secrets.settings import SecretsBackend
@@ -134,7 +140,7 @@ def _apply_to_dotenv(deployment: Deployment, plan: Plan, found: FoundStore) -> R
     with deferred_interrupts() as check, ExitStack() as undo:
         check()
         is_replaced = found.start_over or any(lines.get(name, "") is None for name in read_dotenv(path))
-        kept = _copy_aside(path, undo) if is_replaced else []
+        kept = copy_aside(path, undo) if is_replaced else []
         write_settings(path, lines, heading, undo)
         check()
         _compare(plan, open_store(deployment, found.kind).load().values, path)
@@ -183,19 +189,7 @@ def _keep_key_lines(path: str, lines: Mapping[str, str | None], undo: ExitStack)
     new_key_file = lines.get("SECRETS_MASTER_KEY_FILE", key_file)
     loses_key = bool(present.get("SECRETS_MASTER_KEY")) and lines.get("SECRETS_MASTER_KEY", "") is None
     loses_place = new_key_file != key_file and os.path.lexists(key_file)
-    return _copy_aside(path, undo) if loses_key or loses_place else []
-
-
-def _copy_aside(path: str, undo: ExitStack) -> list[str]:
-    """Keep a dotenv file that is about to be changed; the rest of its lines stay in it."""
-    if not os.path.exists(path):
-        return []
-    with open(path, "rb") as file:
-        content = file.read()
-    copy = aside_name(path)
-    replace_file(copy, content, mode=KEY_FILE_MODE, must_not_exist=True)
-    undo.callback(os.unlink, copy)
-    return [copy]
+    return copy_aside(path, undo) if loses_key or loses_place else []
 
 
 def _save(path: str, plan: Plan, found: FoundStore, key: KeyChoice, undo: ExitStack) -> list[str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.ops.values.importer import Imported
     from src.utils.secrets.catalog import Catalog
+    from src.utils.secrets.snapshot import SecretMetadata, Snapshot
 
 
 @dataclass
@@ -29,12 +30,23 @@ class GivenValues:
         imported: Values from a file.
         regenerated: Names that get a new generated value although they have one.
         replace_by_import: Whether an imported value replaces one that is there.
+        histories: Earlier values of imported ones, where they come from another store.
     """
 
     typed: dict[str, str] = field(default_factory=dict, repr=False)
     imported: dict[str, str] = field(default_factory=dict, repr=False)
     regenerated: set[str] = field(default_factory=set)
     replace_by_import: bool = False
+    histories: dict[str, SecretMetadata] = field(default_factory=dict, repr=False)
+
+    def take_over(self, taken: Snapshot) -> None:
+        """Import what the store in use has. It is what runs, so a file comes first only if it is to replace values."""
+        if not self.replace_by_import:
+            self.imported.update(taken.values)
+        else:
+            self.imported = dict(taken.values) | self.imported
+        known = {name: entry for name, entry in taken.metadata.items() if self.imported[name] == taken.values[name]}
+        self.histories.update(known)
 
 
 def read_given(

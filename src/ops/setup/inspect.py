@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,7 @@ def start_over(
     return replace(found, snapshot=empty, exists=False, start_over=True, given_up=found.snapshot)
 
 
-def take_over(deployment: Deployment, kind: StoreKind[Any]) -> tuple[str, dict[str, str]]:
+def take_over(deployment: Deployment, kind: StoreKind[Any]) -> tuple[str, Snapshot]:
     """What the store in use holds, when another one is going to take its place.
 
     Args:
@@ -128,28 +129,40 @@ def take_over(deployment: Deployment, kind: StoreKind[Any]) -> tuple[str, dict[s
         kind: The one that takes its place.
 
     Returns:
-        The store in use, human-readable, and the values in it; none when there is no other, or it holds development
-        secrets.
+        The store in use, human-readable, and what it has for the names of the catalogue; nothing when there is no
+        other, or it holds development secrets.
 
     Raises:
         SecretsError: It cannot be read.
     """
-    if not os.path.exists(deployment.settings_file):
-        return "", {}
+    files = (deployment.settings_file, deployment.compose_file)
+    if not deployment.is_configured("SECRETS_BACKEND") or not any(map(os.path.exists, files)):
+        return "", Snapshot({})
     current = kind_in_use(deployment)
-    if current is kind or current.is_dotenv or kind.is_dotenv:
-        return "", {}
+    if current is kind or is_for_development(deployment, current) or kind.is_dotenv:
+        return "", Snapshot({})
     try:
         store = open_store(deployment)
-        stored = store.load().values
+        snapshot = store.load()
     except StoreEmptyError:
-        return "", {}
+        return "", Snapshot({})
     except SecretsError as error:
         raise StoreError(
             f"The store in use until now cannot be read: {error}",
             hint=[*error.hints, f"To continue without its secrets, move {deployment.settings_file} away"],
         ) from None
-    return store.describe(), {name: value for name in deployment.catalog.names if (value := stored.get(name))}
+    values = {name: value for name in deployment.catalog.names if (value := snapshot.values.get(name))}
+    known = {name: entry for name in values if (entry := snapshot.metadata.get(name)) is not None}
+    return store.describe(), Snapshot(values, known)
+
+
+def is_for_development(deployment: Deployment, kind: StoreKind[Any]) -> bool:
+    """Whether a store holds development secrets, which are not those of a deployment: ``.env`` beside production's.
+
+    Nobody has moved the secrets of production there, and other environments have their dotenv file for themselves.
+    """
+    moved = glob.glob(f"{glob.escape(deployment.usual_settings_file)}.before-migration*")
+    return kind.is_dotenv and deployment.is_production and not moved
 
 
 def _refuse_shared_place(deployment: Deployment, kind: StoreKind[Any]) -> None:

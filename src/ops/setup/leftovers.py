@@ -13,7 +13,8 @@ from src.utils.secrets.command import manage, set_up
 from src.utils.secrets.errors import DamagedStoreError, StoreError
 from src.utils.secrets.snapshot import utc_now
 
-from .state import State, inspect_deployment, lost_values
+from .inspect import is_for_development
+from .state import State, find_settings_gone, inspect_deployment, lost_values
 from .traces import names_that_had_a_value, was_set_up_in
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.errors import SecretsError
+    from src.utils.secrets.snapshot import Snapshot
 
     from .given import GivenValues
     from .inspect import FoundStore
@@ -43,6 +45,10 @@ def find_obstacle(deployment: Deployment, found: FoundStore, given: GivenValues)
     """
     if found.start_over:
         return None
+    if found.exists:
+        gone = find_settings_gone(deployment, found.kind)
+        if gone is not None:
+            return gone
     known = {*given.typed, *given.imported, *given.regenerated}
     absent = [
         spec
@@ -63,13 +69,35 @@ def _find_obstacle_to_a_set(deployment: Deployment, found: FoundStore) -> Secret
         return None
     if not in_use.state.is_readable or in_use.kind is None:
         return in_use.error
-    if in_use.kind.is_dotenv and not was_set_up_in(deployment, found.kind):
+    if is_for_development(deployment, in_use.kind) and not was_set_up_in(deployment, found.kind):
         return None  # development secrets stay where they are, and no stack runs with them
     return StoreError(
         f"The secrets in use are in another store ({in_use.kind.title}); a new set does not open what they protect",
         hint=[
             manage("migrate", "--to", found.kind.short_name, purpose="Move them"),
             set_up("--start-over", purpose="Or give them up"),
+        ],
+    )
+
+
+def find_older_values(found: FoundStore, origin: str, taken: Snapshot, given: GivenValues) -> StoreError | None:
+    """Why a store that has other values than the one in use may not take its place.
+
+    Args:
+        found: The chosen store.
+        origin: The store in use, human-readable.
+        taken: What that one has.
+        given: Whether what it has replaces what is there.
+    """
+    present = found.snapshot.values
+    other = [name for name, value in taken.values.items() if present.get(name) not in (None, "", value)]
+    if not other or given.replace_by_import:
+        return None
+    return StoreError(
+        f"{', '.join(other)}: {found.kind.title} has other values than the store in use, {origin}",
+        hint=[
+            manage("migrate", "--to", found.kind.short_name, purpose="Move those that are in use there"),
+            set_up("--backend", found.kind.short_name, "--start-over", purpose="Or give up both"),
         ],
     )
 

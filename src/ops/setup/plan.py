@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -141,7 +141,8 @@ def _plan_secret(spec: SecretSpec, current: str | None, given: GivenValues) -> P
     if spec.name in given.regenerated:
         return PlannedSecret(spec, Origin.GENERATED, generate_value(spec), replaces=current is not None)
     if imported is not None and (current is None or given.replace_by_import):
-        return _new_or_kept(spec, Origin.IMPORTED, imported, current)
+        planned = _new_or_kept(spec, Origin.IMPORTED, imported, current)
+        return replace(planned, history=given.histories.get(spec.name)) if current is None else planned
     if current is not None:
         return PlannedSecret(spec, Origin.KEPT, current)
     if spec.generated:

@@ -251,12 +251,14 @@ def explain(deployment: Deployment, error: SecretsError) -> SecretsError:
     """``error``, or the one that says what has happened, when it is about the secrets of this deployment."""
     if isinstance(error, ConfigurationError) and not isinstance(error, NotSetUpError):
         unreadable = _unreadable_file(deployment, None)
-        return _foreign(unreadable) if unreadable else error
+        return _foreign(unreadable) if unreadable else _explain_setting(deployment, error)
     if not isinstance(error, LOSSES):
         return error
     found = inspect_deployment(deployment)
     if found.error is None:
         # Where nothing is set up, it is no help that no setting names a key.
+        if isinstance(error, NotSetUpError) and found.kind is not None and found.kind is store_named(deployment):
+            return _settings_gone(deployment, found.kind)
         is_unset = isinstance(error, MasterKeyGoneError) and not any(map(deployment.is_configured, MASTER_KEY_FAMILY))
         return found.cause if is_unset and found.state is State.FRESH and found.cause is not None else error
     if isinstance(error, SecretNotFoundError):
@@ -266,6 +268,14 @@ def explain(deployment: Deployment, error: SecretsError) -> SecretsError:
     else:
         is_about_it = found.cause is not None and str(found.cause) == str(error)
     return found.error if is_about_it else error
+
+
+def _explain_setting(deployment: Deployment, error: SecretsError) -> SecretsError:
+    """``error``, or that the settings are gone, when that is why a setting of a store is missing."""
+    if deployment.is_configured("SECRETS_BACKEND") or store_named(deployment) is None:
+        return error
+    found = inspect_deployment(deployment)
+    return found.error if found.error is not None and str(found.cause) == str(error) else error
 
 
 def raise_explained(deployment: Deployment, error: SecretsError) -> NoReturn:
@@ -335,6 +345,16 @@ def _explain(deployment: Deployment, kind: StoreKind[Any] | None, error: Secrets
         return Inspection(state, kind, None, error, _settings_gone(deployment, kind))
     told = _lost(deployment, kind, state, error) if state.is_rescuable else error
     return Inspection(state, kind, None, error, told)
+
+
+def find_settings_gone(deployment: Deployment, kind: StoreKind[Any]) -> ConfigurationError | None:
+    """Why another store may not be taken for the one in use: only the summary still says which one it is."""
+    if deployment.is_configured("SECRETS_BACKEND"):
+        return None
+    named = store_named(deployment)
+    if named is None or named is kind or named.is_dotenv:
+        return None
+    return _settings_gone(deployment, named)
 
 
 def _settings_gone(deployment: Deployment, kind: StoreKind[Any]) -> ConfigurationError:

@@ -39,6 +39,11 @@ def docker_files(deployment: Deployment, folder: str = "") -> dict[str, str]:
     return {name: path for name, path in paths.items() if os.path.isfile(path) and os.path.getsize(path)}
 
 
+def closed_docker_files(deployment: Deployment) -> list[str]:
+    """The Docker files that this user may not read."""
+    return [path for path in docker_files(deployment).values() if not os.access(path, os.R_OK)]
+
+
 def kept_folders(deployment: Deployment) -> list[str]:
     """The folders in which earlier values of the Docker files were put aside; the newest first."""
     return sorted(glob.glob(os.path.join(glob.escape(deployment.docker_directory), "lost-*")), reverse=True)

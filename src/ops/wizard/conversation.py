@@ -143,15 +143,19 @@ class Wizard:
 
     def _offer_take_over(self, found: FoundStore, given: GivenValues) -> None:
         from src.ops.setup.inspect import take_over
+        from src.ops.setup.leftovers import find_older_values
 
         is_changing = self._original.is_set_up and not self._is_in_use(found)
         try:
             with self._screen.working("Reading the store in use") if is_changing else nullcontext():
-                origin, values = take_over(self._original, found.kind)
+                origin, taken = take_over(self._original, found.kind)
         except SecretsError as error:
             self._screen.warn(str(error))
             return
-        values = {name: value for name, value in values.items() if not found.snapshot.values.get(name)}
+        older = find_older_values(found, origin, taken, given)
+        if older is not None:
+            raise older
+        values = {name: value for name, value in taken.values.items() if not found.snapshot.values.get(name)}
         if not values:
             return
         self._screen.say("", f"Your secrets are currently in {origin}.")
@@ -161,7 +165,7 @@ class Wizard:
             default=True,
             why="The application keeps working: an existing database opens with its old password only.",
         ):
-            given.imported = values | given.imported
+            given.take_over(taken)
 
     def _clear_obstacle(self, found: FoundStore, given: GivenValues) -> FoundStore:
         """``found``, when it may get new values: on a first run, or when the person gives the old ones up.
