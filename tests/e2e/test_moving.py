@@ -91,7 +91,7 @@ def test_a_file_does_not_replace_what_the_store_in_use_has(
 ) -> None:
     project.set_up()
     before = values(project)
-    imported = "an-imported-value-of-last-year-0123456789abcdefghijk"
+    imported = "wombats import values of last year, slowly"
     (tmp_path / "old.json").write_text(json.dumps({"WEBHOOK_SECRET": imported}))
     done = project.set_up("--backend", "vault", "--import", str(tmp_path / "old.json"), environ=environ)
     assert "another value is kept" in " ".join(done.stdout.split())
