@@ -24,7 +24,8 @@ from src.ops.deployment.deployment import Deployment
 from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.trusted_folders import require_trusted_folder
-from src.ops.setup.state import raise_explained
+from src.ops.setup.state import lost_values, raise_explained
+from src.ops.setup.traces import optional_that_are_lost
 from src.ops.store_kinds import kind_in_use, load_secrets, open_store
 from src.ops.terminal.report import DONE, WrongUsageError, report_error, run_to_exit_code, version
 from src.ops.terminal.usage import HISTORY_HINT, argument_message
@@ -104,6 +105,9 @@ def _work_on(deployment: Deployment, options: argparse.Namespace) -> int:
         if options.check and os.path.isdir(path):
             error.hints += (compose("up", "-d", purpose="To start with the files that are there"),)
         raise
+    lost = optional_that_are_lost(deployment, snapshot)
+    if lost:
+        raise lost_values(deployment, tuple(lost))  # an empty file would take the place of the last copy
     _warn_of_examples(deployment, snapshot)
     files = render_files(deployment.catalog, snapshot, only_services=cloud)
     owner = container_owner(ids, _read_engine(options.engine_descriptor))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from src.ops.deployment.audit import recorded
+from src.ops.setup.traces import optional_that_are_lost
 from src.ops.values.grace import GRACE_SECONDS, previous_valid_until
 from src.ops.values.strength import weakness_of
 from src.utils.secrets.changes import Change, require_stored
@@ -73,6 +74,9 @@ def removed_names(deployment: Deployment, store: Backend, snapshot: Snapshot, na
         SecretNotFoundError: It is not there.
     """
     spec = deployment.find_secret(name)
+    lost = optional_that_are_lost(deployment, snapshot)
+    if name in lost:
+        return [name]  # nothing is left to take out; that nobody wants it any more is put down
     if snapshot.values.get(name) is None:
         raise SecretNotFoundError(f"{name} is not set in {store.describe()}", hint="Nothing to remove", names=[name])
     if spec.required:

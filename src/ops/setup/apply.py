@@ -26,6 +26,7 @@ from src.utils.secrets.settings import SecretsBackend
 
 from .leftovers import put_aside
 from .master_key import KEY_FILE_MODE, write_key_file
+from .options import START_OVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from .inspect import FoundStore
     from .master_key import KeyChoice
     from .plan import Plan
+
+SET_UP = "set up"
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def apply_setup(
     plan: Plan,
     progress: Callable[[str], None] | None = None,
     *,
-    action: str = "set up",
+    action: str = SET_UP,
 ) -> Report:
     """Write the plan to the store, and put it down in the audit trail.
 
@@ -88,6 +91,8 @@ def apply_setup(
         SecretsError: A step failed; what was there before is there again.
         KeyboardInterrupt: Ctrl-C came in time; the same.
     """
+    if found.start_over and action == SET_UP:
+        action = START_OVER
     with recorded(deployment, action, plan.written_names, found.place or found.kind.title), ExitStack() as undo:
         kept = put_aside(deployment, found, plan, undo) if found.start_over else []
         if found.key is not None:

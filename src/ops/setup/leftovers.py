@@ -15,7 +15,7 @@ from src.utils.secrets.snapshot import utc_now
 
 from .inspect import is_for_development
 from .state import State, find_settings_gone, inspect_deployment, lost_values
-from .traces import names_that_had_a_value, was_set_up_in
+from .traces import names_that_had_a_value, optional_that_are_lost, was_set_up_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,10 +55,12 @@ def find_obstacle(deployment: Deployment, found: FoundStore, given: GivenValues)
         for spec in deployment.catalog.secrets
         if spec.required and spec.name not in known and not found.snapshot.values.get(spec.name)
     ]
-    if not absent:
+    optional = optional_that_are_lost(deployment, found.snapshot) if found.exists else []
+    lost = [name for name in optional if name not in known]
+    if not (absent or lost):
         return None
     if found.exists:
-        lost = names_that_had_a_value(deployment, found.snapshot, absent)
+        lost = [*names_that_had_a_value(deployment, found.snapshot, absent), *lost]
         return lost_values(deployment, tuple(lost)) if lost else None
     return _find_obstacle_to_a_set(deployment, found)
 

@@ -43,6 +43,7 @@ from .traces import (
     docker_files,
     has_encrypted_file,
     names_that_had_a_value,
+    optional_that_are_lost,
     store_named,
     volumes,
     was_set_up,
@@ -74,7 +75,11 @@ class State(Enum):
     FRESH = ("fresh", "Nothing shows that secrets were ever set up here.", Generates.SET, set_up())
     READY = ("ready", "The store has a value for every required secret.", Generates.NOTHING, manage("status"))
     INCOMPLETE = (
-        *("incomplete", "The store can be read and lacks a required secret.", Generates.MISSING),
+        *(
+            "incomplete",
+            "The store can be read and lacks a secret that is required, or that it had.",
+            Generates.MISSING,
+        ),
         *(set_up(), manage("rescue", purpose="For a value that was there")),
     )
     STORE_GONE = (
@@ -179,7 +184,7 @@ class Inspection:
         snapshot: What the store holds, where it can be read.
         cause: What the store itself said, where it cannot.
         error: What a person is told: what happened, and what to run next. ``None`` when nothing stands in the way.
-        missing: The required secrets without a value.
+        missing: The required secrets without a value, and the optional ones that had one here.
         lost: Those of ``missing`` that had one here. No new value takes its place unless somebody asks for it.
         interrupted: The command that was stopped in the middle; empty when none was.
     """
@@ -221,8 +226,9 @@ def inspect_deployment(deployment: Deployment, kind: StoreKind[Any] | None = Non
         return _explain(deployment, kind, cause)
     required = [spec for spec in deployment.catalog.secrets if spec.required]
     absent = [spec for spec in required if not snapshot.values.get(spec.name)]
-    missing = tuple(spec.name for spec in absent)
-    lost = tuple(names_that_had_a_value(deployment, snapshot, absent))
+    optional = optional_that_are_lost(deployment, snapshot)
+    missing = (*(spec.name for spec in absent), *optional)
+    lost = (*names_that_had_a_value(deployment, snapshot, absent), *optional)
     interrupted = find_interrupted(deployment, kind)
     state = State.INTERRUPTED if interrupted else State.INCOMPLETE if missing else State.READY
     error = lost_values(deployment, lost) if lost else None
@@ -312,6 +318,11 @@ def lost_values(deployment: Deployment, names: tuple[str, ...]) -> LostValueErro
         hint=[
             manage("rescue", purpose="See where it is left, and restore it"),
             *(set_value(deployment, name, purpose="Or give it a new one") for name in names),
+            *(
+                manage("remove", name, purpose="Or say that it is no longer used")
+                for name in names
+                if name not in deployment.catalog.required_names
+            ),
         ],
         names=names,
     )

@@ -7,11 +7,13 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from src.ops.deployment.audit import read_trail
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.store_kinds import all_kinds, kind_of
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import SecretsBackend
 
+from .options import START_OVER
 from .summary import names_set, names_store
 
 if TYPE_CHECKING:
@@ -147,6 +149,33 @@ def names_that_had_a_value(deployment: Deployment, snapshot: Snapshot, specs: It
     known = {*snapshot.metadata, *docker_files(deployment), *names_set(deployment)}
     found = [spec.name for spec in specs if spec.name in known]
     return found + _mounted_names(deployment, [spec for spec in specs if spec.name not in known])
+
+
+def optional_that_are_lost(deployment: Deployment, snapshot: Snapshot) -> list[str]:
+    """The optional secrets that had a value here, that a store lacks, and that nobody has removed.
+
+    Args:
+        deployment: Whose.
+        snapshot: What the store holds.
+    """
+    absent = [spec.name for spec in deployment.catalog.secrets if not (spec.required or snapshot.values.get(spec.name))]
+    known = {*docker_files(deployment), *names_set(deployment)}
+    found = [name for name in absent if name in known]
+    return [name for name in found if not _was_removed(deployment, name)]
+
+
+def _was_removed(deployment: Deployment, name: str) -> bool:
+    """Whether the last command that changed a secret removed it or gave it up, as the audit trail has it."""
+    try:
+        entries = read_trail(deployment).entries
+    except SecretsError:
+        return False
+    wanted = {"environment": deployment.environment, "result": "done"}
+    for entry in reversed(entries):
+        command, is_named = entry.get("command"), name in entry.get("names", ())
+        if wanted.items() <= entry.items() and command != "backup" and (is_named or command == START_OVER):
+            return command == "remove" or not is_named
+    return False
 
 
 def read_mounted(stack: Stack, spec: SecretSpec, running: Collection[str]) -> Iterator[str]:
