@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
 from src.utils.secrets.command import program
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
-from src.utils.secrets.settings import MAX_VALUE_BYTES, file_signature, open_regular
+from src.utils.secrets.settings import file_signature, read_text_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -194,22 +194,11 @@ def _bindings(text: str, source: str) -> list[Binding]:
 def _read_text(path: str) -> str:
     if not os.path.lexists(path):
         return ""
+    subject = f"The settings file {path}"
     try:
-        with open_regular(path) as file:
-            data = file.read(MAX_VALUE_BYTES + 1)
+        text = read_text_file(path, subject)
     except OSError as error:
         raise ConfigurationError(
-            f"The settings file {path} cannot be read: {error.strerror}",
-            hint=program("ls", "-ld", path, purpose="Look at it"),
-        ) from None
-    if len(data) > MAX_VALUE_BYTES:
-        raise ConfigurationError(
-            f"The settings file {path} is larger than 1 MiB", hint="Check that it is the right file"
-        )
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise ConfigurationError(
-            f"The settings file {path} is not UTF-8 text", hint="Check that it is the right file"
+            f"{subject} cannot be read: {error.strerror}", hint=program("ls", "-ld", path, purpose="Look at it")
         ) from None
     return text if not text or text.endswith("\n") else text + "\n"

@@ -151,48 +151,37 @@ def read_value_file(path: str, setting: str) -> str:
     Raises:
         ConfigurationError: It is missing, not a regular file, unreadable, over 1 MiB, or not UTF-8.
     """
-    import stat
-
     try:
-        # Without O_NONBLOCK, opening a FIFO would wait indefinitely.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        text = read_text_file(path, f"{setting} points to {path!r}, which")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a usable path"
         raise ConfigurationError(
             f"{setting} points to a file that cannot be read: {reason}: {absent_path(path)}",
             hint=f"Check that the file exists and that this user may read it; {setting} is a path, never the value",
         ) from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            from .command import program
-
-            raise ConfigurationError(
-                f"{setting} points to {path!r}, which is not a regular file",
-                hint=program(
-                    "ls", "-ld", os.path.abspath(path), purpose="Give the path of a file that holds the value"
-                ),
-            )
-        data = read_descriptor(descriptor, MAX_VALUE_BYTES + 1)
-    except OSError as error:
-        from .command import program
-
-        raise ConfigurationError(
-            f"{setting} points to {path!r}, which cannot be read: {error.strerror}",
-            hint=program("ls", "-l", os.path.abspath(path), purpose="Check the file"),
-        ) from None
-    finally:
-        os.close(descriptor)
-    if len(data) > MAX_VALUE_BYTES:
-        raise ConfigurationError(
-            f"{setting} points to {path!r}, which is larger than 1 MiB", hint="Check that it is the right file"
-        )
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise ConfigurationError(
-            f"{setting} points to {path!r}, which is not UTF-8 text", hint="Check that it is the right file"
-        ) from None
     return text.removesuffix("\n")
+
+
+def read_text_file(path: str, subject: str) -> str:
+    """The text of a small file.
+
+    Args:
+        path: The file.
+        subject: What it is called, for the error.
+
+    Raises:
+        ConfigurationError: It is over 1 MiB, or not UTF-8.
+        OSError: It cannot be opened or read, or is no regular file.
+        ValueError: The path cannot be one.
+    """
+    with open_regular(path) as file:
+        data = file.read(MAX_VALUE_BYTES + 1)
+    if len(data) > MAX_VALUE_BYTES:
+        raise ConfigurationError(f"{subject} is larger than 1 MiB", hint="Check that it is the right file")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{subject} is not UTF-8 text", hint="Check that it is the right file") from None
 
 
 def open_regular(path: str) -> BinaryIO:
