@@ -106,14 +106,14 @@ def rescue_command(
 def _open(
     screen: Screen, deployment: Deployment, source: Source, keys: Sequence[MasterKey], passphrase_file: str | None
 ) -> Source:
-    from src.ops.lifecycle.backup import Lock, is_backup_of
+    from src.ops.lifecycle.backup import Lock
     from src.ops.lifecycle.rescue import open_source
 
     # Standard input, which may have had the key, can be read only once.
     lock = Lock(key=keys[0]) if keys else read_lock(passphrase_file, None, deployment, is_new=False)
-    source = open_source(source, lock)
-    if not is_backup_of(source.name, deployment):
-        screen.warn(f"{source.note}, not of this deployment ({deployment.catalog.slug}, {deployment.environment}).")
+    source = open_source(deployment, source, lock)
+    if source.note:
+        screen.warn(source.note)
     return source
 
 

@@ -189,24 +189,26 @@ def needed_key_id(path: str) -> str | None:
 
 def is_backup(path: str) -> bool:
     """Whether a file is a backup, also one that this version cannot read."""
-    try:
-        _read_header(path)
-    except UnsupportedVersionError:
-        return True
-    except SecretsError:
-        return False
-    return True
+    return _owner(path) is not None
 
 
 def is_backup_of(path: str, deployment: Deployment) -> bool:
     """Whether a file is a backup of this deployment, and not of another environment or application."""
+    return _owner(path) in (_UNKNOWN_OWNER, (deployment.catalog.slug, deployment.environment))
+
+
+_UNKNOWN_OWNER = ("", "")
+
+
+def _owner(path: str) -> tuple[str, str] | None:
+    """The application and environment that a backup is of, as it says; ``None`` for what is none."""
     try:
         header = _read_header(path)
     except UnsupportedVersionError:
-        return True
+        return _UNKNOWN_OWNER
     except SecretsError:
-        return False
-    return (header.get("application"), header.get("environment")) == (deployment.catalog.slug, deployment.environment)
+        return None
+    return str(header.get("application")), str(header.get("environment"))
 
 
 def _read_header(path: str) -> dict[str, Any]:

@@ -168,15 +168,18 @@ def search(deployment: Deployment, keys: Sequence[MasterKey] = ()) -> Search:
     )
 
 
-def open_source(source: Source, lock: Lock) -> Source:
-    """A backup, opened.
+def open_source(deployment: Deployment, source: Source, lock: Lock) -> Source:
+    """A backup, opened; its note says when it is of something else than ``deployment``.
 
     Raises:
         SecretsError: It does not open.
     """
     backup = read_backup(source.name, lock)
     title = f"{source.title}, made {backup.created_at}"
-    note = f"It is a backup of {backup.application}, {backup.environment}"
+    mine, theirs = (deployment.catalog.slug, deployment.environment), (backup.application, backup.environment)
+    note = ""
+    if mine != theirs:
+        note = f"It is a backup of {', '.join(theirs)}, not of this deployment ({', '.join(mine)})."
     return replace(source, title=title, snapshot=backup.snapshot, is_locked=False, note=note)
 
 
