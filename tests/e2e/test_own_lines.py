@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from src.ops.deployment.deployment import Deployment
-from src.ops.setup.state import State, inspect_deployment
+from src.ops.setup.state import Inspection, State, inspect_deployment
 from tests.conftest import Project, need_root
 from tests.servers.vault import Vault
 from tests.support.commands import error_of, manage
@@ -137,6 +137,21 @@ def open_project() -> Iterator[Project]:
         shutil.rmtree(base)
 
 
+def inspect_as_nobody(project: Project, monkeypatch: pytest.MonkeyPatch) -> Inspection:
+    """What another user finds, who may not read everything."""
+    for name, value in project.environ().items():
+        monkeypatch.setenv(name, value)
+    deployment = Deployment.locate(
+        project_directory=str(project.directory),
+        catalog=str(Path(__file__).parents[2] / "config/catalog.toml"),
+    )
+    os.seteuid(65534)
+    try:
+        return inspect_deployment(deployment)
+    finally:
+        os.seteuid(0)
+
+
 @pytest.mark.parametrize("closed", [".env.production", "config", "config/secrets.enc", "the key's folder"])
 def test_a_file_of_another_user_is_no_first_run(
     closed: str, open_project: Project, monkeypatch: pytest.MonkeyPatch
@@ -146,17 +161,7 @@ def test_a_file_of_another_user_is_no_first_run(
     open_project.key_file.parent.chmod(0o755)
     path = open_project.key_file.parent if closed == "the key's folder" else open_project.directory / closed
     path.chmod(0o700)
-    for name, value in open_project.environ().items():
-        monkeypatch.setenv(name, value)
-    deployment = Deployment.locate(
-        project_directory=str(open_project.directory),
-        catalog=str(Path(__file__).parents[2] / "config/catalog.toml"),
-    )
-    os.seteuid(65534)
-    try:
-        found = inspect_deployment(deployment)
-    finally:
-        os.seteuid(0)
+    found = inspect_as_nobody(open_project, monkeypatch)
     assert found.state is State.FOREIGN
     assert "may not be read by this user (uid 65534)" in str(found.error)
     assert "belongs to uid 0" in str(found.error)
@@ -168,17 +173,7 @@ def test_a_closed_file_of_ones_own_is_opened_by_its_owner(
     path = open_project.settings_file
     os.chown(path, 65534, 65534)
     path.chmod(0)
-    for name, value in open_project.environ().items():
-        monkeypatch.setenv(name, value)
-    deployment = Deployment.locate(
-        project_directory=str(open_project.directory),
-        catalog=str(Path(__file__).parents[2] / "config/catalog.toml"),
-    )
-    os.seteuid(65534)
-    try:
-        found = inspect_deployment(deployment)
-    finally:
-        os.seteuid(0)
+    found = inspect_as_nobody(open_project, monkeypatch)
     assert found.error is not None
     assert "though it is yours: the mode of" in str(found.error)
     assert f"chmod u+r '{path}'" in found.error.hint or f"chmod u+r {path}" in found.error.hint

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import itertools
 import os
 from typing import TYPE_CHECKING
 
-from src.utils.secrets.atomicfile import make_private_directory, replace_file
+from src.utils.secrets.atomicfile import make_private_directory, numbered_names, replace_file
 from src.utils.secrets.snapshot import utc_now
 
 from .dotenv import write_dotenv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from contextlib import ExitStack
 
 
@@ -83,13 +82,6 @@ def unused_name(path: str) -> str:
     """The first of its numbered names that neither a file nor what belongs to one has."""
     names = numbered_names(path)
     return next(name for name in names if not (os.path.lexists(name) or glob.glob(f"{glob.escape(name)}.*")))
-
-
-def numbered_names(stem: str, extension: str = "") -> Iterator[str]:
-    """The name without a number, then with 2, 3 and so on before the extension."""
-    yield stem + extension
-    for number in itertools.count(2):
-        yield f"{stem}-{number}{extension}"
 
 
 def remove_file(path: str) -> None:

@@ -130,7 +130,7 @@ def migrate(deployment: Deployment, migration: Migration, progress: Callable[[st
     store = f"{migration.source_store.describe()} -> {migration.target_store.describe()}"
     with deferred_interrupts() as check, recorded(deployment, "migrate", names, store):
         check()
-        changes = {name: _copy(migration, name) for name in names if _must_copy(migration, name)}
+        changes = _find_changes(migration)
         with ExitStack() as undo:
             if migration.key is not None and migration.key.new_file is not None:
                 write_key_file(migration.key.new_file, migration.key.key, undo)
@@ -255,20 +255,19 @@ def _file_path(target: NamedStore) -> str:
     return target.deployment.settings(target.kind.backend).file_path
 
 
-def _must_copy(migration: Migration, name: str) -> bool:
-    if migration.states[name] in WRITTEN:
-        return True
-    value, history = migration.source_snapshot.values[name], migration.source_snapshot.metadata.get(name)
-    return migration.target.kind.copies_history and lacks_accepted(name, value, history, migration.target_snapshot)
+def _find_changes(migration: Migration) -> dict[str, Change]:
+    """What the target gets: values that it lacks, and earlier ones that are still accepted."""
+    present, keeps_history = migration.target_snapshot, migration.target.kind.copies_history
+    changes = {}
+    for name, value in migration.source_snapshot.values.items():
+        history = migration.source_snapshot.metadata.get(name)
+        if migration.states[name] in WRITTEN or (keeps_history and lacks_accepted(name, value, history, present)):
+            changes[name] = Change(value, history=merge_history(name, value, history, present))
+    return changes
 
 
 def _key_files(migration: Migration) -> list[str]:
     return [migration.key.file] if migration.key is not None and migration.key.file else []
-
-
-def _copy(migration: Migration, name: str) -> Change:
-    value, history = migration.source_snapshot.values[name], migration.source_snapshot.metadata.get(name)
-    return Change(value, history=merge_history(name, value, history, migration.target_snapshot))
 
 
 def _compare(migration: Migration) -> None:

@@ -46,7 +46,8 @@ def restore_backup(deployment: Deployment, store: Backend, backup: Backup, *, ke
     states = plan_restore(backup, present)
     wanted = (Transfer.NEW,) if keep_present else WRITTEN
     names = [name for name, state in states.items() if state in wanted]
-    names += [name for name in states if _lacks_history(deployment, backup, name, present)]
+    if kind_in_use(deployment).copies_history:
+        names += [name for name in states if _lacks_history(backup, name, present)]
     changes = {name: _change(deployment, backup, name, present) for name in names}
     if not changes:
         return []
@@ -56,12 +57,12 @@ def restore_backup(deployment: Deployment, store: Backend, backup: Backup, *, ke
     return names
 
 
-def _lacks_history(deployment: Deployment, backup: Backup, name: str, present: Snapshot) -> bool:
+def _lacks_history(backup: Backup, name: str, present: Snapshot) -> bool:
     """Whether the store has the value, and lacks an earlier one that is still accepted: old data may need it."""
     value = backup.snapshot.values[name]
-    if present.values.get(name) != value or not kind_in_use(deployment).copies_history:
-        return False
-    return lacks_accepted(name, value, backup.snapshot.metadata.get(name), present)
+    return present.values.get(name) == value and lacks_accepted(
+        name, value, backup.snapshot.metadata.get(name), present
+    )
 
 
 def _change(deployment: Deployment, backup: Backup, name: str, present: Snapshot) -> Change:

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from src.ops.deployment.undo import make_directories, numbered_names, remove_file
-from src.utils.secrets.atomicfile import remove_stale_temporaries, replace_file
+from src.ops.deployment.undo import make_directories, remove_file
+from src.utils.secrets.atomicfile import numbered_names, remove_stale_temporaries, replace_file
 from src.utils.secrets.errors import MasterKeyError
 from src.utils.secrets.masterkey import (
     generate_master_key,

@@ -16,6 +16,8 @@ from .summary import key_file_named
 from .traces import copies_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.masterkey import MasterKey
 
@@ -26,7 +28,9 @@ _KEY_FILE = "SECRETS_MASTER_KEY_FILE"
 def near_keys(deployment: Deployment) -> list[MasterKey]:
     """The key in use, then those that lie near; each of them once, and none that cannot be used."""
     in_use = key_in_use(deployment)
-    keys = [*([in_use] if in_use else []), *_keys_in_settings(deployment), *_keys_in_files(deployment)]
+    settings = _read_settings(deployment)
+    named = [lines.get(_KEY_FILE) for lines in settings.values()]
+    keys = [*([in_use] if in_use else []), *_keys_in_settings(settings), *_keys_in_files(deployment, named)]
     return list({tuple(key.ids): key for key in reversed(keys)}.values())[::-1]
 
 
@@ -54,20 +58,20 @@ def key_in_use(deployment: Deployment) -> MasterKey | None:
         return None
 
 
-def _settings(deployment: Deployment) -> list[tuple[str, dict[str, str | None]]]:
-    """The lines of the settings file, and of the ones that it was: they may still name an earlier key."""
-    found = []
+def _read_settings(deployment: Deployment) -> dict[str, dict[str, str | None]]:
+    """The lines of the settings file, and of the ones that it was, by path: they may still name an earlier key."""
+    found = {}
     for path in (deployment.settings_file, *copies_of(deployment.settings_file)):
         try:
-            found.append((path, read_dotenv(path)))
+            found[path] = read_dotenv(path)
         except SecretsError:
             continue
     return found
 
 
-def _keys_in_settings(deployment: Deployment) -> list[MasterKey]:
+def _keys_in_settings(settings: Mapping[str, Mapping[str, str | None]]) -> list[MasterKey]:
     keys = []
-    for path, lines in _settings(deployment):
+    for path, lines in settings.items():
         text = lines.get("SECRETS_MASTER_KEY")
         try:
             keys += [parse_master_key(text, path)] if text else []
@@ -76,9 +80,8 @@ def _keys_in_settings(deployment: Deployment) -> list[MasterKey]:
     return keys
 
 
-def _keys_in_files(deployment: Deployment) -> list[MasterKey]:
-    in_use = deployment.variables().get(_KEY_FILE)
-    named = [in_use, *(lines.get(_KEY_FILE) for _path, lines in _settings(deployment))]
+def _keys_in_files(deployment: Deployment, named_in_settings: Sequence[str | None]) -> list[MasterKey]:
+    named = [deployment.variables().get(_KEY_FILE), *named_in_settings]
     named += [key_file_named(deployment), deployment.default_key_file]
     forms = [os.path.join(glob.escape(os.path.dirname(deployment.default_key_file)), "*")]
     for path in filter(None, named):

@@ -75,10 +75,10 @@ def update_summary(deployment: Deployment, names: Collection[str]) -> str:
     from .inspect import store_in_use
 
     try:
-        write_summary(deployment, store_in_use(deployment), {*names, *names_set(deployment)})
-    except (SecretsError, OSError) as error:
+        found = store_in_use(deployment)
+    except SecretsError as error:
         return f"The summary was not written: {error}"
-    return ""
+    return try_to_write_summary(deployment, found, {*names, *names_set(deployment)})
 
 
 def names_store(deployment: Deployment, kind: StoreKind[Any]) -> bool:

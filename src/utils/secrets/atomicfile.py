@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import stat
@@ -18,7 +19,7 @@ from .settings import read_descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from .command import Command, Hint
 
@@ -149,10 +150,15 @@ def require_regular(path: str) -> None:
 
 def move_aside(path: str) -> Command:
     """The command that moves what is in the place of a file to a name that is not taken."""
-    target, number = f"{path}.old", 2
-    while os.path.lexists(target):
-        target, number = f"{path}.old-{number}", number + 1
+    target = next(name for name in numbered_names(f"{path}.old") if not os.path.lexists(name))
     return program("mv", "-n", path, target, purpose="Move it aside")
+
+
+def numbered_names(stem: str, extension: str = "") -> Iterator[str]:
+    """The name without a number, then with 2, 3 and so on before the extension."""
+    yield stem + extension
+    for number in itertools.count(2):
+        yield f"{stem}-{number}{extension}"
 
 
 def replace_file(
