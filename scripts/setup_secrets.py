@@ -120,13 +120,11 @@ def _run_wizard(deployment: Deployment, options: Options) -> None:
 
 def _run_unattended(deployment: Deployment, options: Options) -> None:
     from src.ops.setup.given import read_given
-    from src.ops.setup.inspect import inspect_store, start_over, take_over
-    from src.ops.setup.leftovers import find_older_values
+    from src.ops.setup.in_use import kind_expected
+    from src.ops.setup.inspect import inspect_store, read_store_in_use, start_over
     from src.ops.setup.plan import plan_setup
-    from src.ops.setup.state import kind_expected
     from src.ops.store_kinds import kind_of
     from src.ops.wizard.review import show_import, show_plan, write_and_show
-    from src.utils.secrets.snapshot import Snapshot
 
     screen = Screen()
     given, imported = read_given(
@@ -137,20 +135,18 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
         replace=options.replace,
     )
     kind = kind_of(options.backend) if options.backend is not None else kind_expected(deployment)
-    origin, taken = ("", Snapshot({})) if options.start_over else take_over(deployment, kind)
-    given.take_over(taken)
+    in_use = None if options.start_over else read_store_in_use(deployment, kind)
+    if in_use is not None:
+        given.take_over(in_use)
     if options.start_over:
         found = start_over(deployment, kind, master_key_file=options.master_key_file)
     else:
         found = inspect_store(deployment, kind, options.master_key_file)
-    older = find_older_values(found, origin, taken, given)
-    if older is not None:
-        raise older
     plan = plan_setup(deployment, found, given)
     if imported:
         show_import(screen, imported)
-    if taken.values:
-        screen.say(f"Taken over from {origin}: {', '.join(taken.values)}")
+    if in_use is not None:
+        screen.say(f"Taken over from {in_use.place}: {', '.join(in_use.snapshot.values)}")
     show_plan(screen, deployment, found, plan, imported)
     if options.dry_run:
         screen.say("Dry run: nothing was written.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.ops.deployment.deployment import Deployment, is_environment_file
+from src.ops.setup.in_use import require_set_up
 from src.utils.secrets import command
 from src.utils.secrets.command import compose, manage, set_up
 from src.utils.secrets.errors import ConfigurationError
@@ -89,9 +90,17 @@ def test_the_environment_store_reads_env_and_no_other_store_does(project: Projec
 
 def test_nothing_set_up_is_said_with_the_command_that_does_it(project: Project) -> None:
     with pytest.raises(ConfigurationError, match="No secrets are set up here") as caught:
-        locate(project).require_set_up()
+        require_set_up(locate(project))
     assert caught.value.hints == (set_up(),)
-    locate(project, environ={"SECRETS_BACKEND": "env"}).require_set_up()
+    require_set_up(locate(project, environ={"SECRETS_BACKEND": "env"}))
+
+
+def test_development_secrets_are_not_read_where_the_summary_names_another_store(project: Project) -> None:
+    (project.directory / ".env").write_text("SECRET_KEY=development\n")
+    require_set_up(locate(project))
+    (project.directory / "config/SETUP.md").write_text("- Secrets: AWS Secrets Manager, cctv\n")
+    with pytest.raises(ConfigurationError, match="No secrets are set up here"):
+        require_set_up(locate(project))
 
 
 def test_another_settings_file_takes_the_place_of_env_production(project: Project, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import load_secrets, open_store
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.command import manage
@@ -36,7 +37,7 @@ def backup_command(
     """
     from src.ops.lifecycle.backup import default_backup_path, make_backup
 
-    deployment.require_set_up()
+    require_set_up(deployment)
     path = default_backup_path(deployment)
     if output:
         given = os.path.abspath(os.path.expanduser(output))

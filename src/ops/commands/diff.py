@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds.named_stores import parse_store_name, reference_forms
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
@@ -44,9 +45,12 @@ def diff_command(
     """
     from src.ops.values.fingerprint import Difference, compare, fingerprint
 
-    deployment.require_set_up()
-    left = parse_store_name(source or deployment.settings().backend.value, deployment, key_file=from_key_file).open()
-    right = parse_store_name(target, deployment, key_file=to_key_file).open()
+    require_set_up(deployment)
+    origin = parse_store_name(source or deployment.settings().backend.value, deployment, key_file=from_key_file)
+    other = parse_store_name(target, deployment, key_file=to_key_file)
+    for named in (origin, other):
+        require_set_up(named.deployment)
+    left, right = origin.open(), other.open()
     mine, theirs = load_if_any(left).values, load_if_any(right).values
     states = compare(mine, theirs)
     if as_json:

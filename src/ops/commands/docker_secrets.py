@@ -24,6 +24,7 @@ from src.ops.deployment.deployment import Deployment
 from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.trusted_folders import require_trusted_folder
+from src.ops.setup.in_use import require_set_up
 from src.ops.setup.state import lost_values, raise_explained
 from src.ops.setup.traces import optional_that_are_lost
 from src.ops.store_kinds import kind_in_use, load_secrets, open_store
@@ -93,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _work_on(deployment: Deployment, options: argparse.Namespace) -> int:
-    deployment.require_set_up()
+    require_set_up(deployment)
     compose_settings = read_dotenv(deployment.compose_file)
     directory = options.output or compose_settings.get("SECRETS_DIR") or deployment.default_docker_directory
     path = os.path.join(deployment.project_directory, os.path.expanduser(directory))

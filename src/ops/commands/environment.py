@@ -185,7 +185,7 @@ def _row(row: Belonging) -> dict[str, object]:
 
 def _store_of(deployment: Deployment) -> str:
     from src.ops.lifecycle.belongings import isolated
-    from src.ops.setup.state import kind_expected
+    from src.ops.setup.in_use import kind_expected
     from src.utils.secrets.errors import SecretsError
 
     try:

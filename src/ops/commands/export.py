@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.setup.in_use import require_set_up
 from src.ops.terminal.screen import Screen
 
 from .shared.chosen import chosen_values, refuse_screen
@@ -42,7 +43,7 @@ def export_command(form: str, only: tuple[str, ...], output: str | None, show: b
 
     if output is None:
         refuse_screen("The values", show)
-    deployment.require_set_up()
+    require_set_up(deployment)
     text = render(form, chosen_values(deployment, only), deployment)
     if output is None:
         sys.stdout.write(text)

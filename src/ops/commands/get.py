@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import kind_in_use
 from src.utils.secrets import SecretsManager
 
@@ -31,7 +32,7 @@ def get_command(name: str, show: bool, deployment: Deployment) -> None:
       ./scripts/manage_secrets.py get DATABASE_PASSWORD > password.txt
     """
     refuse_screen("The value", show)
-    deployment.require_set_up()
+    require_set_up(deployment)
     kind_in_use(deployment).export_settings(deployment)
     manager = SecretsManager(settings=deployment.settings())
     if manager.get_secret(name) is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import load_secrets, open_store
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.snapshot import utc_now
@@ -29,7 +30,7 @@ def history_command(name: str, as_json: bool, deployment: Deployment) -> None:
     Examples:
       ./scripts/manage_secrets.py history JWT_SECRET_KEY
     """
-    deployment.require_set_up()
+    require_set_up(deployment)
     spec = deployment.find_secret(name)
     snapshot = load_secrets(deployment, open_store(deployment))
     metadata = snapshot.metadata.get(spec.name)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.setup.in_use import kind_expected
 from src.ops.setup.near_keys import key_in_use, opens
-from src.ops.setup.state import kind_expected
 from src.ops.setup.traces import copies_of
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.report import DONE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import open_store
 from src.ops.store_kinds.named_stores import names_environment, parse_store_name, reference_forms
 from src.ops.terminal.ask import confirm_or_stop
@@ -64,7 +65,7 @@ def migrate_command(
     from src.ops.lifecycle.migrate import SamePlaceError, migrate, plan_migration
     from src.ops.lifecycle.migrate import delete_source as empty_source
 
-    deployment.require_set_up()
+    require_set_up(deployment)
     if any(text and names_environment(text) for text in (source, target)):
         raise UsageError("Another environment's secrets are its own; use diff to compare, backup to copy")
     origin = parse_store_name(source or deployment.settings().backend.value, deployment, key_file=from_key_file)

@@ -10,6 +10,7 @@ from src.ops.lifecycle.edit import (
     remove_secrets,
     removed_names,
 )
+from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import load_secrets, open_store_to_change
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
@@ -32,7 +33,7 @@ def remove_command(name: str, yes: bool, deployment: Deployment) -> None:
     Examples:
       ./scripts/manage_secrets.py remove SMTP_PASSWORD
     """
-    deployment.require_set_up()
+    require_set_up(deployment)
     store = open_store_to_change(deployment)
     snapshot = load_secrets(deployment, store)
     names = removed_names(deployment, store, snapshot, name)

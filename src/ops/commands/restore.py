@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import open_store_to_change
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
@@ -49,7 +50,7 @@ def restore_command(
     from src.ops.lifecycle.restore import plan_restore, restore_backup
     from src.ops.setup.summary import update_summary
 
-    deployment.require_set_up()
+    require_set_up(deployment)
     lock = read_lock(passphrase_file, key_file, deployment, is_new=False)
     screen = Screen()
     with screen.working("Opening the backup"):

@@ -10,6 +10,7 @@ from src.ops.lifecycle.edit import (
     earlier_value,
     save_values,
 )
+from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import load_secrets, open_store_to_change
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
@@ -33,7 +34,7 @@ def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
     Examples:
       ./scripts/manage_secrets.py rollback JWT_SECRET_KEY
     """
-    deployment.require_set_up()
+    require_set_up(deployment)
     spec = deployment.find_secret(name)
     store = open_store_to_change(deployment)
     snapshot = load_secrets(deployment, store)

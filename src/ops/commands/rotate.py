@@ -10,6 +10,7 @@ import click
 
 from src.ops.lifecycle.edit import check_new_value
 from src.ops.lifecycle.status import read_status
+from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import load_secrets, open_store
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
@@ -83,7 +84,7 @@ def rotate_command(
     """
     from src.ops.lifecycle.rotate import Rotator
 
-    deployment.require_set_up()
+    require_set_up(deployment)
     screen = Screen()
     rotator = Rotator(deployment, screen.done, store_only=store_only)
     unfinished = rotator.unfinished()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.setup.in_use import require_set_up
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.command import manage
@@ -37,7 +38,7 @@ def rotate_master_key_command(forget: bool, yes: bool, deployment: Deployment) -
         rotate_master_key,
     )
 
-    deployment.require_set_up()
+    require_set_up(deployment)
     rotation = plan_master_key_rotation(deployment)
     screen = Screen()
     if forget:

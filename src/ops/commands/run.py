@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from src.ops.setup.in_use import require_set_up
+
 from .shared.chosen import chosen_values
 from .shared.options import deployment_options
 
@@ -32,7 +34,7 @@ def run_command(only: tuple[str, ...], files: bool, command: tuple[str, ...], de
     from src.utils.secrets.errors import SecretsError
 
     try:
-        deployment.require_set_up()
+        require_set_up(deployment)
         replace_process(list(command), chosen_values(deployment, only), as_files=files)
     except SecretsError as error:
         told = explain(deployment, error)

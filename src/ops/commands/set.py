@@ -11,6 +11,7 @@ from src.ops.lifecycle.edit import (
     check_new_value,
     save_values,
 )
+from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import load_secrets, open_store_to_change
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
@@ -43,7 +44,7 @@ def set_command(name: str, path: str | None, generate: bool, deployment: Deploym
       ./scripts/manage_secrets.py set TWILIO_TOKEN --file token.txt
       pass show twilio | ./scripts/manage_secrets.py set TWILIO_TOKEN
     """
-    deployment.require_set_up()
+    require_set_up(deployment)
     spec = deployment.find_secret(name)
     if generate and (path is not None or not spec.generated):
         raise UsageError(f"{name} cannot be generated" if not spec.generated else "--file or --generate, not both")

@@ -11,6 +11,7 @@ import click
 from src.ops.containers.folder import find_extras, is_cloud_mode
 from src.ops.lifecycle.at_rest import find_last_backup, find_plain_text
 from src.ops.lifecycle.status import SecretState, read_status
+from src.ops.setup.in_use import require_set_up
 from src.ops.setup.state import inspect_deployment
 from src.ops.store_kinds import open_store
 from src.ops.terminal.report import FAILED
@@ -44,7 +45,7 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
     """
     if audit:
         return _show_trail(deployment, as_json=as_json)
-    deployment.require_set_up()
+    require_set_up(deployment)
     inspection = inspect_deployment(deployment)
     snapshot = inspection.require_snapshot()
     store = open_store(deployment)

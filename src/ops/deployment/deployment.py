@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.catalog import DEFAULT_PATH, Catalog, load_catalog
-from src.utils.secrets.command import Spelling, here, manage, set_up
+from src.utils.secrets.command import Spelling, here, manage
 from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import (
     PRODUCTION,
@@ -234,32 +234,10 @@ class Deployment:
         return Settings(self.variables(), project_directory=self.project_directory, backend=backend)
 
     @property
-    def is_set_up(self) -> bool:
-        """Whether anything says which store this deployment uses.
-
-        A dotenv file says so by having secrets, unless there is an encrypted file: what it has may be for Compose.
-        """
-        if self.is_configured("SECRETS_BACKEND"):
-            return True
-        return self.has_dotenv_secrets and not os.path.lexists(self.settings(SecretsBackend.FILE).file_path)
-
-    @property
     def has_dotenv_secrets(self) -> bool:
         """Whether secrets stand in the dotenv file itself, or in files that it names. What a shell has set is none."""
         lines = read_dotenv(self.compose_file)
         return any(lines.get(name) or lines.get(f"{name}_FILE") for name in self.catalog.names)
-
-    def require_set_up(self) -> None:
-        """Refuse to go on without a store.
-
-        Raises:
-            NotSetUpError: Nothing says which store to use.
-        """
-        if not self.is_set_up:
-            raise NotSetUpError(
-                f"No secrets are set up here: neither {self.settings_file} nor SECRETS_BACKEND names a store",
-                hint=set_up(),
-            )
 
     def shown(self, path: str) -> str:
         """``path`` as people write it: relative inside the project, with ``~`` inside the home folder."""

@@ -16,11 +16,11 @@ from src.ops.deployment.audit import read_trail, trail_path
 from src.ops.deployment.deployment import is_environment_file
 from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.journal import Journal
-from src.ops.deployment.undo import numbered_names
 from src.ops.lifecycle.rotate_master_key import old_key_files
+from src.ops.setup.in_use import is_set_up
 from src.ops.setup.state import inspect_deployment
 from src.ops.store_kinds import open_store
-from src.utils.secrets.atomicfile import is_left_behind, make_private_directory, replace_file
+from src.utils.secrets.atomicfile import is_left_behind, make_private_directory, numbered_names, replace_file
 from src.utils.secrets.backends.file import matches_checksum, open_backend, read_encrypted_file
 from src.utils.secrets.command import make, manage, program, set_up, write_docker_files
 from src.utils.secrets.errors import SecretsError, StoreError
@@ -53,7 +53,7 @@ _CREDENTIALS_OF_SDK = {"AWS_SECRET_ACCESS_KEY": _KEYS_BELONG_TO_BOTO3, "AZURE_CL
 def settings_can_be_used(context: Context) -> Iterator[Finding]:
     deployment = context.deployment
     try:
-        if not deployment.is_set_up:
+        if not is_set_up(deployment):
             told = inspect_deployment(deployment).error
             yield Finding(str(told) if told else "no secrets are set up here", told.hints if told else (set_up(),))
             return

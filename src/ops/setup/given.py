@@ -21,6 +21,19 @@ if TYPE_CHECKING:
     from src.utils.secrets.snapshot import SecretMetadata, Snapshot
 
 
+@dataclass(frozen=True)
+class StoreInUse:
+    """What the store in use has, when another one is going to take its place.
+
+    Attributes:
+        place: Where it is, human-readable.
+        snapshot: What it has for the names of the catalogue.
+    """
+
+    place: str
+    snapshot: Snapshot
+
+
 @dataclass
 class GivenValues:
     """The values that a person or the command line gives.
@@ -31,6 +44,7 @@ class GivenValues:
         regenerated: Names that get a new generated value although they have one.
         replace_by_import: Whether an imported value replaces one that is there.
         histories: Earlier values of imported ones, where they come from another store.
+        in_use: The store in use until now, where another one is going to take its place.
     """
 
     typed: dict[str, str] = field(default_factory=dict, repr=False)
@@ -38,15 +52,24 @@ class GivenValues:
     regenerated: set[str] = field(default_factory=set)
     replace_by_import: bool = False
     histories: dict[str, SecretMetadata] = field(default_factory=dict, repr=False)
+    in_use: StoreInUse | None = None
 
-    def take_over(self, taken: Snapshot) -> None:
+    def take_over(self, in_use: StoreInUse) -> None:
         """Import what the store in use has. It is what runs, so a file comes first only if it is to replace values."""
+        self.in_use, taken = in_use, in_use.snapshot
         if not self.replace_by_import:
             self.imported.update(taken.values)
         else:
             self.imported = dict(taken.values) | self.imported
         known = {name: entry for name, entry in taken.metadata.items() if self.imported[name] == taken.values[name]}
         self.histories.update(known)
+
+    def find_conflicts(self, present: Snapshot) -> list[str]:
+        """The names for which a store has another value than the one in use, which it may not take the place of."""
+        if self.in_use is None or self.replace_by_import:
+            return []
+        used = self.in_use.snapshot.values
+        return [name for name, value in used.items() if present.values.get(name) not in (None, "", value)]
 
 
 def read_given(

@@ -24,6 +24,7 @@ from src.utils.secrets.errors import (
 from src.utils.secrets.settings import SecretsBackend, absent_path
 from src.utils.secrets.snapshot import Snapshot
 
+from .given import StoreInUse
 from .master_key import choose_key, choose_unused_key
 from .state import inspect_deployment
 
@@ -121,7 +122,7 @@ def start_over(
     return replace(found, snapshot=empty, exists=False, start_over=True, given_up=found.snapshot)
 
 
-def take_over(deployment: Deployment, kind: StoreKind[Any]) -> tuple[str, Snapshot]:
+def read_store_in_use(deployment: Deployment, kind: StoreKind[Any]) -> StoreInUse | None:
     """What the store in use holds, when another one is going to take its place.
 
     Args:
@@ -129,31 +130,33 @@ def take_over(deployment: Deployment, kind: StoreKind[Any]) -> tuple[str, Snapsh
         kind: The one that takes its place.
 
     Returns:
-        The store in use, human-readable, and what it has for the names of the catalogue; nothing when there is no
-        other, or it holds development secrets.
+        What it has for the names of the catalogue; ``None`` when there is no other, it has nothing for them, or it
+        holds development secrets.
 
     Raises:
         SecretsError: It cannot be read.
     """
     files = (deployment.settings_file, deployment.compose_file)
     if not deployment.is_configured("SECRETS_BACKEND") or not any(map(os.path.exists, files)):
-        return "", Snapshot({})
+        return None
     current = kind_in_use(deployment)
     if current is kind or is_for_development(deployment, current) or kind.is_dotenv:
-        return "", Snapshot({})
+        return None
     try:
         store = open_store(deployment)
         snapshot = store.load()
     except StoreEmptyError:
-        return "", Snapshot({})
+        return None
     except SecretsError as error:
         raise StoreError(
             f"The store in use until now cannot be read: {error}",
             hint=[*error.hints, f"To continue without its secrets, move {deployment.settings_file} away"],
         ) from None
     values = {name: value for name in deployment.catalog.names if (value := snapshot.values.get(name))}
+    if not values:
+        return None
     known = {name: entry for name in values if (entry := snapshot.metadata.get(name)) is not None}
-    return store.describe(), Snapshot(values, known)
+    return StoreInUse(store.describe(), Snapshot(values, known))
 
 
 def is_for_development(deployment: Deployment, kind: StoreKind[Any]) -> bool:

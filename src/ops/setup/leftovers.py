@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.errors import SecretsError
-    from src.utils.secrets.snapshot import Snapshot
 
     from .given import GivenValues
     from .inspect import FoundStore
@@ -45,10 +44,10 @@ def find_obstacle(deployment: Deployment, found: FoundStore, given: GivenValues)
     """
     if found.start_over:
         return None
-    if found.exists:
-        gone = find_settings_gone(deployment, found.kind)
-        if gone is not None:
-            return gone
+    gone = find_settings_gone(deployment, found.kind) if found.exists else None
+    outdated = gone or _find_older_values(found, given)
+    if outdated is not None:
+        return outdated
     known = {*given.typed, *given.imported, *given.regenerated}
     absent = [
         spec
@@ -82,21 +81,13 @@ def _find_obstacle_to_a_set(deployment: Deployment, found: FoundStore) -> Secret
     )
 
 
-def find_older_values(found: FoundStore, origin: str, taken: Snapshot, given: GivenValues) -> StoreError | None:
-    """Why a store that has other values than the one in use may not take its place.
-
-    Args:
-        found: The chosen store.
-        origin: The store in use, human-readable.
-        taken: What that one has.
-        given: Whether what it has replaces what is there.
-    """
-    present = found.snapshot.values
-    other = [name for name, value in taken.values.items() if present.get(name) not in (None, "", value)]
-    if not other or given.replace_by_import:
+def _find_older_values(found: FoundStore, given: GivenValues) -> StoreError | None:
+    """Why a store that has other values than the one in use may not take its place."""
+    other = given.find_conflicts(found.snapshot)
+    if not other or given.in_use is None:
         return None
     return StoreError(
-        f"{', '.join(other)}: {found.kind.title} has other values than the store in use, {origin}",
+        f"{', '.join(other)}: {found.kind.title} has other values than the store in use, {given.in_use.place}",
         hint=[
             manage("migrate", "--to", found.kind.short_name, purpose="Move those that are in use there"),
             set_up("--backend", found.kind.short_name, "--start-over", purpose="Or give up both"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from src.ops.deployment.deployment import NotSetUpError
 from src.ops.deployment.journal import Journal, JournalClosedError
-from src.ops.store_kinds import kind_in_use, kind_of, load_secrets, open_store
+from src.ops.store_kinds import load_secrets, open_store
 from src.utils.secrets.backends.file import missing_text
 from src.utils.secrets.command import manage, program, set_up
 from src.utils.secrets.errors import (
@@ -34,6 +34,7 @@ from src.utils.secrets.errors import (
 from src.utils.secrets.masterkey import load_master_key
 from src.utils.secrets.settings import MASTER_KEY_FAMILY, SecretsBackend
 
+from .in_use import kind_expected
 from .near_keys import find_key_for
 from .summary import encrypted_file_named, summary_file
 from .traces import (
@@ -41,7 +42,6 @@ from .traces import (
     containers,
     copies_of,
     docker_files,
-    has_encrypted_file,
     names_that_had_a_value,
     optional_that_are_lost,
     store_named,
@@ -235,24 +235,6 @@ def inspect_deployment(deployment: Deployment, kind: StoreKind[Any] | None = Non
     return Inspection(state, kind, snapshot, None, error, missing, lost, interrupted)
 
 
-def kind_expected(deployment: Deployment) -> StoreKind[Any]:
-    """The store in use; where no setting names one, the one that it was, else the encrypted file.
-
-    A dotenv file, which has everything in plain text, is never taken for it while anything shows another one.
-
-    Raises:
-        ConfigurationError: The settings name none that there is.
-    """
-    if deployment.is_configured("SECRETS_BACKEND"):
-        return kind_in_use(deployment)
-    named = store_named(deployment)
-    if named is not None and not named.is_dotenv:
-        return named
-    if not has_encrypted_file(deployment) and (named is not None or deployment.has_dotenv_secrets):
-        return kind_of(SecretsBackend.ENV)
-    return kind_of(SecretsBackend.FILE)
-
-
 def explain(deployment: Deployment, error: SecretsError) -> SecretsError:
     """``error``, or the one that says what has happened, when it is about the secrets of this deployment."""
     if isinstance(error, ConfigurationError) and not isinstance(error, NotSetUpError):
@@ -263,8 +245,9 @@ def explain(deployment: Deployment, error: SecretsError) -> SecretsError:
     found = inspect_deployment(deployment)
     if found.error is None:
         # Where nothing is set up, it is no help that no setting names a key.
-        if isinstance(error, NotSetUpError) and found.kind is not None and found.kind is store_named(deployment):
-            return _settings_gone(deployment, found.kind)
+        gone = find_settings_gone(deployment) if isinstance(error, NotSetUpError) else None
+        if gone is not None:
+            return gone
         is_unset = isinstance(error, MasterKeyGoneError) and not any(map(deployment.is_configured, MASTER_KEY_FAMILY))
         return found.cause if is_unset and found.state is State.FRESH and found.cause is not None else error
     if isinstance(error, SecretNotFoundError):
@@ -352,30 +335,29 @@ def _explain(deployment: Deployment, kind: StoreKind[Any] | None, error: Secrets
     state = _state_of(deployment, kind, error)
     if state is State.FRESH:
         return Inspection(state, kind, None, error)
-    if state is State.MISCONFIGURED and not deployment.is_configured("SECRETS_BACKEND"):
-        return Inspection(state, kind, None, error, _settings_gone(deployment, kind))
-    told = _lost(deployment, kind, state, error) if state.is_rescuable else error
+    gone = find_settings_gone(deployment) if state is State.MISCONFIGURED else None
+    told = gone or (_lost(deployment, kind, state, error) if state.is_rescuable else error)
     return Inspection(state, kind, None, error, told)
 
 
-def find_settings_gone(deployment: Deployment, kind: StoreKind[Any]) -> ConfigurationError | None:
-    """Why another store may not be taken for the one in use: only the summary still says which one it is."""
+def find_settings_gone(deployment: Deployment, chosen: StoreKind[Any] | None = None) -> ConfigurationError | None:
+    """What is told where only the summary still says in which store the secrets are; ``None`` where that is not so.
+
+    Args:
+        deployment: Whose settings.
+        chosen: The store that a set-up connects to. If it is the one that the summary names, all is well.
+    """
     if deployment.is_configured("SECRETS_BACKEND"):
         return None
     named = store_named(deployment)
-    if named is None or named is kind or named.is_dotenv:
+    if named is None or named is chosen or named.is_dotenv:
         return None
-    return _settings_gone(deployment, named)
-
-
-def _settings_gone(deployment: Deployment, kind: StoreKind[Any]) -> ConfigurationError:
-    """What is told where only the summary still says in which store the secrets are."""
     return ConfigurationError(
         f"{deployment.shown(deployment.settings_file)} does not name a store any more; "
-        f"{deployment.shown(summary_file(deployment))} says that the secrets are in {kind.title}",
+        f"{deployment.shown(summary_file(deployment))} says that the secrets are in {named.title}",
         hint=[
             "If you have a copy of that file, put it back",
-            set_up("--backend", kind.short_name, purpose="Or connect to the store again; what it has stays"),
+            set_up("--backend", named.short_name, purpose="Or connect to the store again; what it has stays"),
         ],
     )
 

@@ -81,7 +81,6 @@ def parse_store_name(text: str, deployment: Deployment, *, key_file: str | None 
             catalog=deployment.catalog.path,
             environ=deployment.environ,
         )
-        other.require_set_up()
         return NamedStore(text, kind_in_use(other), other)
     kind = _find_kind(name)
     answers = dict(deployment.answers) | (kind.parse_place(place) if place else {})

@@ -9,8 +9,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from src.ops.setup.given import read_given
+from src.ops.setup.in_use import is_set_up, kind_expected
 from src.ops.setup.options import START_OVER
-from src.ops.setup.state import LostValueError, kind_expected
+from src.ops.setup.state import LostValueError
 from src.ops.store_kinds import all_kinds, kind_in_use, kind_of
 from src.ops.terminal.interview import Interview
 from src.ops.terminal.prompts import BackError, Choice, select
@@ -142,30 +143,29 @@ class Wizard:
         return kinds[answer]
 
     def _offer_take_over(self, found: FoundStore, given: GivenValues) -> None:
-        from src.ops.setup.inspect import take_over
-        from src.ops.setup.leftovers import find_older_values
+        from src.ops.setup.inspect import read_store_in_use
 
-        is_changing = self._original.is_set_up and not self._is_in_use(found)
+        is_changing = is_set_up(self._original) and not self._is_in_use(found)
         try:
             with self._screen.working("Reading the store in use") if is_changing else nullcontext():
-                origin, taken = take_over(self._original, found.kind)
+                in_use = read_store_in_use(self._original, found.kind)
         except SecretsError as error:
             self._screen.warn(str(error))
             return
-        older = find_older_values(found, origin, taken, given)
-        if older is not None:
-            raise older
-        values = {name: value for name, value in taken.values.items() if not found.snapshot.values.get(name)}
-        if not values:
+        if in_use is None:
             return
-        self._screen.say("", f"Your secrets are currently in {origin}.")
+        given.in_use = in_use
+        values = {name: value for name, value in in_use.snapshot.values.items() if not found.snapshot.values.get(name)}
+        if not values or given.find_conflicts(found.snapshot):
+            return
+        self._screen.say("", f"Your secrets are currently in {in_use.place}.")
         question = f"Copy {len(values)} of them to the new store?"
         if self._interview.confirm(
             question,
             default=True,
             why="The application keeps working: an existing database opens with its old password only.",
         ):
-            given.take_over(taken)
+            given.take_over(in_use)
 
     def _clear_obstacle(self, found: FoundStore, given: GivenValues) -> FoundStore:
         """``found``, when it may get new values: on a first run, or when the person gives the old ones up.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from src.ops.setup.in_use import kind_expected
 from src.ops.setup.inspect import inspect_store, start_over
 from src.ops.setup.master_key import check_key_path
 from src.ops.setup.options import START_OVER
-from src.ops.setup.state import LostStoreError, explain, kind_expected
+from src.ops.setup.state import LostStoreError, explain
 from src.ops.terminal.prompts import Choice
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.masterkey import looks_like_master_key
