@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import selectors
+import signal
 import subprocess
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from src.utils.secrets.errors import StoreError
 
@@ -13,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 LONGEST_REASON = 200
+LARGEST_OUTPUT = 64 * 1024 * 1024
+CHUNK_BYTES = 65536
 _CONTROL_CHARACTERS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -71,19 +78,88 @@ def run_child(
         environ: Its variables; those of this process when left out.
 
     Raises:
-        ChildError: It cannot be run, or did not end in time.
+        ChildError: It cannot be run, did not end in time, or prints without end.
     """
     name = command[0].rsplit("/", 1)[-1]
     data = standard_input.encode() if isinstance(standard_input, str) else standard_input
     try:
-        done = subprocess.run(
-            list(command), cwd=folder, env=environ, input=data, capture_output=True, check=False, timeout=seconds
+        process = subprocess.Popen(
+            list(command),
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # a group of its own: Ctrl-C is for this process, which ends the whole group
         )
-    except subprocess.TimeoutExpired:
-        raise ChildError(f"{name} has not answered for {seconds:g} s", hint="Check it by itself") from None
     except OSError as error:
         raise ChildError(f"{name} cannot be run: {error.strerror}", hint="Check that it is installed") from None
-    return Child(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+    with process:
+        try:
+            output, errors = _communicate(process, data, seconds)
+        except subprocess.TimeoutExpired:
+            raise ChildError(f"{name} has not answered for {seconds:g} s", hint="Check it by itself") from None
+        except OverflowError:
+            raise ChildError(f"{name} has printed more than 64 MiB", hint="Check it by itself") from None
+        finally:
+            _end_group(process)
+    return Child(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"))
+
+
+def _communicate(process: subprocess.Popen[bytes], data: bytes, seconds: float) -> tuple[bytes, bytes]:
+    """What a program prints while it reads ``data``.
+
+    Raises:
+        subprocess.TimeoutExpired: It takes too long.
+        OverflowError: It prints too much.
+    """
+    assert process.stdin is not None
+    deadline = time.monotonic() + seconds
+    printed: dict[object, list[bytes]] = {process.stdout: [], process.stderr: []}
+    waiting, size = memoryview(data), 0
+    with selectors.DefaultSelector() as ready:
+        for stream in printed:
+            ready.register(stream, selectors.EVENT_READ)  # type: ignore[arg-type]
+        if data:
+            os.set_blocking(process.stdin.fileno(), False)
+            ready.register(process.stdin, selectors.EVENT_WRITE)
+        else:
+            process.stdin.close()
+        while ready.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(process.args, seconds)
+            for key, _events in ready.select(left):
+                if key.fileobj is process.stdin:
+                    waiting = _write_some(process.stdin, waiting)
+                    if not waiting:
+                        ready.unregister(process.stdin)
+                        process.stdin.close()
+                    continue
+                chunk = os.read(key.fd, CHUNK_BYTES)
+                printed[key.fileobj].append(chunk)
+                size += len(chunk)
+                if size > LARGEST_OUTPUT:
+                    raise OverflowError
+                if not chunk:
+                    ready.unregister(key.fileobj)
+        process.wait(max(0.0, deadline - time.monotonic()))
+    return b"".join(printed[process.stdout]), b"".join(printed[process.stderr])
+
+
+def _write_some(stream: IO[bytes], waiting: memoryview) -> memoryview:
+    """Write what a pipe takes; returns the rest. A program that reads no further gets no more."""
+    try:
+        return waiting[os.write(stream.fileno(), waiting[:CHUNK_BYTES]) :]
+    except BrokenPipeError:
+        return memoryview(b"")
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a program that has not ended by itself, and all that it has started."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def find_reason(errors: str) -> Reason:

@@ -205,15 +205,19 @@ def _is_repository(folder: str) -> bool:
 
 
 def _run_git(context: Context, *arguments: str) -> Child:
-    # What a stranger's repository configures must not run here.
-    command = [
-        "git",
-        "-c",
-        "core.fsmonitor=false",
-        "-c",
-        "core.hooksPath=/dev/null",
-        "-C",
-        context.directory,
-        *arguments,
-    ]
-    return run_child(command, seconds=GIT_SECONDS)
+    command = ["git", "--no-pager", *_NOTHING_RUNS, "-C", context.directory, *arguments]
+    environ = {name: value for name, value in os.environ.items() if name in _GIT_NEEDS or name.startswith("LC_")}
+    return run_child(command, seconds=GIT_SECONDS, environ=environ | _GIT_ALONE)
+
+
+# What a repository, which may be a stranger's, configures must not run here: https://git-scm.com/docs/git-config. The
+# commands above are left with these ways: a hook, the monitor of the file system, a signature, and a fetch of what a
+# partial clone lacks.
+_OFF = (
+    *("core.fsmonitor=false", "core.hooksPath=/dev/null", "log.showSignature=false", "protocol.allow=never"),
+    *("core.sshCommand=false", "credential.helper=", "core.askPass="),
+)
+_NOTHING_RUNS = tuple(word for setting in _OFF for word in ("-c", setting))
+# The person's own settings count: which folders are safe is one of them.
+_GIT_NEEDS = ("PATH", "HOME", "XDG_CONFIG_HOME", "LANG", "LANGUAGE", "TMPDIR")
+_GIT_ALONE = {"GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}

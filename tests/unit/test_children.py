@@ -1,0 +1,58 @@
+"""Other programs: they end in time, with all that they started, and print no more than fits."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from src.ops.deployment import children
+from src.ops.deployment.children import ChildError, run_child
+
+
+def shell(script: str, seconds: float = 20, standard_input: bytes | str = "") -> children.Child:
+    return run_child(["sh", "-c", script], seconds=seconds, standard_input=standard_input)
+
+
+def test_what_it_prints_and_how_it_ends_is_known() -> None:
+    done = shell("cat; echo bad >&2; exit 3", standard_input="in\n")
+    assert (done.code, done.output, done.errors) == (3, "in\n", "bad\n")
+
+
+def test_much_goes_in_and_out_at_once() -> None:
+    data = b"x" * 3_000_000
+    assert shell("cat", standard_input=data).output.encode() == data
+
+
+def test_a_program_that_reads_nothing_ends_all_the_same() -> None:
+    assert shell("exec <&-; echo done", standard_input=b"x" * 1_000_000).output == "done\n"
+
+
+def test_one_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(ChildError, match=r"has not answered for 0\.5 s"):
+        shell(f"sleep 60 & echo $! > {tmp_path}/pid; wait", seconds=0.5)
+    assert time.monotonic() - started < 10
+    child = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1][:3]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_one_that_prints_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "LARGEST_OUTPUT", 100_000)
+    with pytest.raises(ChildError, match="has printed more than"):
+        shell("while :; do echo a line of some length; done")
+
+
+def test_ctrl_c_at_the_terminal_does_not_reach_it() -> None:
+    """It is the one that runs it who decides, and may be in the middle of something."""
+    assert shell("ps -o sid= -p $$").output.strip() != str(os.getsid(0))
+
+
+def test_one_that_is_not_there_is_named() -> None:
+    with pytest.raises(ChildError, match="nothing-of-the-kind cannot be run"):
+        run_child(["nothing-of-the-kind"], seconds=1)
