@@ -130,9 +130,9 @@ FAULTS = (
     ),
     Fault(
         "the lock of the audit trail can be taken by everybody",
-        "src/ops/deployment/audit.py",
-        'FileLock(f"{path}.lock", timeout=10, mode=0o600)',
-        'FileLock(f"{path}.lock", timeout=10)',
+        "src/utils/secrets/lockedfile.py",
+        "LOCK_MODE = 0o600\n",
+        "LOCK_MODE = 0o666\n",
         (f"{_MODES}[first-set-up]",),
     ),
     Fault(

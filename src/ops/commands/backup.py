@@ -10,6 +10,7 @@ import click
 from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import load_secrets, open_store
 from src.ops.terminal.screen import Screen
+from src.utils.secrets.atomicfile import keeps_modes
 from src.utils.secrets.command import manage
 from src.utils.secrets.errors import ConfigurationError
 
@@ -53,5 +54,13 @@ def backup_command(
     with screen.working("Encrypting"):  # scrypt takes its time, which is its purpose
         count = make_backup(deployment, store, lock, path)
     screen.done(f"{count} secrets in {deployment.shown(path)}, read back and compared.")
+    if not keeps_modes(path):
+        screen.warn("That disk keeps no modes: whoever can use it can copy the file. What is in it stays encrypted.")
     screen.say("Keep it, and what opens it, away from this machine and away from each other.")
-    screen.commands("To restore it:", [manage("restore", path)])
+    named = {"--passphrase-file": passphrase_file, "--key-file": key_file}
+    options = [word for option, file in named.items() if file and file != "-" for word in (option, _absolute(file))]
+    screen.commands("To restore it:", [manage("restore", path, *options)])
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))

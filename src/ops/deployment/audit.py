@@ -15,9 +15,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from src.utils.secrets.atomicfile import make_private_directory
+from src.utils.secrets.atomicfile import give_to, inherited_owner, make_private_directory
 from src.utils.secrets.command import program
 from src.utils.secrets.errors import SecretsError, StoreError
+from src.utils.secrets.lockedfile import locked
 from src.utils.secrets.settings import open_regular
 from src.utils.secrets.snapshot import utc_now
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 FIRST = "0" * 64
 _TAIL_BYTES = 64 * 1024
+LOCK_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,6 @@ def read_trail(deployment: Deployment) -> Trail:
 
 
 def _append(deployment: Deployment, command: str, names: Iterable[str], store: str, result: str) -> None:
-    from filelock import FileLock, Timeout
-
     path = trail_path(deployment)
     entry = {
         "time": utc_now(),
@@ -118,9 +118,12 @@ def _append(deployment: Deployment, command: str, names: Iterable[str], store: s
     }
     try:
         make_private_directory(os.path.dirname(path))
-        with FileLock(f"{path}.lock", timeout=10, mode=0o600):
+        owner = inherited_owner(path)
+        with locked(path, seconds=LOCK_SECONDS):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
+                if owner is not None:
+                    give_to(path, owner)
                 tail = _tail(descriptor)
                 entry["previous"] = hashlib.sha256(tail.splitlines()[-1]).hexdigest() if tail.strip() else FIRST
                 # A path need not be UTF-8; escaped so, what is not is still JSON.
@@ -130,7 +133,7 @@ def _append(deployment: Deployment, command: str, names: Iterable[str], store: s
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-    except (OSError, Timeout, SecretsError) as error:
+    except (OSError, SecretsError) as error:
         print(f"warning: the audit trail {path} was not written: {error}", file=sys.stderr)  # noqa: T201
 
 

@@ -15,7 +15,7 @@ import stat
 
 from .command import program
 from .errors import StoreError
-from .settings import read_descriptor
+from .settings import open_regular, read_descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from .command import Command, Hint
 
+# What file systems without hard links, and without modes, answer: exFAT, SMB, FUSE.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
+_NO_MODES = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 # Named after the process that writes it, so that what a killed one leaves behind can be told from work under way.
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{16}\.tmp")
 
@@ -57,7 +60,7 @@ class StagedFile:
         """
         try:
             if must_not_exist:
-                os.link(self.temporary, self.path)
+                self._claim()
             else:
                 self._keep_old()
                 os.rename(self.temporary, self.path)
@@ -96,12 +99,73 @@ class StagedFile:
                 os.unlink(leftover)
         self._old = None
 
+    def _claim(self) -> None:
+        """Take a name that is free, or fail. Without hard links an empty file holds it for a moment."""
+        try:
+            os.link(self.temporary, self.path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            os.rename(self.temporary, self.path)
+
     def _keep_old(self) -> None:
-        if not os.path.lexists(self.path):
-            return
-        old = _temporary_name(self.path)
-        os.link(self.path, old, follow_symlinks=False)
-        self._old = old
+        if os.path.lexists(self.path):
+            self._old = second_name(self.path, _temporary_name(self.path))
+
+
+def second_name(path: str, name: str) -> str:
+    """Give a file a second name; returns it. Without hard links it is a copy, which is on the disk by then.
+
+    Raises:
+        OSError: Neither can be made.
+    """
+    try:
+        os.link(path, name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        status = os.lstat(path)
+        with open_regular(path) as file:
+            data = file.read()
+        _write_new_file(name, data, stat.S_IMODE(status.st_mode), None, sync=True)
+        give_to(name, (status.st_uid, status.st_gid))
+    return name
+
+
+def inherited_owner(path: str) -> tuple[int, int] | None:
+    """Whom a file belongs to when root writes it: its owner stays, and through sudo the folder's owner gets a new one.
+
+    Otherwise the person who used sudo for once could not read their own files any more. What another user than the
+    folder's owner has put there gets nothing.
+
+    Args:
+        path: The file, or the folder that is made.
+
+    Returns:
+        User and group id; ``None`` when it simply belongs to the caller.
+    """
+    if os.geteuid() != 0:
+        return None
+    folder = os.stat(os.path.dirname(os.path.abspath(path)))
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return (folder.st_uid, folder.st_gid) if os.environ.get("SUDO_UID") else None
+    return (status.st_uid, status.st_gid) if status.st_uid == folder.st_uid else None
+
+
+def give_to(path: str, owner: tuple[int, int]) -> None:
+    """Let a file belong to somebody; on a file system without owners it belongs to whom it did."""
+    status = os.lstat(path)
+    if (status.st_uid, status.st_gid) != owner:
+        with contextlib.suppress(PermissionError):
+            os.chown(path, *owner, follow_symlinks=False)
+
+
+def keeps_modes(path: str) -> bool:
+    """Whether a file that was written for its owner only is closed to others: its file system may keep no modes."""
+    return not (os.path.lexists(path) and os.lstat(path).st_mode & 0o077)
 
 
 def stage_file(
@@ -112,8 +176,8 @@ def stage_file(
     Args:
         path: The file. A symbolic link in its place is refused, so that nobody can steer the write elsewhere.
         data: Its new content.
-        mode: Its permission bits; until it is complete, only the owner can read it.
-        owner: User and group id it gets; the caller's when left out.
+        mode: Its permission bits; until it is complete, only the owner can read it. A file system may keep none.
+        owner: User and group id it gets; see :func:`inherited_owner` for when it is left out.
         sync: Wait until the content is on the disk.
 
     Raises:
@@ -123,7 +187,10 @@ def stage_file(
     require_regular(path)
     staged = StagedFile(path, _temporary_name(path))
     try:
+        inherited = inherited_owner(path) if owner is None else None
         _write_new_file(staged.temporary, data, mode, owner, sync)
+        if inherited is not None:
+            give_to(staged.temporary, inherited)
     except OSError as error:
         staged.finish()
         raise write_error(path, error) from None
@@ -233,8 +300,11 @@ def make_private_directory(path: str) -> list[str]:
     made: list[str] = []
     try:
         for directory in reversed(missing):
+            owner = inherited_owner(directory)
             os.mkdir(directory, 0o700)
             made.insert(0, directory)
+            if owner is not None:
+                give_to(directory, owner)
             sync_directory(os.path.dirname(directory))
     except OSError as error:
         for directory in made:
@@ -248,6 +318,9 @@ def sync_directory(directory: str) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # this file system has nothing to wait for
+            raise
     finally:
         os.close(descriptor)
 
@@ -276,6 +349,14 @@ def _unlink(path: str) -> None:
         os.unlink(path)
 
 
+def _set_mode(descriptor: int, mode: int) -> None:
+    try:
+        os.fchmod(descriptor, mode)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise  # the file is one's own, so that these are about the file system
+
+
 def _write_new_file(path: str, data: bytes, mode: int, owner: tuple[int, int] | None, sync: bool) -> None:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)
@@ -283,7 +364,7 @@ def _write_new_file(path: str, data: bytes, mode: int, owner: tuple[int, int] | 
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-        os.fchmod(descriptor, mode)
+        _set_mode(descriptor, mode)
         if owner is not None:
             os.fchown(descriptor, *owner)
         if sync:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from cryptography.fernet import MultiFernet
 
+    from .command import Command
+
 KEY_LENGTH = 44
 COMMAND_TIMEOUT_SECONDS = 60
 _KEY_ID_LABEL = b"cctv-face-detection master key id\0"
@@ -103,6 +105,9 @@ def parse_master_key(text: str, source: str) -> MasterKey:
     return MasterKey(keys, source)
 
 
+_KINDS_WITHOUT_MODES = ("exfat", "fuseblk", "vfat", "msdos", "ntfs", "ntfs3", "cifs", "smb3")
+
+
 def looks_like_master_key(text: str) -> bool:
     """Whether ``text`` has the form of a master key, where something else is expected."""
     return _fault(text.strip()) is None
@@ -164,7 +169,7 @@ def _refuse_open_file(path: str) -> None:
     if status.st_mode & 0o077:
         raise MasterKeyError(
             f"The master key file {path} can be read by other users (mode {status.st_mode & 0o777:04o})",
-            hint=program("chmod", "0400", os.path.abspath(path), purpose="Close it"),
+            hint=_close(path),
         )
     user = os.geteuid()
     trusted = {user, 0}
@@ -177,6 +182,27 @@ def _refuse_open_file(path: str) -> None:
                 "chown", str(user), os.path.abspath(path), purpose="Run this as that user, or take the file over"
             ),
         )
+
+
+def _close(path: str) -> list[Command]:
+    """How a key file is closed to others: on its own disk, or where that keeps no modes, on another one."""
+    path = os.path.abspath(path)
+    if not _is_without_modes(path):
+        return [program("chmod", "0400", path, purpose="Close it")]
+    copied = os.path.expanduser(f"~/{os.path.basename(path)}")
+    copy = program("install", "-m", "400", path, copied, purpose="That disk keeps no modes; copy it to one that does")
+    return [copy, manage("key", "paste", "--key-file", copied, purpose="Then give it")]
+
+
+def _is_without_modes(path: str) -> bool:
+    """Whether a file is on a file system of a kind that knows no modes: exFAT, FAT, NTFS, SMB."""
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+            mounts = [line.split()[1:3] for line in file]
+    except OSError:
+        return False
+    inside = [(point, kind) for point, kind in mounts if path.startswith(point.rstrip("/") + "/")]
+    return bool(inside) and max(inside, key=lambda mount: len(mount[0]))[1] in _KINDS_WITHOUT_MODES
 
 
 def _run_key_command(command: str) -> MasterKey:

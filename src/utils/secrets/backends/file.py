@@ -123,6 +123,7 @@ class FileBackend:
         """
         from contextlib import ExitStack
 
+        from ..atomicfile import second_name
         from ..changes import apply_changes
 
         values, metadata = apply_changes(Snapshot({}, revision=NO_FILE), changes)
@@ -133,7 +134,7 @@ class FileBackend:
                 if not os.path.lexists(present):
                     continue
                 if suffix != ".bak" and is_regular(present):
-                    os.link(present, kept)  # so that there is no moment without a file
+                    second_name(present, kept)  # so that there is no moment without a file
                     undo.callback(os.unlink, kept)
                 else:
                     os.rename(present, kept)
