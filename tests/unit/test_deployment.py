@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -101,6 +102,22 @@ def test_development_secrets_are_not_read_where_the_summary_names_another_store(
     (project.directory / "config/SETUP.md").write_text("- Secrets: AWS Secrets Manager, cctv\n")
     with pytest.raises(ConfigurationError, match="No secrets are set up here"):
         require_set_up(locate(project))
+
+
+@pytest.mark.parametrize("home", ["/", "/no/such/home", "the project"])
+def test_a_home_that_is_none_is_not_used_for_the_key(
+    home: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {"HOME": str(project.directory) if home == "the project" else home}
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert locate(project, environ=environ).default_key_file == "/etc/cctv-face-detection/master.key"
+    assert locate(project, environ=environ).state_directory == "/var/lib/cctv-face-detection"
+    given = environ | {"STATE_DIRECTORY": "/var/lib/cctv:/var/lib/more"}
+    assert locate(project, environ=given).default_key_file == "/var/lib/cctv/cctv-face-detection/master.key"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert locate(project, environ=given).default_key_file == "/var/lib/cctv/cctv-face-detection/master.key"
+    given = environ | {"XDG_CONFIG_HOME": "/srv/config"}
+    assert locate(project, environ=given).default_key_file == "/srv/config/cctv-face-detection/master.key"
 
 
 def test_another_settings_file_takes_the_place_of_env_production(project: Project, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.ops.deployment.dotenv import parse_dotenv, quote, read_dotenv, update_text, write_dotenv
+from src.ops.deployment.dotenv import expand_variables, parse_dotenv, quote, read_dotenv, update_text, write_dotenv
 from src.utils.secrets.errors import ConfigurationError, InvalidSecretError, StoreError
 from tests.support.engine import compose_command
 
@@ -164,3 +164,22 @@ def test_a_symbolic_link_is_not_written_through(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="symbolic link"):
         write_dotenv(str(tmp_path / ".env"), {"A": "2"})
     assert (tmp_path / "real").read_text() == "A=1\n"
+
+
+def test_a_line_stands_for_what_compose_takes_it_for(tmp_path: Path) -> None:
+    forms = {
+        "PLAIN": "./secrets",
+        "BRACED": "${HOME}/sec",
+        "BARE": "$HOME/sec",
+        "DEFAULT_FOR_EMPTY": "${EMPTY:-/run}/x",
+        "NO_DEFAULT_FOR_EMPTY": "${EMPTY-/run}/x",
+        "DEFAULT": "${ABSENT-/run}/x",
+        "ABSENT_ONE": "a${ABSENT}/x",
+        "DOLLAR": "a$$b",
+    }
+    path = tmp_path / ".env"
+    lines = {"EMPTY": "", "HOME": os.environ["HOME"], **forms}
+    path.write_text("".join(f"{name}={text}\n" for name, text in lines.items()))
+    ours = {name: expand_variables(text, lines) for name, text in forms.items()}
+    assert ours["BRACED"] == f"{os.environ['HOME']}/sec"
+    assert ours == read_by_compose(path, list(forms))

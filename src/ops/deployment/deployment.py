@@ -19,7 +19,7 @@ from src.utils.secrets.settings import (
     merge_dotenv,
 )
 
-from .dotenv import read_dotenv
+from .dotenv import expand_variables, read_dotenv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,14 +141,12 @@ class Deployment:
 
     @property
     def _private_directory(self) -> str:
-        base = self.environ.get("XDG_CONFIG_HOME") or os.path.join(self._home(), ".config")
-        return os.path.join(base, self.catalog.slug)
+        return self._own_directory("XDG_CONFIG_HOME", ".config", "/etc")
 
     @property
     def state_directory(self) -> str:
         """Where the audit trail and the journals are, outside of the project."""
-        base = self.environ.get("XDG_STATE_HOME") or os.path.join(self._home(), ".local", "state")
-        return os.path.join(base, self.catalog.slug)
+        return self._own_directory("XDG_STATE_HOME", os.path.join(".local", "state"), "/var/lib")
 
     @property
     def backup_directory(self) -> str:
@@ -158,8 +156,10 @@ class Deployment:
     @property
     def docker_directory(self) -> str:
         """Where the Docker secrets of this deployment are."""
-        said = read_dotenv(self.compose_file).get("SECRETS_DIR") or self.default_docker_directory
-        return os.path.join(self.project_directory, os.path.expanduser(said))
+        lines = read_dotenv(self.compose_file)
+        said = lines.get("SECRETS_DIR") or self.default_docker_directory
+        expanded = expand_variables(said, {**lines, **self.environ})
+        return os.path.join(self.project_directory, os.path.expanduser(expanded))
 
     @property
     def spelling(self) -> Spelling:
@@ -246,6 +246,22 @@ class Deployment:
             return relative
         home = self._home()
         return "~" + path[len(home) :] if path.startswith(home + os.sep) else path
+
+    def _own_directory(self, setting: str, in_home: str, for_root: str) -> str:
+        """A folder for this application, outside of the project.
+
+        Where the home folder is none (a service's may be missing, ``/`` or the project itself), it is in systemd's
+        state directory (``StateDirectory=``), or where root keeps such things.
+        """
+        base, home = self.environ.get(setting), self._home()
+        if not base and not self._is_home_usable(home):
+            state = self.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+            base = state or (for_root if os.geteuid() == 0 else "")
+        return os.path.join(base or os.path.join(home, in_home), self.catalog.slug)
+
+    def _is_home_usable(self, home: str) -> bool:
+        real, project = os.path.realpath(home), os.path.realpath(self.project_directory)
+        return real != "/" and os.path.isdir(real) and not f"{real}/".startswith(f"{project}/")
 
     def _home(self) -> str:
         return self.environ.get("HOME") or os.path.expanduser("~")

@@ -21,6 +21,9 @@ NEW_FILE_MODE = 0o600
 _LINE = re.compile(
     r"""(?P<export>export\s+)?\w+\s*=\s*('([^'\\]|\\.)*'|"([^"\\]|\\.)*"|[^'"\n][^\n]*?|)(?P<comment>\s+\#[^\n]*)?""",
 )
+_VARIABLE = re.compile(
+    r"\$(?:(?P<dollar>\$)|\{(?P<braced>\w+)(?:(?P<operator>:?-)(?P<default>[^}]*))?\}|(?P<plain>[A-Za-z_]\w*))"
+)
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
 # In single quotes, a shell takes everything as it is, but python-dotenv reads \\ as \ and both python-dotenv and
 # Compose read \' as a quote that does not end the value.
@@ -71,6 +74,28 @@ def read_dotenv(path: str) -> dict[str, str | None]:
 
 
 _parsed: dict[str, tuple[tuple[int, ...], dict[str, str | None]]] = {}
+
+
+def expand_variables(text: str, variables: Mapping[str, str | None]) -> str:
+    """``text`` with ``$NAME``, ``${NAME}``, ``${NAME-default}`` and ``${NAME:-default}`` replaced, as Compose does.
+
+    https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/
+
+    Args:
+        text: The value of a line.
+        variables: What the names stand for; an unknown one stands for nothing.
+    """
+
+    def replace(found: re.Match[str]) -> str:
+        if found["dollar"]:
+            return "$"
+        value = variables.get(found["braced"] or found["plain"])
+        default = found["default"] or ""
+        if found["operator"] == ":-":
+            return value or default
+        return default if value is None else value
+
+    return _VARIABLE.sub(replace, text)
 
 
 def parse_dotenv(text: str, source: str) -> dict[str, str | None]:
