@@ -6,6 +6,7 @@ MAKEFLAGS += --no-builtin-rules
 
 VENV := .venv
 PYTHON = $(VENV)/bin/python
+ISOLATED = $(PYTHON) -I
 # Which deployment. A shell may have variables of such names for something else, and nothing started here gets these.
 ENVIRONMENT ?= production
 PROJECT_DIRECTORY =
@@ -17,15 +18,17 @@ quoted = '$(subst ','\'',$(1))'
 option = $(if $(2),$(1) $(call quoted,$(2)))
 DEPLOYMENT = $(call option,--environment,$(ENVIRONMENT)) $(call option,--project-directory,$(PROJECT_DIRECTORY)) \
 	$(call option,--env-file,$(ENV_FILE)) $(call option,--catalog,$(CATALOG))
-COMPOSE = ./scripts/compose.sh $(call option,--project-directory,$(PROJECT_DIRECTORY)) \
+COMPOSE = bash scripts/compose.sh $(call option,--project-directory,$(PROJECT_DIRECTORY)) \
 	$(call option,--env-file,$(addprefix .env.,$(filter-out production,$(ENVIRONMENT))))
-PIP_INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+# A stamp knows nothing of a Python that was upgraded or removed since.
+STAMPS = $(VENV)/.installed $(VENV)/.installed-dev
+KEPT := $(shell [ ! -e $(VENV)/.installed ] || $(ISOLATED) scripts/check_environment.py 2>/dev/null || rm -f $(STAMPS))
 LOCK = $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
 	--no-emit-index-url --no-emit-find-links $(LOCK_FLAGS)
 DEPENDENCIES = requirements.txt requirements-cloud.txt requirements-secrets.txt
 SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help install install-dev secrets docker-secrets up down doctor database-password test test-fast test-pythons prove bench sbom audit servers lint lint-fix lambda catalog docs pictures lock
+.PHONY: help install install-dev secrets docker-secrets up down apply doctor database-password test test-fast test-pythons prove bench sbom audit servers lint lint-fix lambda catalog docs pictures lock
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' \
@@ -39,13 +42,15 @@ secrets: install ## Set up the secrets; press Enter for each default
 	@$(PYTHON) scripts/setup_secrets.py $(DEPLOYMENT)
 
 docker-secrets: install ## Write the secrets as files for Compose
-	@./scripts/generate_docker_secrets.sh $(DEPLOYMENT)
+	@bash scripts/generate_docker_secrets.sh $(DEPLOYMENT)
 
-up: install ## Start the stack if its secrets are up to date
-	@./scripts/generate_docker_secrets.sh $(DEPLOYMENT) --check
+up: install ## Write the Docker files, start the stack, check it
+	@PYTHONPATH= $(PYTHON) -s -m src.ops.commands.shared.before_start $(DEPLOYMENT)
+	@bash scripts/generate_docker_secrets.sh $(DEPLOYMENT)
 	@$(PYTHON) scripts/manage_secrets.py doctor --offline $(DEPLOYMENT) || \
 		echo 'These findings do not stop the stack.'
-	@$(COMPOSE) up -d --wait || { $(PYTHON) -m src.ops.commands.shared.start_failed $(DEPLOYMENT); exit 1; }
+	@$(COMPOSE) up -d --wait || { PYTHONPATH= $(PYTHON) -s -m src.ops.commands.shared.start_failed $(DEPLOYMENT); exit 1; }
+	@$(PYTHON) scripts/manage_secrets.py apply --yes $(DEPLOYMENT)
 
 down: ## Stop the stack; its data stays
 	@$(COMPOSE) down
@@ -53,12 +58,11 @@ down: ## Stop the stack; its data stays
 doctor: install ## Run all checks; each finding says what fixes it
 	@$(PYTHON) scripts/manage_secrets.py doctor $(DEPLOYMENT)
 
-# psql hashes the password before it sends it, so the server's log never sees it.
-database-password: ## Give the running database the password in its file
-	@$(COMPOSE) exec -T postgres sh -euc \
-		'for _ in 1 2; do cat /run/secrets/db_password; echo; done | psql --quiet -U "$$POSTGRES_USER" -d "$$POSTGRES_DB" -c "\\password"'
-	@echo
-	@echo 'The database has the password of the Docker files now.'
+apply: install ## Bring what runs up to date with the store
+	@$(PYTHON) scripts/manage_secrets.py apply $(DEPLOYMENT)
+
+database-password: install  # what `apply` was, for the database alone
+	@$(PYTHON) scripts/manage_secrets.py apply --yes $(DEPLOYMENT)
 
 lambda: install ## Pack the function for AWS's automatic rotation
 	@$(PYTHON) scripts/build_lambda.py
@@ -80,7 +84,7 @@ test-pythons: install-dev ## Run these with other Pythons, as other people would
 	@$(PYTHON) -m tests.pythons
 
 prove: install-dev ## Crashes, power loss, leaks, fuzzing, load (40 minutes)
-	@PROVE=1 $(PYTHON) -m pytest -n 2 tests/faults tests/fuzz tests/contract $(PYTEST_ARGS)
+	@PROVE=1 $(PYTHON) -m pytest -n 2 tests/faults tests/fuzz tests/contract tests/e2e/test_rotation.py $(PYTEST_ARGS)
 
 bench: $(VENV)/bench/.installed ## Compare speed with peers; writes bench/results.md
 	@$(VENV)/bench/bin/python -m bench
@@ -134,33 +138,34 @@ lock: install-dev ## Lock the dependencies (LOCK_FLAGS=--upgrade: newer)
 
 install-dev: $(VENV)/.installed-dev
 
-$(VENV)/.installed: requirements.txt requirements-secrets.txt scripts/make_venv.sh
+$(VENV)/.installed: requirements.txt requirements-secrets.txt scripts/make_venv.sh scripts/install_packages.py
 	@echo 'Installing the pinned Python packages into $(VENV) (once; it takes about a minute)'
-	@./scripts/make_venv.sh $(VENV)
-	@$(PIP_INSTALL) -r requirements.txt
-	@$(PIP_INSTALL) -r requirements-secrets.txt
+	@bash scripts/make_venv.sh $(VENV)
+	@$(ISOLATED) scripts/install_packages.py requirements.txt requirements-secrets.txt
+	@$(ISOLATED) scripts/check_environment.py || \
+		{ echo 'error: $(VENV) lacks packages though pip did not fail; look at: $(PYTHON) -m pip config list' >&2; exit 1; }
 	@$(PYTHON) -m compileall -q src scripts  # the first question comes sooner
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt tests/servers/ministack.txt tests/servers/awscli.txt
-	@$(PIP_INSTALL) -r requirements-dev.txt
+	@$(ISOLATED) scripts/install_packages.py requirements-dev.txt
 	@for name in ministack awscli; do \
-		./scripts/make_venv.sh $(VENV)/$$name; \
-		$(subst $(PYTHON),$(VENV)/$$name/bin/python,$(PIP_INSTALL)) -r tests/servers/$$name.txt; done
+		bash scripts/make_venv.sh $(VENV)/$$name; \
+		$(VENV)/$$name/bin/python -I scripts/install_packages.py tests/servers/$$name.txt; done
 	@touch $@
 
 # The peers stay away from what the project itself runs with.
 $(VENV)/bench/.installed: $(VENV)/.installed-dev bench/requirements.txt
-	@./scripts/make_venv.sh $(VENV)/bench
-	@$(subst $(PYTHON),$(VENV)/bench/bin/python,$(PIP_INSTALL)) -r bench/requirements.txt
+	@bash scripts/make_venv.sh $(VENV)/bench
+	@$(VENV)/bench/bin/python -I scripts/install_packages.py bench/requirements.txt
 	@touch $@
 
 $(VENV)/audit/.installed: $(VENV)/.installed requirements-audit.txt
-	@./scripts/make_venv.sh $(VENV)/audit
-	@$(subst $(PYTHON),$(VENV)/audit/bin/python,$(PIP_INSTALL)) -r requirements-audit.txt
+	@bash scripts/make_venv.sh $(VENV)/audit
+	@$(VENV)/audit/bin/python -I scripts/install_packages.py requirements-audit.txt
 	@touch $@
 
 $(VENV)/docs/.installed: $(VENV)/.installed requirements-docs.txt
-	@./scripts/make_venv.sh $(VENV)/docs
-	@$(subst $(PYTHON),$(VENV)/docs/bin/python,$(PIP_INSTALL)) -r requirements-docs.txt
+	@bash scripts/make_venv.sh $(VENV)/docs
+	@$(VENV)/docs/bin/python -I scripts/install_packages.py requirements-docs.txt
 	@touch $@

@@ -4,7 +4,10 @@ set -Eeuo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+is_new_enough() { "$1" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+# A link to a Python that was removed, or that is another version by now, is no environment.
+works() { is_new_enough "$1/bin/python" && "$1/bin/python" -I -c 'import pip' 2>/dev/null; }
 
 find_python() {
     local python
@@ -18,9 +21,9 @@ find_python() {
 }
 
 directory=$1
-if [[ -x $directory/bin/python ]] && is_new_enough "$directory/bin/python"; then exit; fi
+if works "$directory"; then exit; fi
 python=$(find_python)
-"$python" -c 'import ensurepip, venv' 2>/dev/null ||
+"$python" -I -c 'import ensurepip, venv' 2>/dev/null ||
     die "$python cannot make virtual environments" \
-        "sudo apt-get install $("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
-"$python" -m venv --clear "$directory"
+        "sudo apt-get install $("$python" -I -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+"$python" -I -m venv --clear "$directory"

@@ -14,6 +14,8 @@ PROJECT_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.absp
 def use_project_interpreter(*needed: str) -> None:
     """Start again under ``.venv/bin/python`` when it is there, or say how to make it.
 
+    What ``PYTHONPATH`` names is for other programs, and is not looked through.
+
     Args:
         needed: Packages that the program cannot do without.
     """
@@ -21,6 +23,8 @@ def use_project_interpreter(*needed: str) -> None:
     python = os.path.join(environment, "bin", "python")
     if os.path.realpath(sys.prefix) != os.path.realpath(environment) and os.access(python, os.X_OK):
         os.execv(python, [python, *sys.argv])  # noqa: S606
+    foreign = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.path[:] = [path for path in sys.path if path not in foreign or path == PROJECT_DIRECTORY]
     require_packages(*needed)
 
 

@@ -84,18 +84,17 @@ def test_nothing_of_it_reaches_the_tests(recorder: Path) -> None:
     assert not [line for line in lines if "/other" in line or "staging" in line]
 
 
-@pytest.mark.parametrize("task", ["down", "database-password"])
-def test_compose_runs_in_the_projects_folder(task: str, recorder: Path) -> None:
+def test_compose_runs_in_the_projects_folder(recorder: Path) -> None:
     folder = recorder / HOSTILE
     folder.mkdir(parents=True)
     escaped = str(folder).replace("$", "$$")
-    code, lines = run_make(recorder, "make", task, "ENVIRONMENT=staging", f"PROJECT_DIRECTORY={escaped}")
+    code, lines = run_make(recorder, "make", "down", "ENVIRONMENT=staging", f"PROJECT_DIRECTORY={escaped}")
     assert code == 0
     assert lines[0] == str(folder)
     assert arguments_of(lines)[:5] == ["compose", "--project-directory", str(folder), "--env-file", ".env.staging"]
-    code, lines = run_make(recorder, "make", task)
+    code, lines = run_make(recorder, "make", "down")
     assert lines[0] == str(PROJECT)
-    assert arguments_of(lines)[:2] == ["compose", "down" if task == "down" else "exec"]
+    assert arguments_of(lines)[:2] == ["compose", "down"]
 
 
 def test_a_folder_that_is_not_there_is_named_as_an_error() -> None:
@@ -107,10 +106,12 @@ def test_a_folder_that_is_not_there_is_named_as_an_error() -> None:
 
 
 def start(project: Project, docker: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """``make up`` with the real scripts, and a Docker that is not."""
+    """``make up`` with the real scripts, and a Docker that is not but says that it runs as root."""
     program = project.home / "bin/docker"
     program.parent.mkdir(exist_ok=True)
-    program.write_text(f'#!/bin/sh\ncase "$*" in *version*) exit 0;; esac\n{docker}\n')
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *version*) exit 0;; info*) echo "[]|/var/lib/docker"; exit 0;; esac\n{docker}\n'
+    )
     program.chmod(0o755)
     environ = project.environ({"PATH": f"{program.parent}:{os.environ['PATH']}"})
     command = ["make", "--old-file=.venv/.installed", "up", *words]
