@@ -10,8 +10,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # Who owns a file inside a container depends on how the engine maps users.
 find_engine() {
     local info security directory
-    command -v docker >/dev/null || { echo rootful; return; }
-    info=$(timeout 10 docker info --format '{{.SecurityOptions}}|{{.DockerRootDir}}' 2>/dev/null) || { echo rootful; return; }
+    command -v docker >/dev/null || { echo absent; return; }
+    info=$(timeout 10 docker info --format '{{.SecurityOptions}}|{{.DockerRootDir}}' 2>/dev/null) || { echo silent; return; }
     security=${info%|*} directory=${info##*|}
     case $security in
     *name=rootless*) echo rootless ;;

@@ -113,9 +113,15 @@ def main(
 
 
 def _run_wizard(deployment: Deployment, options: Options) -> None:
-    from src.ops.wizard.conversation import Wizard
+    from concurrent.futures import ThreadPoolExecutor
 
-    Wizard(deployment, options, Screen()).run()
+    from src.ops.containers.preflight import find_problems
+
+    with ThreadPoolExecutor(1) as pool:
+        problems = pool.submit(find_problems, deployment)  # meanwhile, what the first question needs is imported
+        from src.ops.wizard.conversation import Wizard
+
+        Wizard(deployment, options, Screen(), problems.result).run()
 
 
 def _run_unattended(deployment: Deployment, options: Options) -> None:

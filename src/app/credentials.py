@@ -1,7 +1,8 @@
 """Gives the servers behind the application their present passwords: ``python -m src.app.credentials WHAT``.
 
 Run inside the application's container, where they can be reached. Standard input is JSON: ``{"passwords": [...]}``, the
-wanted one first, then those that the server may still have. Standard output is one word: what was done. Every action
+wanted one first, then those that the server may still have, and ``seconds``, how long a server may take to answer when
+it is only asked. Standard output is one word: what was done. Every action
 may be repeated, and leaves alone what is already as it should be.
 
 ``database``
@@ -128,7 +129,7 @@ def log_in(settings: AppSettings, username: str, password: str) -> str:
 
 
 def _database_connection(
-    settings: AppSettings, passwords: Sequence[str]
+    settings: AppSettings, passwords: Sequence[str], seconds: float = TIMEOUT_SECONDS
 ) -> tuple[psycopg.Connection[tuple[object, ...]], str]:
     import psycopg
 
@@ -140,7 +141,7 @@ def _database_connection(
                 dbname=settings.database_name,
                 user=settings.database_user,
                 password=password,
-                connect_timeout=TIMEOUT_SECONDS,
+                connect_timeout=int(seconds),
                 autocommit=True,
             )
         except psycopg.OperationalError as error:
@@ -152,7 +153,9 @@ def _database_connection(
     raise CredentialsError(f"PostgreSQL accepts none of the passwords that are known for {settings.database_user}")
 
 
-def _redis_client(settings: AppSettings, passwords: Sequence[str]) -> tuple[redis.Redis, str]:
+def _redis_client(
+    settings: AppSettings, passwords: Sequence[str], seconds: float = TIMEOUT_SECONDS
+) -> tuple[redis.Redis, str]:
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -162,7 +165,7 @@ def _redis_client(settings: AppSettings, passwords: Sequence[str]) -> tuple[redi
             host=settings.redis_host or "",
             port=settings.redis_port,
             password=password,
-            socket_timeout=TIMEOUT_SECONDS,
+            socket_timeout=seconds,
             retry=Retry(NoBackoff(), 0),  # the default tries a refused password for four seconds
         )
         try:
@@ -184,7 +187,8 @@ def main(arguments: Sequence[str]) -> int:
     """Do one of the actions; returns the exit code."""
     given = json.load(sys.stdin)
     try:
-        done = _run(arguments[0], [str(password) for password in given["passwords"]], str(given.get("username")))
+        passwords = [str(password) for password in given["passwords"]]
+        done = _run(arguments[0], passwords, str(given.get("username")), float(given.get("seconds") or TIMEOUT_SECONDS))
     except (CredentialsError, SecretsError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
@@ -195,7 +199,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run(action: str, passwords: Sequence[str], username: str) -> str:
+def _run(action: str, passwords: Sequence[str], username: str, seconds: float) -> str:
     settings = AppSettings.from_environment()
     if action == "database":
         return change_database_password(settings, passwords)
@@ -204,10 +208,10 @@ def _run(action: str, passwords: Sequence[str], username: str) -> str:
     if action == "redis-only":
         return accept_only_redis_password(settings, passwords)
     if action == "database-check":
-        _database_connection(settings, passwords[:1])[0].close()
+        _database_connection(settings, passwords[:1], seconds)[0].close()
         return "accepted"
     if action == "redis-check":
-        _redis_client(settings, passwords[:1])[0].close()
+        _redis_client(settings, passwords[:1], seconds)[0].close()
         return "accepted"
     if action == "login":
         return log_in(settings, username, passwords[0])

@@ -126,6 +126,7 @@ class Reader:
         self._folder = checkout.directory.parent
         self.usb = self._folder / "usb"
         self._shell = self._folder / "shell"
+        self._applies_later = False  # the page says when
         self.examples = {
             "http://127.0.0.1:8000": f"http://127.0.0.1:{port}",
             "/mnt/usb": str(self.usb),
@@ -133,8 +134,9 @@ class Reader:
             "rotate NAME": "rotate JWT_SECRET_KEY",
         }
 
-    def open_page(self) -> None:
+    def open_page(self, page: str) -> None:
         """Begin a page: a new shell, and an empty USB stick."""
+        self._applies_later = any("secrets.py apply\n" in block.text for block in blocks_of(page))
         self._shell.unlink(missing_ok=True)
         shutil.rmtree(self.usb, ignore_errors=True)
         self.usb.mkdir()
@@ -171,6 +173,8 @@ class Reader:
             return ""
         if re.search(r"Repeat it|[Pp]assphrase|\((SMTP_PASSWORD|TWILIO_\w+)\)", questions[-1]):
             return "\x15" + PASSPHRASE + ENTER
+        if "Apply the change to them now" in questions[-1] and self._applies_later:
+            return "n"
         return "y" if "Remove them permanently" in questions[-1] else ENTER
 
     def _filled_in(self, text: str) -> str:
@@ -280,7 +284,7 @@ READERS = {
 def test_the_commands_of_a_page_work_in_their_order(readers: Callable[[str], Reader], page: str) -> None:
     reader = readers(PAGES[page])
     PREPARATIONS.get(page, lambda _reader: None)(reader)
-    reader.open_page()
+    reader.open_page(page)
     for block in blocks_of(page):
         if not (block.reason or block.run_by):
             reader.type(block)

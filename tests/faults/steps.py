@@ -235,5 +235,5 @@ def injection_into_child(point: Point, fault: str, log: Path, script: Path) -> d
     A second such child, which undoes the changes of the first, gets no fault.
     """
     words = shlex.join(["strace", "-qq", *injection(point, fault, log)])
-    script.write_text(f'unset BASH_ENV; [[ -e {shlex.quote(str(log))} ]] || exec {words} env bash "$0" "$@"\n')
+    script.write_text(f'unset BASH_ENV; [[ -e {shlex.quote(str(log))} ]] || exec {words} bash "$0" "$@"\n')
     return {"BASH_ENV": str(script)}

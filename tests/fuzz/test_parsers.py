@@ -307,7 +307,7 @@ def test_a_journal(deployment_in_use: Deployment) -> None:
     @example(b'{"project": "%s", "names": ["\\ud800"]}' % deployment_in_use.project_directory.encode())
     def check(data: bytes) -> None:
         path.write_bytes(data)
-        rotator = Rotator(deployment_in_use, lambda _: None, store_only=True)
+        rotator = Rotator(deployment_in_use, lambda _: None, lambda _: None, store_only=True)
         findings = only_own_errors(lambda: list(nothing_is_half_done(Context(deployment_in_use, offline=True))))
         names = only_own_errors(rotator.unfinished, outcomes)
         assert (findings is None) == (names is None)

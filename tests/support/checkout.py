@@ -147,6 +147,9 @@ def running_stack(name: str) -> Iterator[Checkout]:
     checkout = linked_checkout(base)
     try:
         with prepared_for_compose(checkout, f"{name}-test-{os.getpid()}"):
+            # The app is asked for its health each second, not each fifth: this is what most tests wait for.
+            often = "services: {app: {healthcheck: {interval: 1s, retries: 60}}}\n"
+            (checkout.directory / "docker-compose.override.yml").write_text(often)
             checkout.run("scripts/setup_secrets.py", "--non-interactive", "--backend", "file")
             checkout.run("scripts/generate_docker_secrets.sh")
             checkout.run("docker-compose", "up", "-d")

@@ -192,6 +192,16 @@ def test_the_engine_decides_who_owns_the_files(monkeypatch: pytest.MonkeyPatch) 
         container_owner({}, "userns:100000:100000")
 
 
+@pytest.mark.parametrize("engine", ["absent", "silent"])
+def test_what_an_engine_could_not_say_is_as_it_was_before(engine: str, tmp_path: Path) -> None:
+    mine = (os.geteuid(), os.getegid())
+    usual = container_owner({}, "rootful")
+    assert container_owner({}, engine, str(tmp_path)) == usual
+    (tmp_path / "db_password.txt").touch()
+    assert container_owner({}, engine, str(tmp_path)) == usual
+    assert container_owner({"APP_UID": "0", "APP_GID": "7"}, engine, str(tmp_path)) == ContainerOwner(0, 7, *mine)
+
+
 def test_an_app_that_reads_its_store_itself_leaves_only_the_other_services_files(tmp_path: Path) -> None:
     files = render_files(CATALOG, Snapshot(VALUES), only_services=True)
     assert [file.name for file in files] == ["db_password.txt", "redis_password.txt"]

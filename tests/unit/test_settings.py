@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from src.ops.store_kinds import all_kinds
 from src.utils.secrets.errors import ConfigurationError
-from src.utils.secrets.settings import SecretsBackend, Settings, merge_dotenv, read_variable
+from src.utils.secrets.settings import CREDENTIALS, SecretsBackend, Settings, merge_dotenv, read_variable
 
 
 @pytest.mark.parametrize(
@@ -173,3 +174,9 @@ def test_a_way_to_sign_in_from_the_environment_hides_the_ones_in_the_file(
 def test_a_secret_id_from_the_environment_goes_with_the_role_in_the_file() -> None:
     merged = merge_dotenv({"VAULT_SECRET_ID": "id"}, {"VAULT_ROLE_ID": "role", "VAULT_SECRET_ID_FILE": "/file"})
     assert merged == {"VAULT_SECRET_ID": "id", "VAULT_ROLE_ID": "role"}
+
+
+def test_the_credentials_of_every_store_are_known() -> None:
+    """The list is for programs that get no credential; each store says by itself which settings are some."""
+    known = {name for kind in all_kinds() for name in kind.secret_settings}
+    assert known <= set(CREDENTIALS)

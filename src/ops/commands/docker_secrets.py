@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from src.ops.containers.folder import CLOUD_COMPOSE_FILES, describe_extras, find_extras, find_prunable, is_cloud_mode
 from src.ops.containers.secret_files import (
+    UNASKED,
     SecretFile,
     SecretsFolder,
     container_owner,
@@ -96,8 +97,9 @@ def _run(options: argparse.Namespace) -> int:
 def _work_on(deployment: Deployment, options: argparse.Namespace) -> int:
     require_set_up(deployment)
     compose_settings = read_dotenv(deployment.compose_file)
-    directory = options.output or compose_settings.get("SECRETS_DIR") or deployment.default_docker_directory
-    path = os.path.join(deployment.project_directory, os.path.expanduser(directory))
+    path = deployment.docker_directory
+    if options.output:
+        path = os.path.join(deployment.project_directory, os.path.expanduser(options.output))
     ids = {name: value for name, value in compose_settings.items() if value} | dict(os.environ)
     cloud = _reads_cloud(options.cloud, deployment)
     try:
@@ -111,7 +113,8 @@ def _work_on(deployment: Deployment, options: argparse.Namespace) -> int:
         raise lost_values(deployment, tuple(lost))  # an empty file would take the place of the last copy
     _warn_of_examples(deployment, snapshot)
     files = render_files(deployment.catalog, snapshot, only_services=cloud)
-    owner = container_owner(ids, _read_engine(options.engine_descriptor))
+    engine = _read_engine(options.engine_descriptor)
+    owner = container_owner(ids, engine, path)
     folder = SecretsFolder(path, owner.file_uid, owner.file_gid)
     if options.swarm:
         return _create_swarm_secrets(files, deployment)
@@ -120,8 +123,10 @@ def _work_on(deployment: Deployment, options: argparse.Namespace) -> int:
         _warn_of_extras(deployment, path, snapshot, cloud=cloud)
         return _check(files, folder, deployment, _same_place(options, path))
     require_trusted_folder(path, {os.geteuid(), os.stat(deployment.project_directory).st_uid})
-    _write(files, folder, deployment, lambda: _record(deployment, directory, owner, cloud=cloud))
+    _write(files, folder, deployment, lambda: _record(deployment, options.output, owner, cloud=cloud))
     _say(f"{deployment.shown(deployment.compose_file)}: APP_UID={owner.app_uid} APP_GID={owner.app_gid}")
+    if engine in UNASKED:
+        _warn_of_engine(engine)
     if options.prune:
         _prune(deployment, path, find_extras(deployment, path, snapshot, cloud=cloud))
     _warn_of_extras(deployment, path, snapshot, cloud=cloud)
@@ -162,6 +167,13 @@ def _warn_of_extras(deployment: Deployment, path: str, snapshot: Snapshot, *, cl
             print(f"hint: {spell(hint)}", file=sys.stderr)  # noqa: T201
 
 
+def _warn_of_engine(engine: str) -> None:
+    """Say that the owner of the files is what was known before, or what is usual."""
+    why = "Docker is not found on this PATH" if engine == "absent" else "Docker did not answer"
+    print(f"warning: {why}: who runs the containers is what was recorded before, or usual", file=sys.stderr)  # noqa: T201
+    print(f"hint: {spell(write_docker_files(purpose='When it answers, run this again'))}", file=sys.stderr)  # noqa: T201
+
+
 def _same_place(options: argparse.Namespace, path: str) -> list[str]:
     """The options that write what was compared: the same folder, the same mode."""
     words = [f"--output={os.path.abspath(path)}"] if options.output else []
@@ -181,7 +193,7 @@ def _warn_of_examples(deployment: Deployment, snapshot: Snapshot) -> None:
 def _read_engine(descriptor: int | None) -> str:
     """What the shell script, which asks the engine meanwhile, found out about it."""
     if descriptor is None:
-        return "rootful"
+        return "absent"
     with open(descriptor, encoding="utf-8") as file:
         engine = file.read().strip()
     if not engine:
@@ -232,18 +244,21 @@ def _reads_cloud(wanted: bool | None, deployment: Deployment) -> bool:
     return cloud
 
 
-def _record(deployment: Deployment, directory: str, owner: ContainerOwner, *, cloud: bool) -> None:
+def _record(deployment: Deployment, output: str | None, owner: ContainerOwner, *, cloud: bool) -> None:
     """Tell Compose, in the file that it reads by itself, who runs the app and where the files are."""
     path = deployment.compose_file
     lines: dict[str, str | None] = {"APP_UID": str(owner.app_uid), "APP_GID": str(owner.app_gid)}
-    if directory != "secrets" or "SECRETS_DIR" in read_dotenv(path):
+    present = read_dotenv(path)
+    # A line that is there stays as somebody wrote it, unless another folder is named now.
+    directory = output or ("" if present.get("SECRETS_DIR") else deployment.default_docker_directory)
+    if directory and (directory != "secrets" or "SECRETS_DIR" in present):
         absolute = os.path.isabs(os.path.expanduser(directory))
         lines["SECRETS_DIR"] = os.path.expanduser(directory) if absolute else f"./{os.path.normpath(directory)}"
     if cloud:
         lines["COMPOSE_FILE"] = CLOUD_COMPOSE_FILES
         if not deployment.is_production:
             lines["SETTINGS_FILE"] = deployment.shown(deployment.settings_file)
-    elif read_dotenv(path).get("COMPOSE_FILE") == CLOUD_COMPOSE_FILES:
+    elif present.get("COMPOSE_FILE") == CLOUD_COMPOSE_FILES:
         lines["COMPOSE_FILE"] = None
     if not deployment.is_production:
         lines["COMPOSE_PROJECT_NAME"] = deployment.compose_project_name

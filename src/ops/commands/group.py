@@ -22,6 +22,7 @@ COMMANDS = (
     "remove",
     "export",
     "run",
+    "apply",
     "rotate",
     "rotate-master-key",
     "migrate",

@@ -15,9 +15,10 @@ from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.report import DeclinedError
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
-from src.utils.secrets.command import manage, write_docker_files
+from src.utils.secrets.command import manage
 from src.utils.secrets.errors import ConfigurationError
 
+from .shared.next_step import show_next
 from .shared.options import deployment_options, json_option, yes_option
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def migrate_command(
         screen.done(f"{migration.source_store.describe()} has been emptied.")
     else:
         screen.say(f"{migration.source_store.describe()} is unchanged.")
-    screen.commands("Next:", [write_docker_files("--check")])
+    show_next(screen, deployment, can_ask=not yes)
 
 
 def _show_migration(screen: Screen, deployment: Deployment, migration: Migration, *, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
 
 from .shared.completion_code import complete_name
+from .shared.next_step import show_next
 from .shared.options import deployment_options, yes_option
 
 if TYPE_CHECKING:
@@ -39,4 +40,6 @@ def remove_command(name: str, yes: bool, deployment: Deployment) -> None:
     names = removed_names(deployment, store, snapshot, name)
     confirm_or_stop(f"Remove {' and '.join(names)}, with all previous values, permanently?", yes=yes)
     remove_secrets(deployment, store, snapshot, names)
-    Screen().done(f"{' and '.join(names)} removed from {store.describe()}.")
+    screen = Screen()
+    screen.done(f"{' and '.join(names)} removed from {store.describe()}.")
+    show_next(screen, deployment, can_ask=not yes)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from src.ops.containers.stack import Stack
 from src.ops.setup.state import set_value
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.report import WRONG_USAGE, DeclinedError, report_error
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
-from src.utils.secrets.command import compose, manage, write_docker_files
+from src.utils.secrets.command import make, manage
 from src.utils.secrets.masterkey import looks_like_master_key
 
 from .shared.backup_lock import read_lock
@@ -311,7 +312,8 @@ def _write(screen: Screen, deployment: Deployment, rescue: Rescue) -> None:
         screen.commands("Next, if anything else still has them:", [manage("rescue")])
         screen.commands("If nothing has:", [set_value(deployment, name) for name in missing])
         return
-    screen.commands("Next:", [write_docker_files(), compose("up", "-d"), manage("doctor")])
+    start = manage("apply") if Stack(deployment).is_used else make("up")
+    screen.commands("Next:", [start, manage("doctor")])
 
 
 def _stop_unconfirmed(options: Sequence[str], *, as_json: bool) -> int:

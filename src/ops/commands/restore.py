@@ -11,9 +11,9 @@ from src.ops.store_kinds import open_store_to_change
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
 from src.utils.secrets.changes import load_if_any
-from src.utils.secrets.command import write_docker_files
 
 from .shared.backup_lock import read_lock
+from .shared.next_step import show_next
 from .shared.options import deployment_options, yes_option
 
 if TYPE_CHECKING:
@@ -73,4 +73,4 @@ def restore_command(
     fault = update_summary(deployment, backup.snapshot.values)
     if fault:
         screen.warn(fault)
-    screen.commands("Next:", [write_docker_files()])
+    show_next(screen, deployment, can_ask=not yes)

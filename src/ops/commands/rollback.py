@@ -14,9 +14,9 @@ from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import load_secrets, open_store_to_change
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
-from src.utils.secrets.command import write_docker_files
 
 from .shared.completion_code import complete_name
+from .shared.next_step import show_next
 from .shared.options import deployment_options, yes_option
 
 if TYPE_CHECKING:
@@ -45,4 +45,4 @@ def rollback_command(name: str, yes: bool, deployment: Deployment) -> None:
     confirm_or_stop(f"Restore the previous value of {name}?", yes=yes)
     save_values(deployment, store, {name: value}, command="rollback", expected_revision=snapshot.revision)
     screen.done(f"{name} in {store.describe()} has its previous value again.")
-    screen.commands("Next:", [write_docker_files()])
+    show_next(screen, deployment, can_ask=not yes)

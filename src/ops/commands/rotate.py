@@ -16,10 +16,11 @@ from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
 from src.utils.secrets.changes import check_value
-from src.utils.secrets.command import manage, write_docker_files
+from src.utils.secrets.command import manage
 from src.utils.secrets.settings import read_value_file
 
 from .shared.completion_code import complete_name
+from .shared.next_step import show_next
 from .shared.options import deployment_options, yes_option
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def rotate_command(
 
     require_set_up(deployment)
     screen = Screen()
-    rotator = Rotator(deployment, screen.done, store_only=store_only)
+    rotator = Rotator(deployment, screen.done, screen.begin, store_only=store_only)
     unfinished = rotator.unfinished()
     finished: list[str] = []
     if unfinished:
@@ -108,7 +109,7 @@ def rotate_command(
         screen.done("Nothing else is due.")
         return
     given = _read_given(deployment, wanted, set_file, ask=bool(names) or not yes)
-    rotation = rotator.plan([spec.name for spec in wanted], given, grace)
+    rotation = rotator.plan([spec.name for spec in wanted], given, grace, is_dry_run=dry_run)
     _show_plan(screen, rotation)
     if dry_run or not rotation.steps:
         screen.say("Nothing was changed.")
@@ -117,6 +118,8 @@ def rotate_command(
     rotator.run(rotation)
     screen.done(f"Rotated: {', '.join(rotation.names)}")
     _show_result(screen, rotation)
+    if not rotation.is_live:
+        show_next(screen, deployment, can_ask=not (yes or store_only))
 
 
 def _choose(deployment: Deployment, *, due: bool) -> list[SecretSpec]:
@@ -159,6 +162,8 @@ def _show_plan(screen: Screen, rotation: Rotation) -> None:
     screen.table(("Secret", "Used by", "What happens"), rows, last="left")
     for name, reason in rotation.skipped.items():
         screen.warn(f"Unchanged: {name}", reason)
+    if rotation.store_only_reason and rotation.steps:
+        screen.warn(rotation.store_only_reason)
     if rotation.is_live and rotation.steps:
         screen.say("", "The app restarts once; requests fail for that moment only.")
 
@@ -174,5 +179,3 @@ def _show_result(screen: Screen, rotation: Rotation) -> None:
             screen.commands(f"{step.spec.description}, to see it on a terminal:", [command])
     for name in rotation.skipped:
         screen.warn(f"Unchanged: {name}")
-    if not rotation.is_live:
-        screen.commands("Next:", [write_docker_files()])

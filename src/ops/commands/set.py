@@ -17,10 +17,11 @@ from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
 from src.ops.values.generate import generate_value
 from src.utils.secrets.changes import check_value
-from src.utils.secrets.command import set_up, write_docker_files
+from src.utils.secrets.command import set_up
 from src.utils.secrets.settings import MAX_VALUE_BYTES, read_value_file
 
 from .shared.completion_code import complete_name
+from .shared.next_step import show_next
 from .shared.options import deployment_options
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 def set_command(name: str, path: str | None, generate: bool, deployment: Deployment) -> None:
     """Give one secret a new value. It is typed unseen, read from a file, piped in, or generated.
 
-    A secret in use by a running stack is better changed with rotate, which also updates everything that uses it.
+    Then apply brings the running containers up to date; rotate does both, and undoes itself if a step fails.
 
     \b
     Examples:
@@ -62,7 +63,7 @@ def set_command(name: str, path: str | None, generate: bool, deployment: Deploym
     screen.done(f"{', '.join(values)} set in {store.describe()}, and read back.")
     if name in before.values and spec.change_note:
         screen.warn(f"{name}: {spec.change_note}")
-    screen.commands("Next:", [write_docker_files()])
+    show_next(screen, deployment)
 
 
 def _read_new_value(spec: SecretSpec, path: str | None) -> str:

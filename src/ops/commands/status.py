@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from src.ops.containers.folder import find_extras, is_cloud_mode
+from src.ops.containers.stack import Stack
+from src.ops.lifecycle.apply import Drift, find_drift
 from src.ops.lifecycle.at_rest import find_last_backup, find_plain_text
 from src.ops.lifecycle.status import SecretState, read_status
 from src.ops.setup.in_use import require_set_up
@@ -16,7 +18,8 @@ from src.ops.setup.state import inspect_deployment
 from src.ops.store_kinds import open_store
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
-from src.utils.secrets.command import manage, set_up, write_docker_files
+from src.utils.secrets.command import manage, set_up
+from src.utils.secrets.errors import SecretNotFoundError, SecretsError
 
 from .shared.options import deployment_options, json_option
 
@@ -25,8 +28,10 @@ if TYPE_CHECKING:
     from src.ops.lifecycle.at_rest import LastBackup, PlainText
     from src.ops.lifecycle.status import SecretStatus
     from src.ops.setup.state import Inspection
+    from src.utils.secrets.snapshot import Snapshot
 
 EXTRA_CHECK = "docker-files-extra"
+SECONDS_FOR_DOCKER = 10
 
 
 @click.command("status")
@@ -54,6 +59,7 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
     extras = [extra.name for extra in found]
     backup = find_last_backup(deployment, store.describe(), snapshot)
     plain_text = find_plain_text(deployment)
+    drift = _look_at_containers(deployment, snapshot)
     if as_json:
         content = {
             "store": store.describe(),
@@ -61,20 +67,26 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
             "lost": inspection.lost,
             "secrets": [dataclasses.asdict(row) | {"overdue": row.is_overdue} for row in rows],
             "extra_files": extras,
+            "containers": {
+                "outdated": drift.outdated,
+                "refused": [server.secret for server in drift.refused],
+                "unknown": drift.unknown,
+            },
             "last_backup": dataclasses.asdict(backup),
             "plain_text": [dataclasses.asdict(place) for place in plain_text],
         }
         click.echo(json.dumps(content, indent=2))
     else:
         screen = Screen()
-        _show_status(screen, deployment, store.describe(), rows, extras)
+        _show_status(screen, deployment, store.describe(), rows, extras, drift)
         _show_state(screen, inspection)
         _show_keeping(screen, deployment, backup, plain_text)
-    return FAILED if strict and any(row.needs_attention for row in rows) else 0
+    is_apart = drift.outdated or drift.refused
+    return FAILED if strict and (is_apart or any(row.needs_attention for row in rows)) else 0
 
 
 def _show_status(
-    screen: Screen, deployment: Deployment, place: str, rows: list[SecretStatus], extras: list[str]
+    screen: Screen, deployment: Deployment, place: str, rows: list[SecretStatus], extras: list[str], drift: Drift
 ) -> None:
     screen.say(f"{deployment.catalog.application} ({deployment.environment}): {place}", "")
     cells = [
@@ -98,13 +110,34 @@ def _show_status(
     if due:
         screen.warn(f"Due for rotation: {', '.join(due)}. Next:", manage("rotate", "--due"))
     if stale:
-        screen.warn(f"Docker files not up to date: {', '.join(stale)}. Next:", write_docker_files())
+        screen.warn(f"Docker files not up to date: {', '.join(stale)}. Next:", manage("apply"))
+    _show_drift(screen, drift)
     if extras:
         folder = deployment.shown(deployment.docker_directory)
         count = f"{len(extras)} file{'s' if len(extras) > 1 else ''}"
         screen.warn(f"{folder} has {count} that Compose does not use. Next:", manage("doctor", "--only", EXTRA_CHECK))
-    if not (missing or due or stale):
+    if not (missing or due or stale or drift.outdated or drift.refused):
         screen.done("Everything that is required is there, and nothing is due.")
+
+
+def _show_drift(screen: Screen, drift: Drift) -> None:
+    """What runs, and has something else than the store."""
+    for service, names in drift.outdated.items():
+        screen.warn(f"The container of {service} runs with an older {', '.join(names)}. Next:", manage("apply"))
+    for server in drift.refused:
+        screen.warn(f"{server.title} refuses the {server.secret} in the store. Next:", manage("apply"))
+    for line in drift.unknown:
+        screen.warn(line)
+
+
+def _look_at_containers(deployment: Deployment, snapshot: Snapshot) -> Drift:
+    """How what runs differs from the store; what Docker does not say is no failure."""
+    try:
+        return find_drift(deployment, snapshot, Stack(deployment, seconds=SECONDS_FOR_DOCKER))
+    except SecretNotFoundError:
+        return Drift()  # that one is missing is said, and comes first
+    except SecretsError as error:
+        return Drift(unknown=(f"What the containers run with is not known: {error}",))
 
 
 def _show_state(screen: Screen, inspection: Inspection) -> None:

@@ -79,6 +79,12 @@ def is_cloud_mode(deployment: Deployment) -> bool:
     return read_dotenv(deployment.compose_file).get("COMPOSE_FILE") == CLOUD_COMPOSE_FILES
 
 
+def has_docker_files(deployment: Deployment) -> bool:
+    """Whether any of the Docker files of this deployment is there; its folder may be there for another environment."""
+    directory = deployment.docker_directory
+    return any(os.path.lexists(os.path.join(directory, spec.docker_file)) for spec in deployment.catalog.secrets)
+
+
 def find_extras(deployment: Deployment, directory: str, snapshot: Snapshot | None, *, cloud: bool) -> list[Extra]:
     """What is in the folder that Compose does not use, in the order of its names.
 

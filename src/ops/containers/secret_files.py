@@ -6,6 +6,7 @@ not. Every file that Compose lists must be there, so an optional secret that is 
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import stat
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 FILE_MODE = 0o400
 DEFAULT_APP_ID = 10001
+UNASKED = ("absent", "silent")
 LARGEST_COMPARED_FILE = 2 * 1024 * 1024
 WRITTEN_ENDINGS = (".txt", "_previous.json")
 """How the names of all files end that are written here."""
@@ -268,16 +270,26 @@ def read_file(path: str) -> bytes:
         ) from None
 
 
-def container_owner(environ: Mapping[str, str], engine: str) -> ContainerOwner:
+def container_owner(environ: Mapping[str, str], engine: str, folder: str = "") -> ContainerOwner:
     """Who runs the app's container, and who owns its files outside of it.
+
+    For an engine that could not be asked, what was found out before counts: ``APP_UID`` and ``APP_GID``, and the owner
+    of the files that are there. Where nothing was, it is taken for one that runs as root, as most do.
 
     Args:
         environ: ``APP_UID`` and ``APP_GID`` choose the user when root runs this.
-        engine: ``rootful``, ``rootless``, or ``userns:UID:GID`` with the first ids of the subordinate range.
+        engine: ``rootful``, ``rootless``, or ``userns:UID:GID`` with the first ids of the subordinate range; ``absent``
+            or ``silent`` when it could not be asked.
+        folder: The folder with the Docker files.
 
     Raises:
         StoreError: An id is not a number, or this user cannot give files away as the engine needs it.
     """
+    if engine in UNASKED:
+        known = _known_owner(environ, folder)
+        if known is not None:
+            return known
+        engine = "rootful"
     if engine == "rootless":
         return ContainerOwner(0, 0, os.geteuid(), os.getegid())
     if os.geteuid() == 0:
@@ -293,6 +305,16 @@ def container_owner(environ: Mapping[str, str], engine: str) -> ContainerOwner:
         )
     first_uid, first_gid = (int(number) for number in engine.split(":")[1:])
     return ContainerOwner(uid, gid, first_uid + uid, first_gid + gid)
+
+
+def _known_owner(environ: Mapping[str, str], folder: str) -> ContainerOwner | None:
+    """What an earlier run has found out about the engine."""
+    recorded = [environ.get(name) or "" for name in ("APP_UID", "APP_GID")]
+    files = [path for path in glob.glob(os.path.join(glob.escape(folder), "*.txt")) if os.path.isfile(path)]
+    if not files or not all(text.isdecimal() for text in recorded):
+        return None
+    status = os.lstat(files[0])
+    return ContainerOwner(int(recorded[0]), int(recorded[1]), status.st_uid, status.st_gid)
 
 
 def _id(environ: Mapping[str, str], name: str, default: int) -> int:

@@ -12,17 +12,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from src.ops.deployment.children import Child, ChildError, run_child
-from src.utils.secrets.command import compose, program
+from src.ops.deployment.dotenv import read_dotenv
+from src.utils.secrets.command import append_lines, compose, program
 from src.utils.secrets.errors import SecretsError
-from src.utils.secrets.settings import PROJECT_DIRECTORY
+from src.utils.secrets.settings import CREDENTIALS, PROJECT_DIRECTORY
+
+from .folder import has_docker_files
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from src.ops.deployment.deployment import Deployment
 
 COMPOSE_FILE = "docker-compose.yml"
-STORE_ONLY = "If the stack does not run on this machine: --store-only"
 READY_SECONDS = 120
 COMMAND_SECONDS = 300
 _PROJECT_LABEL = "com.docker.compose.project"
@@ -78,11 +80,7 @@ class Stack:
             reason = done.reason
             raise StackError(
                 f"Docker Compose does not say what is running: {reason.text}",
-                hint=[
-                    *reason.hints,
-                    program("docker", "info", purpose="Check Docker"),
-                    STORE_ONLY,
-                ],
+                hint=[*reason.hints, program("docker", "info", purpose="Check Docker")],
             )
         lines = done.output.strip().splitlines()
         # One object in each line; Compose before 2.21 printed one list.
@@ -175,7 +173,7 @@ class Stack:
 
     def running(self) -> set[str]:
         """The services that run now."""
-        return {name for name, row in self.services().items() if row.get("State") == "running"}
+        return running_services(self.services())
 
     def execute(self, service: str, command: Sequence[str], standard_input: str) -> str:
         """Run a command in a container.
@@ -210,6 +208,27 @@ class Stack:
         done = self._compose("exec", "-T", service, "cat", f"/run/secrets/{mount_name}")
         return done.output if done.code == 0 else ""
 
+    def secret_hashes(self, service: str) -> dict[str, str]:
+        """The SHA-256 of each secret that a running container has, by the name of its file; none where it cannot tell.
+
+        Args:
+            service: Which container.
+        """
+        script = "cd /run/secrets 2>/dev/null && sha256sum -- *"
+        done = self._compose("exec", "-T", service, "sh", "-c", script)
+        rows = (line.split(maxsplit=1) for line in done.output.splitlines())
+        return {row[1]: row[0] for row in rows if len(row) == 2}  # noqa: PLR2004 - hash and name
+
+    def reload(self, service: str) -> None:
+        """Let a service read its secrets again, with SIGHUP.
+
+        Raises:
+            StackError: It does not run.
+        """
+        done = self._compose("kill", "--signal", "SIGHUP", service)
+        if done.code:
+            raise StackError(f"{service} was not told to read its secrets again: {done.reason.text}")
+
     def restart(self, service: str) -> None:
         """Restart a service, and wait until it is healthy.
 
@@ -226,13 +245,13 @@ class Stack:
         self.wait_until_healthy(service)
 
     def wait_until_healthy(self, service: str) -> None:
-        """Wait for a service's health check.
+        """Wait for a service's health check; one that has none is not waited for.
 
         Raises:
             StackError: It is not healthy after two minutes.
         """
         deadline = time.monotonic() + READY_SECONDS
-        while self.services().get(service, {}).get("Health") != "healthy":
+        while not _is_well(self.services().get(service, {})):
             if time.monotonic() > deadline:
                 raise StackError(
                     f"{service} is not healthy {READY_SECONDS} s after its restart",
@@ -240,22 +259,101 @@ class Stack:
                 )
             time.sleep(0.5)
 
+    @property
+    def is_used(self) -> bool:
+        """Whether this deployment has secrets for containers: Docker files are, or were, written for its Compose file.
+
+        Nothing is asked: neither Docker nor Compose has to be there.
+        """
+        is_recorded = bool(read_dotenv(self._deployment.compose_file).get("APP_UID"))
+        return self.has_compose_file and (is_recorded or has_docker_files(self._deployment))
+
+    def require_compose(self) -> None:
+        """Refuse to go on without a Compose that understands the Compose file.
+
+        Raises:
+            StackError: There is none.
+        """
+        done = self._compose("version")
+        if done.code:
+            raise StackError(done.reason.text, hint=done.reason.hints)
+
+    def require_own(self) -> None:
+        """Refuse to work on the containers of another checkout that has the same project name.
+
+        Where that folder is no more, this one is the same checkout, moved.
+
+        Raises:
+            StackError: They were started from another folder, which still has its Compose file.
+        """
+        name = self.configuration().get("name")
+        own = os.path.realpath(self._deployment.project_directory)
+        for folder in sorted(self.resources(name).folders) if name else ():
+            if os.path.realpath(folder) != own and os.path.isfile(os.path.join(folder, COMPOSE_FILE)):
+                raise StackError(
+                    f"The containers of the Compose project {name} were started from another folder: {folder}",
+                    hint=[
+                        "Work there, or stop them there first",
+                        append_lines(
+                            os.path.abspath(self._deployment.compose_file),
+                            f"COMPOSE_PROJECT_NAME={name}-2",
+                            purpose="Or give this one a name of its own; it gets a database of its own, too",
+                        ),
+                    ],
+                )
+
+    def require_docker(self) -> None:
+        """Refuse to take a stack for absent because Docker is not found.
+
+        Raises:
+            StackError: There is neither ``docker`` nor ``docker-compose``.
+        """
+        if not _has_docker():
+            raise StackError(
+                "Docker is not found on this PATH, so it is not known what the containers use",
+                hint="If it is installed, add its folder to PATH; cron has a PATH of its own",
+            )
+
     def _is_there(self) -> bool:
-        has_docker = bool(shutil.which("docker") or shutil.which("docker-compose"))
-        return has_docker and os.path.isfile(os.path.join(self._deployment.project_directory, COMPOSE_FILE))
+        return _has_docker() and self.has_compose_file
+
+    @property
+    def has_compose_file(self) -> bool:
+        """Whether the deployment has a Compose file."""
+        return os.path.isfile(os.path.join(self._deployment.project_directory, COMPOSE_FILE))
 
     def _compose(self, *arguments: str, standard_input: str = "") -> Child:
         directory = self._deployment.project_directory
         flags = ["--project-directory", directory]
         if os.path.exists(self._deployment.compose_file):
             flags += ["--env-file", self._deployment.compose_file]
-        command = [self._script, *flags, *arguments]
+        command = ["bash", self._script, *flags, *arguments]
         try:
-            return run_child(command, seconds=self._seconds, standard_input=standard_input, folder=directory)
+            return run_child(
+                command, seconds=self._seconds, standard_input=standard_input, folder=directory, environ=_environ()
+            )
         except ChildError as error:
             raise StackError(
                 f"Docker Compose does not work: {error}", hint=program("docker", "info", purpose="Check Docker")
             ) from None
+
+
+def running_services(services: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The services that run, of those that :meth:`Stack.services` found."""
+    return {name for name, row in services.items() if row.get("State") == "running"}
+
+
+def _environ() -> dict[str, str]:
+    """What Compose gets: it starts programs of others (plugins, credential helpers), which need no store."""
+    return {name: value for name, value in os.environ.items() if name not in CREDENTIALS}
+
+
+def _has_docker() -> bool:
+    return bool(shutil.which("docker") or shutil.which("docker-compose"))
+
+
+def _is_well(row: dict[str, Any]) -> bool:
+    return row.get("State") == "running" and row.get("Health") in ("healthy", "", None)
 
 
 def _parse(text: str) -> Any:

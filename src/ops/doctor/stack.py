@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from src.ops.containers.folder import is_cloud_mode
 from src.ops.containers.secret_files import FileState, content_state, render_files
-from src.ops.containers.stack import COMPOSE_FILE, STORE_ONLY
+from src.ops.containers.servers import APP, DATABASE, REDIS, sign_in
+from src.ops.containers.stack import COMPOSE_FILE
 from src.ops.deployment.dotenv import read_dotenv
 from src.utils.secrets.atomicfile import move_aside
-from src.utils.secrets.command import compose, make, manage, program, write_docker_files
+from src.utils.secrets.command import compose, manage, program, write_docker_files
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.placeholders import is_example_of
 from src.utils.secrets.settings import read_value_file
@@ -22,9 +22,7 @@ from .check import Context, Finding, Harm, NotMade, check
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from src.utils.secrets.command import Command
-
-APP, DATABASE, REDIS = "app", "postgres", "redis"
+    from src.ops.containers.servers import Server
 
 
 @check(
@@ -88,8 +86,7 @@ def compose_knows_who_runs_the_app(context: Context) -> Iterator[Finding]:
 def docker_answers(context: Context) -> Iterator[Finding]:
     error = context.stack_error
     if error is not None:
-        hints = tuple(hint for hint in error.hints if hint != STORE_ONLY)
-        yield Finding(f"the containers could not be looked at: {error}", hints or (program("docker", "info"),))
+        yield Finding(f"the containers could not be looked at: {error}", error.hints or (program("docker", "info"),))
 
 
 @check(
@@ -175,7 +172,7 @@ def the_app_has_the_present_secrets(context: Context) -> Iterator[Finding | NotM
         if APP in spec.consumers and os.path.isfile(path):
             changed = datetime.fromtimestamp(os.stat(path).st_ctime, UTC)
             if changed > started:
-                yield Finding(f"the app started before {context.shown(path)} changed", (compose("restart", APP),))
+                yield Finding(f"the app started before {context.shown(path)} changed", (manage("apply"),))
                 return
 
 
@@ -190,28 +187,27 @@ def services_are_healthy(context: Context) -> Iterator[Finding]:
     "database-password", "A volume keeps the password that its database was made with.", harm=Harm.BROKEN, needs="stack"
 )
 def database_accepts_the_password(context: Context) -> Iterator[Finding | NotMade]:
-    if context.runs(DATABASE):
-        yield from _try_password(context, "database-check", "DATABASE_PASSWORD", make("database-password"))
+    yield from _try_password(context, DATABASE)
 
 
 @check("redis-password", "Redis keeps the password that it was started with.", harm=Harm.BROKEN, needs="stack")
 def redis_accepts_the_password(context: Context) -> Iterator[Finding | NotMade]:
-    if context.runs(REDIS):
-        yield from _try_password(context, "redis-check", "REDIS_PASSWORD", compose("restart", REDIS))
+    yield from _try_password(context, REDIS)
 
 
-def _try_password(context: Context, action: str, name: str, command: Command) -> Iterator[Finding | NotMade]:
-    value = context.snapshot.values.get(name) if context.snapshot else None
+def _try_password(context: Context, server: Server) -> Iterator[Finding | NotMade]:
+    if not context.runs(server.service):
+        return
+    value = context.snapshot.values.get(server.secret) if context.snapshot else None
     if context.snapshot is None or not context.runs(APP):
         yield NotMade("the store cannot be read" if context.snapshot is None else "the app does not run")
         return
     if value is None:
         return
     try:
-        content = json.dumps({"passwords": [value]})
-        context.stack.execute(APP, ["python", "-m", "src.app.credentials", action], content)
+        sign_in(context.stack, server, value)
     except SecretsError as error:
-        yield Finding(f"{name} of the store is refused: {error}", (command,))
+        yield Finding(f"{server.secret} of the store is refused: {error}", (manage("apply"),))
 
 
 def _compose_file(context: Context) -> frozenset[str]:

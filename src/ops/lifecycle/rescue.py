@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from src.ops.containers.servers import reachable_servers, sign_in
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.lifecycle.backup import is_backup, is_backup_of, read_backup
 from src.ops.setup.inspect import FoundStore, inspect_store, start_over
@@ -52,6 +53,7 @@ from src.utils.secrets.snapshot import SecretMetadata, Snapshot, utc_at
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from src.ops.containers.servers import Server
     from src.ops.containers.stack import Stack
     from src.ops.deployment.deployment import Deployment
     from src.ops.lifecycle.backup import Lock
@@ -281,24 +283,18 @@ def check_logins(deployment: Deployment, snapshot: Snapshot) -> dict[str, bool]:
         return accepted
     try:
         running = stack.running()
-        for service, name, action in _LOGINS:
-            value = snapshot.values.get(name)
-            if value and {"app", service} <= running:
-                accepted[name] = _is_accepted(stack, action, value)
+        for server in reachable_servers(running):
+            value = snapshot.values.get(server.secret)
+            if value:
+                accepted[server.secret] = _is_accepted(stack, server, value)
     except SecretsError:
         return accepted  # nothing more is known
     return accepted
 
 
-_LOGINS = (
-    ("postgres", "DATABASE_PASSWORD", "database-check"),
-    ("redis", "REDIS_PASSWORD", "redis-check"),
-)
-
-
-def _is_accepted(stack: Stack, action: str, value: str) -> bool:
+def _is_accepted(stack: Stack, server: Server, value: str) -> bool:
     try:
-        stack.execute("app", ["python", "-m", "src.app.credentials", action], json.dumps({"passwords": [value]}))
+        sign_in(stack, server, value)
     except SecretsError:
         return False
     return True

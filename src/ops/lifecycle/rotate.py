@@ -10,24 +10,22 @@ knows both database passwords while the database gets the new one.
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from src.ops.containers.stack import Stack
+from src.ops.containers.servers import APP, DATABASE, REDIS
+from src.ops.containers.stack import Stack, StackError
 from src.ops.deployment.audit import recorded
-from src.ops.deployment.children import run_child
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.deployment.journal import Journal
 from src.ops.store_kinds import kind_in_use, load_secrets, open_store, open_store_to_change
 from src.ops.values.generate import generate_value
 from src.ops.values.grace import previous_valid_until
-from src.utils.secrets.command import make, manage, write_docker_files
+from src.utils.secrets.command import make, manage
 from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreError
-from src.utils.secrets.settings import PROJECT_DIRECTORY
 from src.utils.secrets.snapshot import Snapshot
 
+from .apply import Applier, needs_of_change, require_accepted
 from .edit import save_values
 
 if TYPE_CHECKING:
@@ -38,10 +36,9 @@ if TYPE_CHECKING:
     from src.utils.secrets.catalog import SecretSpec
     from src.utils.secrets.command import Hint
 
-APP, DATABASE, REDIS = "app", "postgres", "redis"
 COMMAND = "rotate"
 SHORTEST_DATABASE_GRACE_SECONDS = 600
-DOCKER_FILES_SECONDS = 300
+STORE_ONLY = "If the stack does not run on this machine: --store-only"
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,7 @@ class Rotation:
         snapshot: What the store holds now.
         is_live: Whether the stack is running and is changed with the store.
         grace_seconds: How long earlier values with a grace time are accepted.
+        store_only_reason: Why only the store changes; empty where more does.
     """
 
     steps: tuple[RotationStep, ...]
@@ -76,6 +74,7 @@ class Rotation:
     snapshot: Snapshot
     is_live: bool
     grace_seconds: float
+    store_only_reason: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -89,12 +88,21 @@ class Rotator:
     Args:
         deployment: Whose.
         report: Called with what was done, one line each.
+        begin: Called with what takes its time, before it begins.
         store_only: Leave the stack alone.
     """
 
-    def __init__(self, deployment: Deployment, report: Callable[[str], None], *, store_only: bool = False) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        report: Callable[[str], None],
+        begin: Callable[[str], None],
+        *,
+        store_only: bool = False,
+    ) -> None:
         self._deployment = deployment
         self._report = report
+        self._begin = begin
         self._stack = Stack(deployment)
         self._journal = Journal(deployment, COMMAND)
         self._store_only = store_only
@@ -104,20 +112,23 @@ class Rotator:
         content = self._journal.read()
         return [str(name) for name in content["names"]] if content else []
 
-    def plan(self, names: Sequence[str], given: Mapping[str, str], grace_seconds: float) -> Rotation:
+    def plan(
+        self, names: Sequence[str], given: Mapping[str, str], grace_seconds: float, *, is_dry_run: bool = False
+    ) -> Rotation:
         """Decide what changes.
 
         Args:
             names: The secrets to rotate.
             given: Values that somebody typed, or read from a file.
             grace_seconds: How long earlier values with a grace time are accepted.
+            is_dry_run: Do without Docker where it does not answer: nothing is changed.
 
         Raises:
             ConfigurationError: A secret cannot be rotated now.
             SecretsError: The store cannot be read.
         """
         snapshot = load_secrets(self._deployment, open_store(self._deployment))
-        running = self._running()
+        running, reason = self._running_or_reason(is_dry_run=is_dry_run)
         steps = []
         skipped: dict[str, Hint] = {}
         for name in names:
@@ -131,10 +142,11 @@ class Rotator:
                 value = given.get(name) or generate_value(spec)
                 steps.append(RotationStep(spec, value, _consequence(spec, is_live=APP in running)))
         specs = [step.spec for step in steps]
-        self._refuse_locking_out(specs, running)
+        if not is_dry_run:
+            self._refuse_locking_out(specs, running)
         if APP in running:
             self._refuse_without_earlier_values(specs, grace_seconds)
-        return Rotation(tuple(steps), skipped, snapshot, APP in running, grace_seconds)
+        return Rotation(tuple(steps), skipped, snapshot, APP in running, grace_seconds, reason)
 
     def run(self, rotation: Rotation) -> None:
         """Carry a rotation out.
@@ -144,6 +156,9 @@ class Rotator:
                 running the command again finishes it.
             KeyboardInterrupt: Ctrl-C came before anything was changed.
         """
+        if rotation.is_live and rotation.steps:
+            self._begin("Signing in to the servers, before anything changes")
+            require_accepted(rotation.snapshot, self._stack)
         values = {step.spec.name: step.value for step in rotation.steps}
         before = {name: rotation.snapshot.values[name] for name in values}
         store = open_store_to_change(self._deployment)
@@ -222,59 +237,45 @@ class Rotator:
             others: Values that servers may still have besides those that the store remembers.
         """
         snapshot = open_store(self._deployment).load()
-        running = self._running()
-        is_live = APP in running
-        if is_live and REDIS in running and "REDIS_PASSWORD" in names:
-            self._tell_app("redis-accept", snapshot, "REDIS_PASSWORD", others)
-            self._report("Redis accepts the new password beside the old one.")
-        if os.path.isdir(self._deployment.docker_directory):
-            self._write_docker_files()
-            self._report(f"{self._deployment.shown(self._deployment.docker_directory)}/ is up to date.")
-        if not is_live:
-            return
-        self._stack.restart(APP)
-        self._report("The app has restarted, and is healthy.")
-        if DATABASE in running and "DATABASE_PASSWORD" in names:
-            self._tell_app("database", snapshot, "DATABASE_PASSWORD", others)
-            self._report("The database has the new password; logged in with it.")
-        if REDIS in running and "REDIS_PASSWORD" in names:
-            self._tell_app("redis-only", snapshot, "REDIS_PASSWORD", others)
-            self._report("Redis accepts the new password only.")
-        if "ADMIN_PASSWORD" in names:
-            self._tell_app("login", snapshot, "ADMIN_PASSWORD", others)
-            self._report("The administrator's account has the new password; logged in with it.")
-
-    def _tell_app(self, action: str, snapshot: Snapshot, name: str, others: Mapping[str, str]) -> None:
-        metadata = snapshot.metadata.get(name)
-        earlier = [entry.value for entry in metadata.previous] if metadata else []
-        passwords = list(dict.fromkeys([snapshot.values[name], *earlier, *([others[name]] if name in others else [])]))
-        content = {"passwords": passwords, "username": snapshot.values.get("ADMIN_USERNAME")}
-        self._stack.execute(APP, ["python", "-m", "src.app.credentials", action], json.dumps(content))
-
-    def _write_docker_files(self) -> None:
-        deployment = self._deployment
-        command = [os.path.join(PROJECT_DIRECTORY, "scripts", "generate_docker_secrets.sh")]
-        command += ["--project-directory", deployment.project_directory, "--environment", deployment.environment]
-        command += ["--catalog", deployment.catalog.path]
-        if os.path.exists(deployment.settings_file):
-            command += ["--env-file", deployment.settings_file]
-        done = run_child(command, seconds=DOCKER_FILES_SECONDS)
-        if done.code:
-            reason = done.reason
-            raise StoreError(
-                f"The Docker files were not written: {reason.text}",
-                hint=reason.hints or (write_docker_files(),),
-            )
+        specs = [spec for spec in self._deployment.catalog.secrets if spec.name in names]
+        earlier = {name: [value] for name, value in others.items()}
+        needs = needs_of_change(self._deployment, specs, self._running(), earlier)
+        Applier(self._deployment, self._stack, self._report, self._begin).run(needs, snapshot)
 
     def _running(self) -> set[str]:
-        return set() if self._store_only else self._stack.running()
+        """The services that run and are changed with the store."""
+        if self._store_only or not self._stack.is_used:
+            return set()
+        try:
+            self._stack.require_docker()
+            running = self._stack.running()
+            if running:
+                self._stack.require_own()
+        except StackError as error:
+            error.hints += (STORE_ONLY,)
+            raise
+        return running
+
+    def _running_or_reason(self, *, is_dry_run: bool) -> tuple[set[str], str]:
+        """The services that run and are changed with the store, or why there are none."""
+        if self._store_only:
+            return set(), ""
+        if not self._stack.is_used:
+            return set(), "No containers use Docker files of this deployment: only the store changes"
+        try:
+            running = self._running()
+        except StackError as error:
+            if not is_dry_run:
+                raise
+            return set(), f"What runs is not known: {error}"
+        return running, "" if running else "No container runs: the store and the Docker files change"
 
     def _refuse_locking_out(self, specs: Sequence[SecretSpec], running: set[str]) -> None:
         """A database or Redis that is not told would keep its old password."""
-        if self._store_only or not self._stack.exists():
+        if self._store_only or not self._stack.is_used or not self._stack.exists():
             return
         for spec in specs:
-            for service in (DATABASE, REDIS):
+            for service in (DATABASE.service, REDIS.service):
                 if service in spec.consumers and not {APP, service} <= running:
                     raise ConfigurationError(
                         f"{service} has {spec.name} too and is not running: it would keep the old one",
@@ -292,7 +293,7 @@ class Rotator:
     def _refuse_without_earlier_values(self, specs: Sequence[SecretSpec], grace_seconds: float) -> None:
         """While the database changes, the app has to know both passwords."""
         for spec in specs:
-            if DATABASE not in spec.consumers:
+            if DATABASE.service not in spec.consumers:
                 continue
             if not kind_in_use(self._deployment).keeps_history:
                 raise ConfigurationError(
@@ -316,9 +317,9 @@ class Rotator:
 def _consequence(spec: SecretSpec, *, is_live: bool) -> str:
     if not is_live:
         return spec.change_note or "restart what uses it"
-    if DATABASE in spec.consumers:
+    if DATABASE.service in spec.consumers:
         return "the database's role gets it while it runs"
-    if REDIS in spec.consumers:
+    if REDIS.service in spec.consumers:
         return "Redis accepts both for a moment"
     if spec.previous_values == "kept":
         return spec.change_note or "the old value stays until it is removed by hand"

@@ -84,6 +84,11 @@ class Screen:
         if not (self._page_ended or self._is_at_top):
             self._print()
 
+    def begin(self, text: str) -> None:
+        """Something that takes its time begins; seen at once, in a file as well."""
+        self._print(f"{text} ...", dim=True)
+        sys.stdout.flush()
+
     def done(self, text: str) -> None:
         """One thing that worked."""
         self._print(text, mark="OK:" if self.is_plain else "✓", mark_colour="green")

@@ -20,6 +20,9 @@ from src.utils.secrets.command import set_up
 from src.utils.secrets.errors import SecretsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from src.ops.containers.preflight import Problem
     from src.ops.deployment.deployment import Deployment
     from src.ops.setup.given import GivenValues
     from src.ops.setup.inspect import FoundStore
@@ -36,12 +39,19 @@ class Wizard:
         deployment: What is set up.
         options: What the command line says already.
         screen: Where everything is shown.
+        find_problems: What is missing on this machine to start the stack.
 
     Raises:
         SecretsError: A file that the command line names cannot be read or used.
     """
 
-    def __init__(self, deployment: Deployment, options: Options, screen: Screen) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        options: Options,
+        screen: Screen,
+        find_problems: Callable[[], Sequence[Problem]] = tuple,
+    ) -> None:
         self._deployment = self._original = deployment
         self._options = options
         self._screen = screen
@@ -53,6 +63,7 @@ class Wizard:
             set_files=options.set_files,
             replace=options.replace,
         )
+        self._find_problems = find_problems
         self._new_keys: dict[str | None, MasterKey] = {}
         environment = "" if deployment.is_production else f" ({deployment.environment})"
         screen.heading = f"{deployment.catalog.application}: secrets{environment}"
@@ -86,6 +97,8 @@ class Wizard:
         for path in dict.fromkeys((self._deployment.settings_file, settings.file_path)):
             if os.path.exists(path):
                 self._screen.say(f"Found {self._deployment.shown(path)}")
+        for problem in self._find_problems():
+            self._screen.warn(f"{problem.message}. The set-up does not need it; to start the stack:", *problem.hints)
         if self._imported:
             from .review import show_import
 

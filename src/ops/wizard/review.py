@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from src.ops.containers.stack import Stack
 from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.setup.apply import apply_setup
 from src.ops.setup.places import find_places
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from src.ops.setup.plan import Plan
     from src.ops.terminal.screen import Screen
     from src.ops.values.importer import Imported
+    from src.utils.secrets.command import Hint
 
 
 def write_and_show(screen: Screen, deployment: Deployment, found: FoundStore, plan: Plan) -> None:
@@ -113,8 +115,10 @@ def show_result(screen: Screen, deployment: Deployment, found: FoundStore, plan:
         screen.commands("Next:", ["python3 main.py"])
         return
     exports = [export_typed(name) for name in _not_kept(deployment, found)]
-    screen.commands("Next:", [*exports, write_docker_files(), compose("up", "-d")])
-    if found.kind.is_read_by_app:
+    is_used = Stack(deployment).is_used
+    start: list[Hint] = [manage("apply")] if is_used else [write_docker_files(), compose("up", "-d")]
+    screen.commands("Next:", [*exports, *start])
+    if found.kind.is_read_by_app and not is_used:
         screen.say("Or, if the app is to read the store itself (docs/compose.md):")
         screen.command(write_docker_files("--cloud"))
     if not found.exists:

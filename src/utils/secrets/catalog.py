@@ -59,6 +59,7 @@ class SecretSpec:
         previous_values: What happens to the value that a new one replaces: accepted for a ``grace`` time, ``kept``
             until removed by hand, or ``none`` of that.
         consumers: The Compose services that get it.
+        reload: Those of them that read a changed value when they get SIGHUP; the others are restarted.
         change_note: What a person has to do elsewhere after changing it.
     """
 
@@ -74,6 +75,7 @@ class SecretSpec:
     rotation_days: int | None = None
     previous_values: str = "none"
     consumers: tuple[str, ...] = ()
+    reload: tuple[str, ...] = ()
     change_note: str | None = None
 
     @property
@@ -228,10 +230,13 @@ class _Reader:
                 {"previous_values": "none", **table}, "previous_values", where, PREVIOUS_VALUES
             ),
             consumers=self._names(table, "consumers", where),
+            reload=self._names(table, "reload", where),
             change_note=self._optional_text(table, "change_note", where),
         )
         if spec.generated != (spec.length is not None):
             raise self._error(where, "length goes with input 'generate' or 'generate_or_ask', and is needed there")
+        if not set(spec.reload) <= set(spec.consumers):
+            raise self._error(where, "reload names services that are not in consumers")
         if spec.default is not None and spec.input != "ask":
             raise self._error(where, "default goes with input 'ask'")
         if spec.feature is not None and spec.input != "ask":

@@ -24,6 +24,11 @@ MAX_VALUE_BYTES = 1024 * 1024
 
 # Settings that exclude each other: what the environment sets of a family hides the whole family in a dotenv file.
 MASTER_KEY_FAMILY = ("SECRETS_MASTER_KEY", "SECRETS_MASTER_KEY_FILE", "SECRETS_MASTER_KEY_COMMAND")
+CREDENTIALS = (
+    *("SECRETS_MASTER_KEY", "VAULT_TOKEN", "VAULT_SECRET_ID"),
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET"),
+)
+"""The variables that open a store by themselves. Programs that need no store do not get them."""
 FAMILIES = (
     MASTER_KEY_FAMILY,
     ("AWS_REGION", "AWS_DEFAULT_REGION"),
