@@ -140,6 +140,8 @@ install-dev: $(VENV)/.installed-dev
 
 $(VENV)/.installed: requirements.txt requirements-secrets.txt scripts/make_venv.sh scripts/install_packages.py
 	@echo 'Installing the pinned Python packages into $(VENV) (once; it takes about a minute)'
+	@! grep -lq $$'\r' scripts/*.sh scripts/*.py || { echo 'error: the scripts have Windows line ends' >&2; \
+		echo "hint: Change them back: sed -i 's/\r\$$//' scripts/*.sh scripts/*.py" >&2; exit 1; }
 	@bash scripts/make_venv.sh $(VENV)
 	@$(ISOLATED) scripts/install_packages.py requirements.txt requirements-secrets.txt
 	@$(ISOLATED) scripts/check_environment.py || \

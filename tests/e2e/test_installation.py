@@ -69,6 +69,20 @@ def test_an_environment_that_does_not_work_any_more_is_made_again(damage: str, c
     assert not (checkout / STAMP).exists()
 
 
+def test_windows_line_ends_are_named_with_what_changes_them_back(checkout: Path) -> None:
+    (checkout / STAMP).unlink()
+    script = checkout / "scripts/lib.sh"
+    unix = script.read_bytes()
+    script.write_bytes(unix.replace(b"\n", b"\r\n"))
+    environ = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(["make", "install"], cwd=checkout, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 2
+    assert "error: the scripts have Windows line ends" in done.stderr
+    command = done.stderr.split("hint: Change them back: ", 1)[1].splitlines()[0]
+    subprocess.run(["sh", "-c", command], cwd=checkout, check=True)
+    assert script.read_bytes() == unix
+
+
 def test_a_venv_is_kept_while_it_works_and_made_anew_otherwise(tmp_path: Path) -> None:
     python = make_environment(tmp_path / "venv")
     (tmp_path / "venv/mine").touch()
