@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import time
@@ -14,7 +15,7 @@ from tests.support.checkout import Checkout, client, find_leaks, log_in, running
 from tests.support.terminal import ENTER, Terminal
 
 MANAGE = "scripts/manage_secrets.py"
-OTHERS = ("SECRET_KEY", "JWT_SECRET_KEY", "ENCRYPTION_KEY", "WEBHOOK_SECRET", "SMTP_PASSWORD")
+OTHERS = ("SECRET_KEY", "JWT_SECRET_KEY", "ENCRYPTION_KEY", "WEBHOOK_SECRET", "SMTP_PASSWORD", "TWILIO_TOKEN")
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +49,14 @@ def type_at_terminal(stack: Checkout, command: str) -> str:
 
 def change(stack: Checkout, name: str) -> str:
     """Give a secret a new value; returns what is printed."""
-    if name != "SMTP_PASSWORD":
-        return stack.run(MANAGE, "set", name, "--generate").stdout
     file = stack.home / "typed"
     file.write_text(f"x9-Qm4-{time.monotonic_ns()}-zT")
-    return stack.run(MANAGE, "set", name, "--file", str(file)).stdout
+    if name == "SMTP_PASSWORD":
+        return stack.run(MANAGE, "set", name, "--file", str(file)).stdout
+    if name == "TWILIO_TOKEN":  # set together with another one
+        files = [word for member in ("TWILIO_SID", name) for word in ("--set-file", f"{member}={file}")]
+        return stack.run("scripts/setup_secrets.py", "--non-interactive", *files).stdout
+    return stack.run(MANAGE, "set", name, "--generate").stdout
 
 
 def mounted(stack: Checkout, name: str) -> str:
@@ -116,6 +120,23 @@ def test_the_printed_next_command_brings_a_new_value_everywhere(names: tuple[str
         assert accepts(stack, names[0], after[names[0]])
         assert not accepts(stack, names[0], before[names[0]])
     assert "Everything that runs has what the store holds" in stack.run(MANAGE, "apply").stdout
+
+
+def test_the_wizard_goes_on_to_the_containers(stack: Checkout) -> None:
+    file = stack.home / "typed"
+    file.write_text(f"x9-Qm4-{time.monotonic_ns()}-zT-0123456789")
+    command = ["scripts/setup_secrets.py", "--set-file", f"WEBHOOK_SECRET={file}", "--yes"]
+    terminal = Terminal(command, environ=stack.environ | {"TERM": "xterm"}, cwd=str(stack.directory), timeout=180)
+    deadline = time.monotonic() + 120
+    while terminal.is_running():
+        assert time.monotonic() < deadline, terminal.text
+        terminal.settle(0.4)
+        if terminal.screen.cursor.x and re.search(r"^\? ", "\n".join(terminal.lines), re.MULTILINE):
+            terminal.screen.reset()
+            terminal.process.send(ENTER)
+    assert terminal.finish() == 0, terminal.text
+    assert "The containers still have the old values" in terminal.text
+    assert mounted(stack, "WEBHOOK_SECRET") == stack.values()["WEBHOOK_SECRET"] == file.read_text()
 
 
 def test_a_rollback_and_a_rotation_of_the_store_alone_are_applied_too(stack: Checkout) -> None:

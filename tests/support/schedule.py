@@ -14,6 +14,7 @@ LONG = (
     "tests/e2e/test_docs_commands.py",
     "tests/e2e/test_rotation.py",
     "tests/e2e/test_stack.py",
+    "tests/e2e/test_apply.py",
     "tests/faults/test_crashes.py",
     "tests/e2e/test_stack_cloud.py",
     "tests/e2e/test_stack_rescue.py",
@@ -31,6 +32,7 @@ LONG = (
 # All tests that use the engine's networks run one after the other: if a Swarm starts or ends while a container of
 # another stack starts, that container has no name service.
 ENGINE = (
+    "tests/e2e/test_apply.py",
     "tests/e2e/test_docs_commands.py",
     "tests/e2e/test_rotation.py",
     "tests/e2e/test_stack.py",

@@ -89,6 +89,16 @@ def test_a_docker_without_compose(machine: Machine) -> None:
     assert "https://docs.docker.com/compose/install" in problem
 
 
+def test_no_script_of_the_project_that_is_looked_at_runs(machine: Machine, project: Project) -> None:
+    script = project.directory / "scripts/compose.sh"
+    script.parent.mkdir()
+    script.write_text(f"#!/bin/sh\ntouch {project.home}/ran\nexit 1\n")
+    script.chmod(0o755)
+    machine.give_docker()
+    assert machine.problems() == []
+    assert not (project.home / "ran").exists()
+
+
 def test_a_port_on_which_somebody_else_listens(machine: Machine, taken: int) -> None:
     machine.give_docker()
     (problem,) = machine.problems(taken)

@@ -64,8 +64,8 @@ class Stack:
     def __init__(self, deployment: Deployment, *, seconds: float = COMMAND_SECONDS) -> None:
         self._deployment = deployment
         self._seconds = seconds
-        own = os.path.join(deployment.project_directory, "scripts", "compose.sh")
-        self._script = own if os.path.exists(own) else os.path.join(PROJECT_DIRECTORY, "scripts", "compose.sh")
+        # These tools' own: the project that is looked at may be a stranger's.
+        self._script = os.path.join(PROJECT_DIRECTORY, "scripts", "compose.sh")
 
     def services(self) -> dict[str, dict[str, Any]]:
         """What Compose says of each container that there is, by service; none without Docker or a Compose file.
@@ -267,6 +267,13 @@ class Stack:
         """
         is_recorded = bool(read_dotenv(self._deployment.compose_file).get("APP_UID"))
         return self.has_compose_file and (is_recorded or has_docker_files(self._deployment))
+
+    def is_running(self) -> bool:
+        """Whether containers of this deployment run. Where Docker does not say it, none do as far as is known."""
+        try:
+            return self.is_used and bool(self.running())
+        except SecretsError:
+            return False
 
     def require_compose(self) -> None:
         """Refuse to go on without a Compose that understands the Compose file.

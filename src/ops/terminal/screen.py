@@ -87,11 +87,14 @@ class Screen:
     def begin(self, text: str) -> None:
         """Something that takes its time begins; seen at once, in a file as well."""
         self._print(f"{text} ...", dim=True)
-        sys.stdout.flush()
+        if not self.is_silent:
+            sys.stdout.flush()
 
     def done(self, text: str) -> None:
         """One thing that worked."""
         self._print(text, mark="OK:" if self.is_plain else "✓", mark_colour="green")
+        if not self.is_terminal:
+            sys.stdout.flush()  # a log is read while it is written
 
     def warn(self, text: str, *hints: Hint) -> None:
         """One thing to take care of, and below it what to do about it."""

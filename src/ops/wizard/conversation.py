@@ -232,6 +232,19 @@ class Wizard:
             self._screen.say("Every secret already has a value.")
         self._confirm()
         write_and_show(self._screen, self._deployment, found, plan)
+        if plan.written and found.exists:
+            self._offer_to_apply(found)
+
+    def _offer_to_apply(self, found: FoundStore) -> None:
+        """Go on with what brings running containers up to date: it shows its plan, and asks."""
+        from src.ops.containers.stack import Stack
+
+        from .leave import leave_for
+        from .review import settings_not_kept
+
+        if not settings_not_kept(self._deployment, found) and Stack(self._deployment, seconds=10).is_running():
+            self._screen.say("", "The containers still have the old values:", "")
+            leave_for(self._deployment, "apply")
 
     def _confirm(self) -> None:
         if self._options.yes:

@@ -114,7 +114,7 @@ def show_result(screen: Screen, deployment: Deployment, found: FoundStore, plan:
     if found.kind.is_dotenv:
         screen.commands("Next:", ["python3 main.py"])
         return
-    exports = [export_typed(name) for name in _not_kept(deployment, found)]
+    exports = [export_typed(name) for name in settings_not_kept(deployment, found)]
     is_used = Stack(deployment).is_used
     start: list[Hint] = [manage("apply")] if is_used else [write_docker_files(), compose("up", "-d")]
     screen.commands("Next:", [*exports, *start])
@@ -128,7 +128,7 @@ def show_result(screen: Screen, deployment: Deployment, found: FoundStore, plan:
         screen.warn(f"Keep a copy of the master key away from this machine: {deployment.shown(found.key.new_file)}")
 
 
-def _not_kept(deployment: Deployment, found: FoundStore) -> list[str]:
+def settings_not_kept(deployment: Deployment, found: FoundStore) -> list[str]:
     """The credentials that only this run knows; the next commands need them, too."""
     if found.key is not None:
         return ["SECRETS_MASTER_KEY"] if found.key.file is None and found.key.is_new else []

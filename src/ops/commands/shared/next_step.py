@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from src.ops.containers.stack import Stack
 from src.utils.secrets.command import manage
-from src.utils.secrets.errors import SecretsError
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -27,7 +26,12 @@ def show_next(screen: Screen, deployment: Deployment, *, can_ask: bool = True) -
     Raises:
         SecretsError: It was tried, and failed.
     """
-    if can_ask and sys.stdin.isatty() and sys.stdout.isatty() and _runs(deployment):
+    if (
+        can_ask
+        and sys.stdin.isatty()
+        and sys.stdout.isatty()
+        and Stack(deployment, seconds=SECONDS_FOR_DOCKER).is_running()
+    ):
         from src.ops.commands.apply import apply_now
         from src.ops.terminal.prompts import confirm
 
@@ -36,11 +40,3 @@ def show_next(screen: Screen, deployment: Deployment, *, can_ask: bool = True) -
             apply_now(screen, deployment)
             return
     screen.commands("Next:", [manage("apply")])
-
-
-def _runs(deployment: Deployment) -> bool:
-    stack = Stack(deployment, seconds=SECONDS_FOR_DOCKER)
-    try:
-        return stack.is_used and bool(stack.running())
-    except SecretsError:
-        return False  # apply itself says what is wrong
