@@ -72,6 +72,16 @@ def test_through_sudo_everything_belongs_to_the_user_from_the_first_file_on(user
     assert {path: owner for path, owner in owners(users).items() if owner != USER} == {}
 
 
+def test_a_sudo_that_has_a_home_of_its_own_leaves_the_project_to_the_user(users: Project, tmp_path: Path) -> None:
+    """The key stays where the settings say; only root's own trail and journals are in root's home."""
+    sudo = {"SUDO_UID": str(USER), "SUDO_GID": str(USER), "SUDO_USER": "someone"}
+    succeed(users, "setup_secrets.py", "--non-interactive", **sudo)
+    root_home = tmp_path / "root"
+    root_home.mkdir(mode=0o700)
+    change_everything(users, **sudo, HOME=str(root_home))
+    assert {path: owner for path, owner in owners(users).items() if owner != USER} == {}
+
+
 def test_root_leaves_the_files_that_are_there_to_their_owner(users: Project) -> None:
     succeed(users, "setup_secrets.py", "--non-interactive")
     for path in owners(users):

@@ -16,6 +16,14 @@ def shell(script: str, seconds: float = 20, standard_input: bytes | str = "") ->
     return run_child(["sh", "-c", script], seconds=seconds, standard_input=standard_input)
 
 
+def is_running(process: int) -> bool:
+    """Whether a process runs; one that has ended, and that nobody has asked for, does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def test_what_it_prints_and_how_it_ends_is_known() -> None:
     done = shell("cat; echo bad >&2; exit 3", standard_input="in\n")
     assert (done.code, done.output, done.errors) == (3, "in\n", "bad\n")
@@ -37,7 +45,7 @@ def test_one_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Pat
     assert time.monotonic() - started < 10
     child = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 5
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1][:3]:
+    while is_running(child):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
