@@ -246,7 +246,7 @@ def test_make_up_writes_the_files_and_brings_what_runs_up_to_date(stack: Checkou
 
 def test_the_containers_of_another_checkout_are_left_alone(stack: Checkout) -> None:
     """Two folders with one name; where the first is no more, it was moved."""
-    other = stack.directory.with_name("other")
+    other = stack.directory.parent / "copy/project"  # a name by which coverage knows a copy of the project
     shutil.copytree(stack.directory, other, symlinks=True)
     copied = Checkout(other, stack.home, stack.uid, stack.environ)
     away = stack.directory.with_name("away")
@@ -260,7 +260,7 @@ def test_the_containers_of_another_checkout_are_left_alone(stack: Checkout) -> N
     finally:
         if away.exists():
             away.rename(stack.directory)
-        shutil.rmtree(other)
+        shutil.rmtree(other.parent)
 
 
 def test_make_up_says_what_is_in_its_way_before_it_starts_anything(stack: Checkout) -> None:
