@@ -13,6 +13,7 @@ find_engine() {
     command -v docker >/dev/null || { echo absent; return; }
     info=$(timeout 10 docker info --format '{{.SecurityOptions}}|{{.DockerRootDir}}' 2>/dev/null) || { echo silent; return; }
     security=${info%|*} directory=${info##*|}
+    [[ -n $directory ]] || { echo silent; return; }
     case $security in
     *name=rootless*) echo rootless ;;
     *name=userns*)

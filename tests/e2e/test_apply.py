@@ -85,7 +85,7 @@ def redis_accepts(stack: Checkout, password: str) -> bool:
 
 
 def accepts(stack: Checkout, name: str, value: str) -> bool:
-    """Whether whoever is signed in to with a secret accepts a value."""
+    """Whether what a secret signs in to accepts a value."""
     if name == "ADMIN_PASSWORD":
         return log_in(stack, value).status_code == 200
     return database_accepts(stack, value) if name == "DATABASE_PASSWORD" else redis_accepts(stack, value)

@@ -180,7 +180,7 @@ def steps_of(stack: Checkout) -> list[str]:
 
 
 KILLING = """#!/bin/sh
-# Counts the calls that change something, and kills whoever makes the one that was chosen, before or after it.
+# Counts the calls that change something, and kills the process that makes the one that was chosen, before or after it.
 case " $* " in
 *-check*) ;;  # signing in before anything changes
 *" exec "*|*" restart "*)

@@ -29,16 +29,9 @@ LONG = (
 """The starts of paths, the slowest first; all other tests come after them."""
 
 
-# All tests that use the engine's networks run one after the other: if a Swarm starts or ends while a container of
+# What tests start containers with. They all run one after the other: if a Swarm starts or ends while a container of
 # another stack starts, that container has no name service.
-ENGINE = (
-    "tests/e2e/test_apply.py",
-    "tests/e2e/test_docs_commands.py",
-    "tests/e2e/test_rotation.py",
-    "tests/e2e/test_stack.py",
-    "tests/e2e/test_stack_cloud.py",
-    "tests/e2e/test_stack_rescue.py",
-)
+STARTS_CONTAINERS = ("prepared_for_compose", "running_stack")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -68,7 +61,7 @@ def _mark_group(item: pytest.Function) -> bool:
     """Put the test into a group if it shares fixtures: its module, and the parameters of the shared fixtures."""
     if item.get_closest_marker("xdist_group"):
         return True
-    if _module(item) in ENGINE:
+    if any(hasattr(item.module, name) for name in STARTS_CONTAINERS):
         item.add_marker(pytest.mark.xdist_group("engine"))
         return True
     shared = {

@@ -55,7 +55,7 @@ def backup_command(
         count = make_backup(deployment, store, lock, path)
     screen.done(f"{count} secrets in {deployment.shown(path)}, read back and compared.")
     if not keeps_modes(path):
-        screen.warn("That disk keeps no modes: whoever can use it can copy the file. What is in it stays encrypted.")
+        screen.warn("That disk keeps no modes: anyone who can use it can copy the file. What is in it stays encrypted.")
     screen.say("Keep it, and what opens it, away from this machine and away from each other.")
     named = {"--passphrase-file": passphrase_file, "--key-file": key_file}
     options = [word for option, file in named.items() if file and file != "-" for word in (option, _absolute(file))]

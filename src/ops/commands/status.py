@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from src.ops.containers.folder import find_extras, is_cloud_mode
-from src.ops.containers.stack import Stack
+from src.ops.containers.stack import SECONDS_FOR_DOCKER, Stack
 from src.ops.lifecycle.apply import Drift, find_drift
 from src.ops.lifecycle.at_rest import find_last_backup, find_plain_text
 from src.ops.lifecycle.status import SecretState, read_status
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from src.utils.secrets.snapshot import Snapshot
 
 EXTRA_CHECK = "docker-files-extra"
-SECONDS_FOR_DOCKER = 10
 
 
 @click.command("status")

@@ -17,7 +17,7 @@ from .options import START_OVER
 from .summary import names_set, names_store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from src.ops.containers.stack import Stack
     from src.ops.deployment.deployment import Deployment
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from src.utils.secrets.catalog import SecretSpec
     from src.utils.secrets.snapshot import Snapshot
 
-SECONDS_FOR_DOCKER = 10
 _NO_COPY = re.compile(r"\.(sum|lock)$|\.tmp$")
 
 
@@ -78,7 +77,7 @@ def stack_of(deployment: Deployment) -> Stack | None:
 
     Without its own settings, Compose reads those of production.
     """
-    from src.ops.containers.stack import Stack
+    from src.ops.containers.stack import SECONDS_FOR_DOCKER, Stack
 
     names_its_project = bool(read_dotenv(deployment.compose_file).get("COMPOSE_PROJECT_NAME"))
     if not (deployment.is_production or names_its_project):
@@ -161,19 +160,25 @@ def optional_that_are_lost(deployment: Deployment, snapshot: Snapshot) -> list[s
     absent = [spec.name for spec in deployment.catalog.secrets if not (spec.required or snapshot.values.get(spec.name))]
     known = {*docker_files(deployment), *names_set(deployment)}
     found = [name for name in absent if name in known]
-    return [name for name in found if not _was_removed(deployment, name)]
+    changes = _changes(deployment) if found else []
+    return [name for name in found if not _was_removed(name, changes)]
 
 
-def _was_removed(deployment: Deployment, name: str) -> bool:
-    """Whether the last command that changed a secret removed it or gave it up, as the audit trail has it."""
+def _changes(deployment: Deployment) -> list[dict[str, Any]]:
+    """What the audit trail has about this environment's secrets; the newest first."""
     try:
         entries = read_trail(deployment).entries
     except SecretsError:
-        return False
+        return []
     wanted = {"environment": deployment.environment, "result": "done"}
-    for entry in reversed(entries):
+    return [e for e in reversed(entries) if wanted.items() <= e.items() and e.get("command") != "backup"]
+
+
+def _was_removed(name: str, changes: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the last command that changed a secret removed it or gave it up."""
+    for entry in changes:
         command, is_named = entry.get("command"), name in entry.get("names", ())
-        if wanted.items() <= entry.items() and command != "backup" and (is_named or command == START_OVER):
+        if is_named or command == START_OVER:
             return command == "remove" or not is_named
     return False
 

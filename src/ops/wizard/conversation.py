@@ -237,12 +237,13 @@ class Wizard:
 
     def _offer_to_apply(self, found: FoundStore) -> None:
         """Go on with what brings running containers up to date: it shows its plan, and asks."""
-        from src.ops.containers.stack import Stack
+        from src.ops.containers.stack import SECONDS_FOR_DOCKER, Stack
 
         from .leave import leave_for
         from .review import settings_not_kept
 
-        if not settings_not_kept(self._deployment, found) and Stack(self._deployment, seconds=10).is_running():
+        stack = Stack(self._deployment, seconds=SECONDS_FOR_DOCKER)
+        if not settings_not_kept(self._deployment, found) and stack.is_running():
             self._screen.say("", "The containers still have the old values:", "")
             leave_for(self._deployment, "apply")
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from src.ops.containers.stack import Stack
+from src.ops.containers.stack import SECONDS_FOR_DOCKER, Stack
 from src.utils.secrets.command import manage
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.ops.terminal.screen import Screen
-
-SECONDS_FOR_DOCKER = 10
 
 
 def show_next(screen: Screen, deployment: Deployment, *, can_ask: bool = True) -> None:
