@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROJECT, Project, need, need_program
+from tests.pythons import VERSIONS, current_version, interpreters
 
 STAMP = ".venv/.installed"
 
@@ -100,6 +101,22 @@ def test_an_environment_of_another_python_is_made_anew(tmp_path: Path) -> None:
     packages = next((tmp_path / "venv/lib").glob("python3*/site-packages"))
     packages.parent.rename(packages.parent.with_name("python3.1"))
     assert not works(python)
+    make_environment(tmp_path / "venv")
+    assert works(python)
+
+
+def test_an_environment_whose_python_became_another_version_is_made_anew(tmp_path: Path, checkout: Path) -> None:
+    """As after an upgrade of the system: the link stays, and leads to the next version."""
+    others = [path for version in VERSIONS if version != current_version() for path in interpreters(version)]
+    need("another Python", bool(others), "install another of " + ", ".join(VERSIONS))
+    python = make_environment(tmp_path / "venv")
+    for link in sorted(python.parent.glob("python*")):
+        link.unlink()
+        link.symlink_to(others[0])
+    assert not works(python)
+    (checkout / ".venv/bin/python").unlink()
+    (checkout / ".venv/bin/python").symlink_to(python)
+    assert "make_venv.sh .venv" in plan(checkout)
     make_environment(tmp_path / "venv")
     assert works(python)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from tests.conftest import Project, need, need_program, need_root
+from tests.support.terminal import ENTER, Terminal
+from tests.support.wizard import FIRST_RUN
 
 USER = 54321
 PASSPHRASE = "several unlikely words together 7"
@@ -24,8 +28,9 @@ def owners(project: Project) -> dict[str, int]:
     return {str(path): path.lstat().st_uid for path in paths}
 
 
-def secrets_of(project: Project) -> dict[str, str]:
-    values = project.decrypt()["secrets"]
+def secrets_of(project: Project, key_file: Path | None = None) -> dict[str, str]:
+    key = (key_file or project.key_file).read_text().strip()
+    values = json.loads(Fernet(key).decrypt(project.secrets_file.read_bytes()))["secrets"]
     assert isinstance(values, dict)
     return values
 
@@ -34,6 +39,47 @@ def succeed(project: Project, *command: str, **environ: str) -> str:
     done = project.run(*command, environ=environ)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
+
+
+# --- A user without a home -------------------------------------------------------------------------------------------
+
+
+def as_service(project: Project, *arguments: str) -> Terminal:
+    """Run the wizard as a user who is not root, and whose home is the project."""
+    need_program("unshare", "util-linux")
+    user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
+    return Terminal(
+        [*user, *project.script("setup_secrets.py", *arguments)],
+        environ=project.environ({"HOME": str(project.directory)}),
+        cwd=str(project.directory),
+    )
+
+
+def test_a_service_without_a_home_is_asked_where_the_key_goes(project: Project, tmp_path: Path) -> None:
+    terminal = as_service(project)
+    terminal.answer("Where do you want to store the secrets")
+    terminal.wait_for("this user has no home folder outside of")
+    terminal.answer("Path of the key file", "config/master.key" + ENTER)
+    terminal.wait_for("may not be in the project's folder")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    terminal.process.send("\x15" + str(tmp_path / "open/key") + ENTER)
+    terminal.wait_for(r"written by\s+others")
+    terminal.process.send("\x15" + str(tmp_path / "keys/of the service.key") + ENTER)
+    for question in FIRST_RUN[1:]:
+        terminal.answer(question)
+    assert terminal.finish() == 0
+    assert secrets_of(project, tmp_path / "keys/of the service.key")
+    assert not (project.directory / ".config").exists()
+
+
+def test_a_service_without_a_home_and_a_terminal_is_told_before_anything_is_planned(project: Project) -> None:
+    terminal = as_service(project, "--non-interactive")
+    assert terminal.finish() == 1
+    assert "There is no place for the master key" in terminal.text
+    assert "--master-key-file" in terminal.text
+    assert "Review" not in terminal.text
+    assert not project.secrets_file.exists()
 
 
 # --- Root ------------------------------------------------------------------------------------------------------------

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from src.ops.deployment import children
-from src.ops.deployment.children import ChildError, run_child
+from src.utils.secrets import children
+from src.utils.secrets.children import ChildError, run_child
+from tests.conftest import PROJECT
+from tests.support.terminal import ENTER, Terminal
 
 
 def shell(script: str, seconds: float = 20, standard_input: bytes | str = "") -> children.Child:
@@ -64,3 +67,20 @@ def test_ctrl_c_at_the_terminal_does_not_reach_it() -> None:
 def test_one_that_is_not_there_is_named() -> None:
     with pytest.raises(ChildError, match="nothing-of-the-kind cannot be run"):
         run_child(["nothing-of-the-kind"], seconds=1)
+
+
+def test_a_program_that_may_ask_has_the_terminal() -> None:
+    """As a password manager does, it opens the terminal itself."""
+    code = (
+        "from src.utils.secrets.children import run_child\n"
+        "done = run_child(['sh', '-c', 'printf Word:\\  > /dev/tty; read -r word < /dev/tty; echo $word'],"
+        " seconds=20, may_ask=True)\n"
+        "assert done.output == 'swordfish\\n', done\n"
+    )
+    terminal = Terminal([sys.executable, "-c", code], environ=dict(os.environ), cwd=str(PROJECT))
+    terminal.answer("Word: ", "swordfish" + ENTER)
+    assert terminal.finish() == 0
+
+
+def test_what_it_printed_is_not_in_its_representation() -> None:
+    assert "canary" not in repr(shell("echo canary; echo canary >&2"))

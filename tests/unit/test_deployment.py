@@ -116,6 +116,9 @@ def test_a_home_that_is_none_is_not_used_for_the_key(
     assert locate(project, environ=given).default_key_file == "/var/lib/cctv/cctv-face-detection/master.key"
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert locate(project, environ=given).default_key_file == "/var/lib/cctv/cctv-face-detection/master.key"
+    assert locate(project, environ=environ).state_directory == str(
+        project.directory / ".local/state/cctv-face-detection"
+    )
     given = environ | {"XDG_CONFIG_HOME": "/srv/config"}
     assert locate(project, environ=given).default_key_file == "/srv/config/cctv-face-detection/master.key"
 

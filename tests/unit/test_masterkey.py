@@ -6,6 +6,7 @@ import copy
 import os
 import pickle
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,28 @@ def test_a_command_that_gives_no_key_is_refused(command: str, reason: str) -> No
 
 def test_a_command_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.utils.secrets.masterkey.COMMAND_TIMEOUT_SECONDS", 0.2)
-    with pytest.raises(MasterKeyError, match="did not end"):
+    with pytest.raises(MasterKeyError, match="has not answered"):
         load_master_key({"SECRETS_MASTER_KEY_COMMAND": "sleep 30"})
+
+
+def test_what_it_has_started_is_ended_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.utils.secrets.masterkey.COMMAND_TIMEOUT_SECONDS", 0.5)
+    script = tmp_path / "key"
+    script.write_text(f"#!/bin/sh\nsleep 60 & echo $! > {tmp_path}/pid; wait\n")
+    script.chmod(0o755)
+    with pytest.raises(MasterKeyError, match="has not answered"):
+        load_master_key({"SECRETS_MASTER_KEY_COMMAND": str(script)})
+    child = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+    deadline = time.monotonic() + 5
+    while child.exists() and " Z " not in child.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_key_in_the_place_of_the_command_is_not_repeated() -> None:
+    with pytest.raises(MasterKeyError) as caught:
+        load_master_key({"SECRETS_MASTER_KEY_COMMAND": KEY})
+    assert KEY not in str(caught.value) + caught.value.hint
 
 
 def test_systemds_credentials_are_the_last_source(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from src.ops.deployment.children import ChildError, run_child
 from src.ops.deployment.dotenv import read_dotenv
+from src.utils.secrets.children import ChildError, run_child
 from src.utils.secrets.command import append_lines, program
 from src.utils.secrets.errors import SecretsError
 
 from .servers import APP
-from .stack import Stack
+from .stack import Stack, has_docker
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -49,7 +49,7 @@ def find_problems(deployment: Deployment) -> list[Problem]:
     stack = Stack(deployment, seconds=SECONDS)
     if not stack.has_compose_file:
         return []  # it is not for containers
-    if not shutil.which("docker") and not shutil.which("docker-compose"):
+    if not has_docker():
         return [Problem("Docker is not found on this machine", (INSTALL_DOCKER,))]
     with ThreadPoolExecutor() as pool:
         checks = [pool.submit(check, deployment, stack) for check in (_find_docker, _find_compose, _find_port)]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from src.ops.deployment.children import Child, ChildError, run_child
 from src.ops.deployment.dotenv import read_dotenv
+from src.utils.secrets.children import Child, ChildError, run_child
 from src.utils.secrets.command import append_lines, compose, program
 from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import CREDENTIALS, PROJECT_DIRECTORY
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 COMPOSE_FILE = "docker-compose.yml"
 READY_SECONDS = 120
 COMMAND_SECONDS = 300
+SECONDS_FOR_DOCKER = 10  # where Docker is only asked, and somebody waits for the answer
 _PROJECT_LABEL = "com.docker.compose.project"
 _FOLDER_LABEL = "com.docker.compose.project.working_dir"
 
@@ -315,14 +316,14 @@ class Stack:
         Raises:
             StackError: There is neither ``docker`` nor ``docker-compose``.
         """
-        if not _has_docker():
+        if not has_docker():
             raise StackError(
                 "Docker is not found on this PATH, so it is not known what the containers use",
                 hint="If it is installed, add its folder to PATH; cron has a PATH of its own",
             )
 
     def _is_there(self) -> bool:
-        return _has_docker() and self.has_compose_file
+        return has_docker() and self.has_compose_file
 
     @property
     def has_compose_file(self) -> bool:
@@ -355,7 +356,8 @@ def _environ() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in CREDENTIALS}
 
 
-def _has_docker() -> bool:
+def has_docker() -> bool:
+    """Whether a program that talks to Docker is on the PATH."""
     return bool(shutil.which("docker") or shutil.which("docker-compose"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from src.ops.deployment.children import ChildError, run_child
+from src.utils.secrets.children import ChildError, run_child
 from src.utils.secrets.errors import StoreError
 
 if TYPE_CHECKING:

@@ -251,12 +251,13 @@ class Deployment:
         """A folder for this application, outside of the project.
 
         Where the home folder is none (a service's may be missing, ``/`` or the project itself), it is in systemd's
-        state directory (``StateDirectory=``), or where root keeps such things.
+        state directory (``StateDirectory=``), or where root keeps such things. Others have only the project left,
+        where no master key may be: see :func:`src.ops.setup.master_key.check_key_path`.
         """
         base, home = self.environ.get(setting), self._home()
         if not base and not self._is_home_usable(home):
-            state = self.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-            base = state or (for_root if os.geteuid() == 0 else "")
+            base = self.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+            base = base or (for_root if os.geteuid() == 0 else os.path.join(self.project_directory, in_home))
         return os.path.join(base or os.path.join(home, in_home), self.catalog.slug)
 
     def _is_home_usable(self, home: str) -> bool:

@@ -7,8 +7,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from src.ops.deployment.children import Child, run_child
 from src.ops.store_kinds import open_store
+from src.utils.secrets.children import Child, run_child
 from src.utils.secrets.command import append_lines, manage, program
 from src.utils.secrets.errors import SecretsError, StoreError
 from src.utils.secrets.snapshot import utc_at

@@ -30,7 +30,7 @@ from src.ops.containers.servers import (
     tell_app,
 )
 from src.ops.containers.stack import Stack, StackError, running_services
-from src.ops.deployment.children import run_child
+from src.utils.secrets.children import run_child
 from src.utils.secrets.command import compose, make, manage, write_docker_files
 from src.utils.secrets.errors import StoreError
 from src.utils.secrets.settings import PROJECT_DIRECTORY

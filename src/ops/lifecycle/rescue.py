@@ -333,15 +333,14 @@ def _target(deployment: Deployment, inspection: Inspection, source: Source) -> F
     Raises:
         SecretsError: What is there may not be replaced: it does not answer, refuses, or is of a newer version.
     """
-    require_target(inspection)
     kind, state = inspection.kind, inspection.state
+    if kind is not None and not state.is_readable and source.is_store and source.key is not None:
+        return FoundStore(kind, source.snapshot, exists=True, key=_keep_key(deployment, source.key))
+    require_target(inspection)
     assert kind is not None
     if state.is_readable or not kind.has_master_key:
         found = inspect_store(deployment, kind, None)
         return replace(found, start_over=not state.is_readable or (kind.is_dotenv and bool(found.snapshot.values)))
-    if source.is_store:
-        assert source.key is not None
-        return FoundStore(kind, source.snapshot, exists=True, key=_keep_key(deployment, source.key))
     return replace(start_over(deployment, kind), key=_key_for_new_file(deployment))
 
 

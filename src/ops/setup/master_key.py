@@ -16,6 +16,7 @@ from src.utils.secrets.masterkey import (
     read_master_key_file,
 )
 from src.utils.secrets.settings import MASTER_KEY_FAMILY, absent_path, credentials_directory_key
+from src.utils.secrets.trusted_place import require_trusted_place
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from src.utils.secrets.masterkey import MasterKey
 
 KEY_FILE_MODE = 0o400
+
+
+class NoPlaceForKeyError(MasterKeyError):
+    """This user has no folder of their own, outside of the project, where a master key could be kept."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ def choose_key(deployment: Deployment, master_key_file: str | None) -> KeyChoice
     """The master key to use: the one that is configured, else the one in its usual file, else a new one.
 
     Raises:
+        NoPlaceForKeyError: There is none, and no place for a new one.
         MasterKeyError: There is one, but it cannot be used.
     """
     variables = deployment.variables()
@@ -64,7 +70,17 @@ def choose_key(deployment: Deployment, master_key_file: str | None) -> KeyChoice
         return KeyChoice(load_master_key(variables), variables.get("SECRETS_MASTER_KEY_FILE"), is_new=False)
     if variables.get("SECRETS_MASTER_KEY"):
         return KeyChoice(load_master_key(variables), None, is_new=False)
-    return _key_in_file(variables.get("SECRETS_MASTER_KEY_FILE") or deployment.default_key_file, deployment)
+    if variables.get("SECRETS_MASTER_KEY_FILE"):
+        return _key_in_file(variables["SECRETS_MASTER_KEY_FILE"], deployment)
+    if check_key_path(deployment.default_key_file, deployment):
+        raise NoPlaceForKeyError(
+            "There is no place for the master key: this user has no home folder outside of the project",
+            hint=[
+                "Name a file in a folder that only this user can write to: --master-key-file PATH",
+                "Or let systemd make one for the service: StateDirectory=, and run this with STATE_DIRECTORY",
+            ],
+        )
+    return _key_in_file(deployment.default_key_file, deployment)
 
 
 def choose_unused_key(deployment: Deployment) -> KeyChoice:
@@ -96,8 +112,10 @@ def write_key_file(path: str, master_key: MasterKey, undo: ExitStack) -> None:
     """Write a master key to a file that must not be there yet.
 
     Raises:
+        UntrustedPlaceError: Others could replace it there; it would not be read again.
         StoreError: It could not be written.
     """
+    require_trusted_place(path, f"A key in {path}")
     make_directories(os.path.dirname(os.path.abspath(path)), undo)
     remove_stale_temporaries([path])
     replace_file(path, f"{master_key.text()}\n".encode(), mode=KEY_FILE_MODE, must_not_exist=True)

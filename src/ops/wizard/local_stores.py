@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.ops.setup.in_use import kind_expected
 from src.ops.setup.inspect import inspect_store, start_over
-from src.ops.setup.master_key import check_key_path
+from src.ops.setup.master_key import NoPlaceForKeyError, check_key_path
 from src.ops.setup.options import START_OVER
 from src.ops.setup.state import LostStoreError, explain
 from src.ops.terminal.prompts import Choice
@@ -15,6 +15,7 @@ from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.masterkey import looks_like_master_key
 
 from .leave import leave_for
+from .master_key import ask_for_key_path
 from .trouble import show_error
 from .values import ValueQuestions
 
@@ -56,6 +57,9 @@ class LocalStores:
         while True:
             try:
                 return inspect_store(self._deployment, kind, key_file)
+            except NoPlaceForKeyError as error:
+                self._screen.warn(str(error))
+                key_file = ask_for_key_path(self._deployment, self._interview)
             except SecretsError as error:
                 if not kind.has_master_key:
                     raise

@@ -10,7 +10,9 @@ from src.ops.setup.master_key import KeyChoice, check_key_path
 from src.ops.terminal.prompts import Choice
 from src.ops.terminal.report import DeclinedError
 from src.utils.secrets.command import set_up
+from src.utils.secrets.errors import UntrustedPlaceError
 from src.utils.secrets.masterkey import generate_master_key, looks_like_master_key
+from src.utils.secrets.trusted_place import require_trusted_place
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -69,20 +71,11 @@ class MasterKeyQuestions:
         if place == "show":
             path = None
         elif place == "other":
-            path = self._ask_for_path()
+            path = ask_for_key_path(self._deployment, self._interview)
         new_key = self._made.setdefault(path, generate_master_key(path or "this run"))
         if place in ("copy", "show"):
             self._hand_over(new_key)
         return replace(found, key=KeyChoice(new_key, path, is_new=True))
-
-    def _ask_for_path(self) -> str:
-        path = self._interview.ask_text(
-            "Path of the key file:",
-            check=self._check_path,
-            hide=looks_like_master_key,
-            why="A file outside the project's folder, on a disk that is mounted whenever the application starts.",
-        )
-        return os.path.abspath(os.path.expanduser(path))
 
     def _hand_over(self, key: MasterKey) -> None:
         """Show the key, and go on when the person proves that it is stored somewhere."""
@@ -104,9 +97,25 @@ class MasterKeyQuestions:
             why="Read them from your copy: this proves that the copy is complete.",
         )
 
-    def _check_path(self, path: str) -> str | None:
+
+def ask_for_key_path(deployment: Deployment, interview: Interview) -> str:
+    """Ask for the file of a new master key."""
+
+    def check(path: str) -> str | None:
         if not path.strip():
             return "This cannot be empty."
         if os.path.lexists(os.path.expanduser(path)):
             return "A file with that path already exists."
-        return check_key_path(path, self._deployment)
+        try:
+            require_trusted_place(os.path.expanduser(path), "The key")
+        except UntrustedPlaceError as error:
+            return f"{error}."
+        return check_key_path(path, deployment)
+
+    path = interview.ask_text(
+        "Path of the key file:",
+        check=check,
+        hide=looks_like_master_key,
+        why="A file outside the project's folder, on a disk that is mounted whenever the application starts.",
+    )
+    return os.path.abspath(os.path.expanduser(path))

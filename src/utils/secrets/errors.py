@@ -93,6 +93,14 @@ class MasterKeyOwnerError(MasterKeyError):
     """The master key's file belongs to another user."""
 
 
+class UntrustedPlaceError(ConfigurationError):
+    """A key, token or passphrase is where another user could have put it."""
+
+
+class OpenFolderError(UntrustedPlaceError):
+    """A folder on the way to a key, token or passphrase can be written by others."""
+
+
 class StoreError(SecretsError):
     """The store cannot be read or written."""
 

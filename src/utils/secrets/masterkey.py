@@ -11,8 +11,16 @@ from __future__ import annotations
 import os
 
 from .command import manage, program
-from .errors import ConfigurationError, MasterKeyError, MasterKeyGoneError, MasterKeyOwnerError
+from .errors import (
+    ConfigurationError,
+    MasterKeyError,
+    MasterKeyGoneError,
+    MasterKeyOwnerError,
+    OpenFolderError,
+    UntrustedPlaceError,
+)
 from .settings import MASTER_KEY_FAMILY, credentials_directory_key, read_value_file
+from .trusted_place import require_trusted_place, trusted_users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -150,36 +158,38 @@ def read_master_key_file(path: str, setting: str) -> MasterKey:
 
     Raises:
         MasterKeyGoneError: The file is missing, or holds no key.
-        MasterKeyError: It is open to other users, or cannot be read.
+        MasterKeyError: It is open to other users, is where one could have put it, or cannot be read.
     """
     try:
-        text = read_value_file(path, setting)
+        require_trusted_place(path, f"The master key file {path}")
+        text = read_value_file(path, setting, check=_refuse_open_file)
+    except UntrustedPlaceError as error:
+        can_be_closed = isinstance(error, OpenFolderError) and not _is_without_modes(os.path.abspath(path))
+        raise MasterKeyOwnerError(str(error), hint=error.hints if can_be_closed else _copy_elsewhere(path)) from None
     except ConfigurationError as error:
         is_closed = os.path.exists(path) and not os.access(path, os.R_OK)
         kind = MasterKeyError if is_closed else MasterKeyGoneError
         raise kind(str(error), hint=error.hints) from None
-    _refuse_open_file(path)
     return parse_master_key(text, path)
 
 
-def _refuse_open_file(path: str) -> None:
-    if os.statvfs(path).f_flag & os.ST_RDONLY:
+def _refuse_open_file(descriptor: int, path: str) -> None:
+    if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
         return
-    status = os.stat(path)
+    status = os.fstat(descriptor)
     if status.st_mode & 0o077:
         raise MasterKeyError(
             f"The master key file {path} can be read by other users (mode {status.st_mode & 0o777:04o})",
             hint=_close(path),
         )
-    user = os.geteuid()
-    trusted = {user, 0}
-    if user == 0 and os.environ.get("SUDO_UID", "").isdecimal():
-        trusted.add(int(os.environ["SUDO_UID"]))
-    if status.st_uid not in trusted:
+    if status.st_uid not in trusted_users():
         raise MasterKeyOwnerError(
             f"The master key file {path} belongs to another user (uid {status.st_uid})",
             hint=program(
-                "chown", str(user), os.path.abspath(path), purpose="Run this as that user, or take the file over"
+                "chown",
+                str(os.geteuid()),
+                os.path.abspath(path),
+                purpose="Run this as that user, or take the file over",
             ),
         )
 
@@ -189,8 +199,17 @@ def _close(path: str) -> list[Command]:
     path = os.path.abspath(path)
     if not _is_without_modes(path):
         return [program("chmod", "0400", path, purpose="Close it")]
-    copied = os.path.expanduser(f"~/{os.path.basename(path)}")
-    copy = program("install", "-m", "400", path, copied, purpose="That disk keeps no modes; copy it to one that does")
+    return _copy_elsewhere(path, why="That disk keeps no modes; copy it to one that does")
+
+
+def _copy_elsewhere(path: str, why: str = "Copy it to a folder of your own") -> list[Command]:
+    """How a key gets to a safe place: what is given is used only when it opens the secrets."""
+    from .atomicfile import numbered_names
+
+    path = os.path.abspath(path)
+    names = numbered_names(*os.path.splitext(os.path.expanduser(f"~/{os.path.basename(path)}")))
+    copied = next(name for name in names if not os.path.lexists(name))
+    copy = program("install", "-m", "400", path, copied, purpose=why)
     return [copy, manage("key", "paste", "--key-file", copied, purpose="Then give it")]
 
 
@@ -207,22 +226,20 @@ def _is_without_modes(path: str) -> bool:
 
 def _run_key_command(command: str) -> MasterKey:
     import shlex
-    import subprocess
+
+    from .children import ChildError, run_child
 
     name = "SECRETS_MASTER_KEY_COMMAND"
     hint = "Run the command by itself; it must print the key, and nothing else, on standard output"
     try:
-        arguments = shlex.split(command)
-        done = subprocess.run(arguments, stdout=subprocess.PIPE, timeout=COMMAND_TIMEOUT_SECONDS, check=False)
+        done = run_child(shlex.split(command), seconds=COMMAND_TIMEOUT_SECONDS, may_ask=True)
     except (ValueError, IndexError):
         raise MasterKeyError(f"{name} is not a command line", hint="Check its quotes") from None
-    except subprocess.TimeoutExpired:
-        raise MasterKeyError(f"{name} did not end within {COMMAND_TIMEOUT_SECONDS} s", hint=hint) from None
-    except OSError as error:
-        raise MasterKeyError(f"{name} cannot be run: {error.strerror}", hint=hint) from None
-    if done.returncode != 0:
-        raise MasterKeyError(f"{name} failed with exit code {done.returncode}", hint=hint)
-    return parse_master_key(done.stdout.decode(errors="replace").removesuffix("\n"), name)
+    except ChildError as error:
+        raise MasterKeyError(f"{name} {error.fault}", hint=hint) from None
+    if done.code != 0:
+        raise MasterKeyError(f"{name} failed with exit code {done.code}", hint=hint)
+    return parse_master_key(done.output.removesuffix("\n"), name)
 
 
 def _fault(key: str) -> str | None:

@@ -14,7 +14,7 @@ from .errors import ConfigurationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import BinaryIO
 
 PROJECT_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -129,8 +129,15 @@ class Settings:
         return f"<Settings backend={self.backend.value}>"
 
 
-def read_variable(environ: Mapping[str, str], name: str) -> str | None:
+def read_variable(
+    environ: Mapping[str, str], name: str, *, read: Callable[[str, str], str] | None = None
+) -> str | None:
     """The value of ``name``, or of the file that ``name_FILE`` points to; ``None`` when neither is set.
+
+    Args:
+        environ: The variables.
+        name: Which one.
+        read: Reads the file, given its path and the setting that names it; :func:`read_value_file` when left out.
 
     Raises:
         ConfigurationError: Both are set, or the file cannot be read.
@@ -143,21 +150,35 @@ def read_variable(environ: Mapping[str, str], name: str) -> str | None:
         raise ConfigurationError(
             f"{name} and {name}_FILE are both set", hint=f"Unset one of them, for example: unset {name}"
         )
-    return read_value_file(path, name + "_FILE") or None
+    return (read or read_value_file)(path, name + "_FILE") or None
 
 
-def read_value_file(path: str, setting: str) -> str:
+def read_private_file(path: str, setting: str) -> str:
+    """The text of a file with a token or a passphrase, less one trailing newline.
+
+    Raises:
+        UntrustedPlaceError: Another user could have put it there.
+        ConfigurationError: See :func:`read_value_file`.
+    """
+    from .trusted_place import require_trusted_place
+
+    require_trusted_place(path, f"The file that {setting} names")
+    return read_value_file(path, setting)
+
+
+def read_value_file(path: str, setting: str, *, check: Callable[[int, str], None] | None = None) -> str:
     """The text of a file that holds one value, less one trailing newline.
 
     Args:
         path: The file.
         setting: The setting that named it, for the error.
+        check: Raises when the file may not be read; takes its descriptor and path.
 
     Raises:
         ConfigurationError: It is missing, not a regular file, unreadable, over 1 MiB, or not UTF-8.
     """
     try:
-        text = read_text_file(path, f"{setting} points to {path!r}, which")
+        text = read_text_file(path, f"{setting} points to {path!r}, which", check=check)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a usable path"
         raise ConfigurationError(
@@ -167,12 +188,13 @@ def read_value_file(path: str, setting: str) -> str:
     return text.removesuffix("\n")
 
 
-def read_text_file(path: str, subject: str) -> str:
+def read_text_file(path: str, subject: str, *, check: Callable[[int, str], None] | None = None) -> str:
     """The text of a small file.
 
     Args:
         path: The file.
         subject: What it is called, for the error.
+        check: Raises when the file may not be read; takes its descriptor and path.
 
     Raises:
         ConfigurationError: It is over 1 MiB, or not UTF-8.
@@ -180,6 +202,8 @@ def read_text_file(path: str, subject: str) -> str:
         ValueError: The path cannot be one.
     """
     with open_regular(path) as file:
+        if check is not None:
+            check(file.fileno(), path)
         data = file.read(MAX_VALUE_BYTES + 1)
     if len(data) > MAX_VALUE_BYTES:
         raise ConfigurationError(f"{subject} is larger than 1 MiB", hint="Check that it is the right file")

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from src.ops.terminal.usage import UsageError
-from src.utils.secrets.settings import read_value_file
+from src.utils.secrets.settings import read_private_file
 
 from .given_keys import read_key
 
@@ -40,4 +40,4 @@ def _read_passphrase(path: str) -> str:
     """The passphrase in a file; ``-`` is standard input."""
     if path == "-":
         return sys.stdin.readline().removesuffix("\n")
-    return read_value_file(os.path.expanduser(path), "--passphrase-file")
+    return read_private_file(os.path.expanduser(path), "--passphrase-file")

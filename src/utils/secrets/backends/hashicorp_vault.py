@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..failures import LATER_HINT, Failure, ResponseGuard, class_names, root_cause, see_policy, store_error
 from ..flatmap import read_flat_map, save_flat_map
-from ..settings import SecretsBackend, Settings, absent_path, read_value_file, read_variable
+from ..settings import SecretsBackend, Settings, absent_path, read_private_file, read_variable
 from ..snapshot import Snapshot
 
 TYPE_CHECKING = False
@@ -168,17 +168,20 @@ class Login:
         self._renew_at = float("inf")
         self._lifetime_known = False
 
+    def _variable(self, name: str) -> str | None:
+        return read_variable(self._environ, name, read=read_private_file)
+
     def token(self, client: Client) -> str:
         """A token, read or newly issued."""
-        token = read_variable(self._environ, "VAULT_TOKEN")
+        token = self._variable("VAULT_TOKEN")
         if token:
             return token.strip()
-        role_id = read_variable(self._environ, "VAULT_ROLE_ID")
+        role_id = self._variable("VAULT_ROLE_ID")
         if role_id:
             return self._log_in(client, role_id.strip())
         path = os.path.join(self._environ.get("HOME") or os.path.expanduser("~"), ".vault-token")
         if os.path.exists(path):
-            return read_value_file(path, "the Vault login").strip()
+            return read_private_file(path, "the Vault login").strip()
         raise StoreDeniedError(
             "Vault authentication failed: no token was found; tried VAULT_TOKEN, VAULT_TOKEN_FILE, VAULT_ROLE_ID and "
             "~/.vault-token",
@@ -211,7 +214,7 @@ class Login:
     @property
     def is_repeatable(self) -> bool:
         """Whether a new token can be had when this one has ended."""
-        return not read_variable(self._environ, "VAULT_TOKEN") and bool(read_variable(self._environ, "VAULT_ROLE_ID"))
+        return not self._variable("VAULT_TOKEN") and bool(self._variable("VAULT_ROLE_ID"))
 
     def forget(self) -> None:
         """The token is not accepted any more."""
@@ -221,7 +224,7 @@ class Login:
     def _log_in(self, client: Client, role_id: str) -> str:
         from hvac.exceptions import VaultError
 
-        secret_id = read_variable(self._environ, "VAULT_SECRET_ID")
+        secret_id = self._variable("VAULT_SECRET_ID")
         try:
             issued = client.auth.approle.login(role_id, (secret_id or "").strip() or None, use_token=False)["auth"]
         except VaultError as error:

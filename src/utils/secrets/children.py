@@ -9,22 +9,33 @@ import selectors
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, cast
 
-from src.utils.secrets.errors import StoreError
+from .errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 LONGEST_REASON = 200
 LARGEST_OUTPUT = 64 * 1024 * 1024
+BYTES_OF_MIB = 1024 * 1024
 CHUNK_BYTES = 65536
 _CONTROL_CHARACTERS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]+")
 
 
 class ChildError(StoreError):
-    """Another program cannot be run, or takes too long."""
+    """Another program cannot be run, or takes too long.
+
+    Args:
+        program: Its name.
+        fault: What is wrong with it.
+        hint: See :class:`.errors.SecretsError`.
+    """
+
+    def __init__(self, program: str, fault: str, *, hint: str) -> None:
+        super().__init__(f"{program} {fault}", hint=hint)
+        self.fault = fault
 
 
 @dataclass(frozen=True)
@@ -51,8 +62,8 @@ class Child:
     """
 
     code: int
-    output: str
-    errors: str
+    output: str = field(repr=False)
+    errors: str = field(repr=False)
 
     @property
     def reason(self) -> Reason:
@@ -67,6 +78,7 @@ def run_child(
     standard_input: bytes | str = "",
     folder: str | None = None,
     environ: Mapping[str, str] | None = None,
+    may_ask: bool = False,
 ) -> Child:
     """Run a program to its end, without a terminal.
 
@@ -76,33 +88,38 @@ def run_child(
         standard_input: What it reads: the place for values.
         folder: Where it runs; here when left out.
         environ: Its variables; those of this process when left out.
+        may_ask: Its standard error is this process's own. At a terminal it may ask the person there, so that it stays
+            in the terminal's foreground group, which Ctrl-C ends as a whole; a deadline then ends the program alone.
 
     Raises:
         ChildError: It cannot be run, did not end in time, or prints without end.
     """
     name = command[0].rsplit("/", 1)[-1]
     data = standard_input.encode() if isinstance(standard_input, str) else standard_input
+    has_terminal = may_ask and os.isatty(0)
     try:
         process = subprocess.Popen(
             list(command),
             cwd=folder,
             env=environ,
-            stdin=subprocess.PIPE,
+            stdin=None if has_terminal else subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # a group of its own: Ctrl-C is for this process, which ends the whole group
+            stderr=None if may_ask else subprocess.PIPE,
+            # A group of its own: Ctrl-C is for this process, which ends the whole group.
+            start_new_session=not has_terminal,
         )
     except OSError as error:
-        raise ChildError(f"{name} cannot be run: {error.strerror}", hint="Check that it is installed") from None
+        raise ChildError(name, f"cannot be run: {error.strerror}", hint="Check that it is installed") from None
     with process:
         try:
             output, errors = _communicate(process, data, seconds)
         except subprocess.TimeoutExpired:
-            raise ChildError(f"{name} has not answered for {seconds:g} s", hint="Check it by itself") from None
+            raise ChildError(name, f"has not answered for {seconds:g} s", hint="Check it by itself") from None
         except OverflowError:
-            raise ChildError(f"{name} has printed more than 64 MiB", hint="Check it by itself") from None
+            most = f"{LARGEST_OUTPUT // BYTES_OF_MIB} MiB"
+            raise ChildError(name, f"has printed more than {most}", hint="Check it by itself") from None
         finally:
-            _end_group(process)
+            _end(process, process.kill if has_terminal else lambda: os.killpg(process.pid, signal.SIGKILL))
     return Child(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"))
 
 
@@ -113,38 +130,46 @@ def _communicate(process: subprocess.Popen[bytes], data: bytes, seconds: float) 
         subprocess.TimeoutExpired: It takes too long.
         OverflowError: It prints too much.
     """
-    assert process.stdin is not None
+    assert process.stdout is not None
     deadline = time.monotonic() + seconds
-    printed: dict[object, list[bytes]] = {process.stdout: [], process.stderr: []}
-    waiting, size = memoryview(data), 0
+    printed: dict[IO[bytes], list[bytes]] = {stream: [] for stream in (process.stdout, process.stderr) if stream}
+    waiting = memoryview(data)
     with selectors.DefaultSelector() as ready:
         for stream in printed:
-            ready.register(stream, selectors.EVENT_READ)  # type: ignore[arg-type]
-        if data:
+            ready.register(stream, selectors.EVENT_READ)
+        if process.stdin and data:
             os.set_blocking(process.stdin.fileno(), False)
             ready.register(process.stdin, selectors.EVENT_WRITE)
-        else:
+        elif process.stdin:
             process.stdin.close()
         while ready.get_map():
             left = deadline - time.monotonic()
             if left <= 0:
                 raise subprocess.TimeoutExpired(process.args, seconds)
             for key, _events in ready.select(left):
-                if key.fileobj is process.stdin:
+                if process.stdin and key.fileobj is process.stdin:
                     waiting = _write_some(process.stdin, waiting)
                     if not waiting:
                         ready.unregister(process.stdin)
                         process.stdin.close()
                     continue
-                chunk = os.read(key.fd, CHUNK_BYTES)
-                printed[key.fileobj].append(chunk)
-                size += len(chunk)
-                if size > LARGEST_OUTPUT:
-                    raise OverflowError
-                if not chunk:
+                if not _read_some(cast("IO[bytes]", key.fileobj), printed):
                     ready.unregister(key.fileobj)
         process.wait(max(0.0, deadline - time.monotonic()))
-    return b"".join(printed[process.stdout]), b"".join(printed[process.stderr])
+    return b"".join(printed[process.stdout]), b"".join(printed[process.stderr]) if process.stderr else b""
+
+
+def _read_some(stream: IO[bytes], printed: Mapping[IO[bytes], list[bytes]]) -> bool:
+    """Read what there is; returns whether more can come.
+
+    Raises:
+        OverflowError: It is too much.
+    """
+    chunk = os.read(stream.fileno(), CHUNK_BYTES)
+    printed[stream].append(chunk)
+    if sum(len(part) for parts in printed.values() for part in parts) > LARGEST_OUTPUT:
+        raise OverflowError
+    return bool(chunk)
 
 
 def _write_some(stream: IO[bytes], waiting: memoryview) -> memoryview:
@@ -155,11 +180,11 @@ def _write_some(stream: IO[bytes], waiting: memoryview) -> memoryview:
         return memoryview(b"")
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a program that has not ended by itself, and all that it has started."""
+def _end(process: subprocess.Popen[bytes], kill: Callable[[], None]) -> None:
+    """End a program that has not ended by itself."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            kill()
 
 
 def find_reason(errors: str) -> Reason:
