@@ -26,6 +26,7 @@ FILES = (
     "src/ops/values/grace.py",
     "src/utils/__init__.py",
     "src/utils/secrets/*.py",
+    "src/utils/secrets/*.tsv",
 )
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 

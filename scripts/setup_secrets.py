@@ -47,7 +47,7 @@ def _split_pairs(_context: click.Context, _option: click.Parameter, pairs: tuple
 @click.option("--non-interactive", is_flag=True, help="Ask nothing; implies --yes.")
 @click.option("--dry-run", is_flag=True, help="Show what would be written, and stop.")
 @click.option("--yes", is_flag=True, help="Write without asking for confirmation.")
-@click.option("--import", "import_source", metavar="FILE|-", help="Take values from a dotenv or JSON file.")
+@click.option("--import", "import_source", metavar="FILE|-", help="Take values from a file, or a folder.")
 @click.option("--replace", is_flag=True, help="Let imported values replace existing ones.")
 @click.option(
     "--set-file",
@@ -56,6 +56,7 @@ def _split_pairs(_context: click.Context, _option: click.Parameter, pairs: tuple
     callback=_split_pairs,
     help="Take a value from a file. Repeatable.",
 )
+@click.option("--accept", "accepted", multiple=True, metavar="NAME", help="Take its value although it looks odd.")
 @click.option("--master-key-file", metavar="PATH", help="The master key's file: read if it is there, else written.")
 @click.option("--start-over", is_flag=True, help="Give up the secrets that are or were here; they are kept aside.")
 @click.option("--confirm", "word", metavar="WORD", default="", help=f"Confirms --start-over: '{START_OVER}'.")
@@ -70,6 +71,7 @@ def main(
     import_source: str | None,
     replace: bool,
     set_file: dict[str, str],
+    accepted: tuple[str, ...],
     master_key_file: str | None,
     start_over: bool,
     word: str,
@@ -96,6 +98,7 @@ def main(
         import_source=import_source,
         replace=replace,
         set_files=set_file,
+        accepted=accepted,
         master_key_file=master_key_file,
         start_over=start_over,
         word=word,
@@ -135,10 +138,11 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
     screen = Screen()
     given, imported = read_given(
         deployment,
-        sys.stdin,
+        sys.stdin.buffer,
         import_source=options.import_source,
         set_files=options.set_files,
         replace=options.replace,
+        accepted=options.accepted,
     )
     kind = kind_of(options.backend) if options.backend is not None else kind_expected(deployment)
     in_use = None if options.start_over else read_store_in_use(deployment, kind)
@@ -149,8 +153,7 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
     else:
         found = inspect_store(deployment, kind, options.master_key_file)
     plan = plan_setup(deployment, found, given)
-    if imported:
-        show_import(screen, imported)
+    show_import(screen, imported, given)
     if in_use is not None:
         screen.say(f"Taken over from {in_use.place}: {', '.join(in_use.snapshot.values)}")
     show_plan(screen, deployment, found, plan, imported)

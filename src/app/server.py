@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import logging
 import signal
@@ -17,6 +18,7 @@ from src.utils.secrets import SecretsError, redaction
 from src.utils.secrets.errors import StoreDeletedError, StoreDeniedError, StoreEmptyError
 
 from .accounts import Accounts, DatabaseAccounts, DatabaseError, MemoryAccounts
+from .examples import describe_faults, find_faults, warn_of_faults
 from .limits import WINDOW_SECONDS, CacheError, LoginLimiter, check_redis, open_redis
 from .tokens import LIFETIME_SECONDS, is_signed_webhook, issue_session, issue_token, read_session, read_token
 
@@ -78,10 +80,17 @@ class Shell:
         """Alive: the process answers. Nothing else is looked at."""
         return JSONResponse({"status": "alive"})
 
-    async def ready(self, request: Request) -> Response:  # noqa: ARG002
-        """Whether requests can be served: secrets, database, Redis. Names and states, never values."""
+    async def ready(self, request: Request) -> Response:
+        """Whether requests can be served: secrets, database, Redis. Names and states, never values.
+
+        What is wrong with a secret that is in use is for this network only: a stranger would know where to begin.
+        """
+        secrets = self._secrets_state()
+        faults = find_faults(self.manager, self.catalog) if secrets["state"] == "ok" and _is_near(request) else {}
+        if faults:
+            secrets["warnings"] = describe_faults(faults)
         checks = {
-            "secrets": self._secrets_state(),
+            "secrets": secrets,
             "database": await self._database_state(),
             "redis": await self._redis_state(),
         }
@@ -155,6 +164,7 @@ class Shell:
             return
         redaction.protect_values(self._known_values())
         logger.info("Secrets were read again")
+        warn_of_faults(find_faults(self.manager, self.catalog))
         await self._prepare_accounts()
 
     def _caller(self, request: Request) -> str | None:
@@ -237,6 +247,13 @@ class Shell:
     def _known_values(self) -> list[str]:
         values = [self.manager.get_secret(name) for name in self.catalog.names if name != "ADMIN_USERNAME"]
         return [value for value in values if value]
+
+
+def _is_near(request: Request) -> bool:
+    try:
+        return request.client is not None and ipaddress.ip_address(request.client.host).is_private
+    except ValueError:
+        return False
 
 
 class _BodyTooLarge(Exception):  # noqa: N818

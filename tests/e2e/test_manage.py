@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
 from tests.conftest import PROJECT, Project
-from tests.support.commands import DIFFICULT, error_of, manage
+from tests.support.commands import ACCEPT, DIFFICULT, error_of, manage
 from tests.support.files import write_read_only
 from tests.support.terminal import CTRL_C, ENTER, Terminal
 
@@ -82,7 +82,7 @@ def test_strict_status_fails_when_a_secret_is_due(project: Project, days: int, c
 
 def test_strict_status_fails_when_a_required_secret_is_missing_or_weak(project: Project) -> None:
     project.set_up()
-    (project.directory / "weak.json").write_text('{"WEBHOOK_SECRET": "short"}')
+    (project.directory / "weak.json").write_text('{"REDIS_PASSWORD": "7Hq.2"}')
     project.set_up("--import", "weak.json", "--replace")
     assert "short, 5" in manage(project, "status", "--strict", code=1).stdout
     content = project.decrypt()
@@ -99,8 +99,8 @@ def test_strict_status_fails_when_a_required_secret_is_missing_or_weak(project: 
 @pytest.mark.parametrize("value", [*DIFFICULT.values(), "x"])
 def test_a_value_is_set_from_standard_input_and_comes_back_unchanged(project: Project, value: str) -> None:
     project.set_up()
-    manage(project, "set", "WEBHOOK_SECRET", standard_input=f"{value}\n")
-    assert manage(project, "get", "WEBHOOK_SECRET").stdout == value
+    manage(project, "set", "DATABASE_PASSWORD", "--accept", "DATABASE_PASSWORD", standard_input=f"{value}\n")
+    assert manage(project, "get", "DATABASE_PASSWORD").stdout == value
 
 
 def test_a_value_is_typed_twice_and_hidden(project: Project) -> None:
@@ -110,11 +110,11 @@ def test_a_value_is_typed_twice_and_hidden(project: Project) -> None:
         environ=project.environ(),
         cwd=str(project.directory),
     )
-    terminal.answer("SMTP_PASSWORD", f"hunter2-hunter2{ENTER}")
-    terminal.answer("Repeat it", f"hunter2-hunter2{ENTER}")
+    terminal.answer("SMTP_PASSWORD", f"Qk7-violet-otter-91{ENTER}")
+    terminal.answer("Repeat it", f"Qk7-violet-otter-91{ENTER}")
     assert terminal.finish() == 0, terminal.text
-    assert "hunter2" not in terminal.text
-    assert project.values()["SMTP_PASSWORD"] == "hunter2-hunter2"
+    assert "violet-otter" not in terminal.text
+    assert project.values()["SMTP_PASSWORD"] == "Qk7-violet-otter-91"
 
 
 def test_ctrl_c_while_a_value_is_typed_changes_nothing(project: Project) -> None:
@@ -135,7 +135,12 @@ def test_set_explains_invalid_values(project: Project) -> None:
     before = project.state()
     assert "Did you mean SECRET_KEY?" in error_of(manage(project, "set", "SECRET_KEI", code=1))
     assert "is empty" in error_of(manage(project, "set", "WEBHOOK_SECRET", code=1))
-    assert "weak" in error_of(manage(project, "set", "ADMIN_PASSWORD", code=1, standard_input="password1234"))
+    assert "published example" in error_of(
+        manage(project, "set", "ADMIN_PASSWORD", code=1, standard_input="password1234")
+    )
+    assert "has 5 characters; use at least 12" in error_of(
+        manage(project, "set", "ADMIN_PASSWORD", code=1, standard_input="7Hq.2")
+    )
     assert "cannot be generated" in error_of(manage(project, "set", "TWILIO_SID", "--generate", code=2), 2)
     assert "set together with TWILIO_TOKEN" in error_of(
         manage(project, "set", "TWILIO_SID", code=2, standard_input="AC1"), 2
@@ -179,8 +184,8 @@ def test_remove_takes_an_optional_secret_with_its_feature_and_no_required_one(pr
 
 def test_a_dotenv_store_is_changed_in_its_file_unless_a_variable_is_exported(project: Project) -> None:
     project.set_up("--backend", "env")
-    manage(project, "set", "WEBHOOK_SECRET", standard_input="a new one\n")
-    assert dotenv_values(project.directory / ".env")["WEBHOOK_SECRET"] == "a new one"
+    manage(project, "set", "SMTP_PASSWORD", standard_input="a new one\n")
+    assert dotenv_values(project.directory / ".env")["SMTP_PASSWORD"] == "a new one"
     before = project.state()
     done = project.run("manage_secrets.py", "set", "WEBHOOK_SECRET", "--generate", environ={"WEBHOOK_SECRET": "x"})
     assert "unset WEBHOOK_SECRET" in error_of(done)
@@ -195,7 +200,7 @@ def test_every_export_reads_back_the_same(project: Project) -> None:
     (project.directory / "import.json").write_text(
         json.dumps({name: value for name, value in DIFFICULT.items() if "\\" not in value})
     )
-    project.set_up("--import", "import.json")
+    project.set_up("--import", "import.json", *ACCEPT)
     values = {name: value for name, value in project.values().items() if name != "SMTP_PASSWORD"}
     chosen = [argument for name in values for argument in ("--only", name)]
     assert json.loads(manage(project, "export", "--format", "json", *chosen).stdout) == values
@@ -453,7 +458,7 @@ def test_a_master_key_that_cannot_be_written_from_here_is_explained(project: Pro
 
 def test_a_backup_restores_everything_into_an_empty_place(project: Project, tmp_path: Path) -> None:
     (project.directory / "import.json").write_text(json.dumps(DIFFICULT))
-    project.set_up("--import", "import.json")
+    project.set_up("--import", "import.json", *ACCEPT)
     manage(project, "set", "JWT_SECRET_KEY", "--generate")
     content = project.decrypt()
     passphrase, backup = tmp_path / "passphrase", tmp_path / "folder/secrets.backup"

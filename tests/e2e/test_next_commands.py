@@ -165,7 +165,7 @@ def test_what_comes_next_when_it_worked(staging: Project, tmp_path: Path) -> Non
     passphrase.write_text("a passphrase of some length")
     made = manage(staging, "backup", "--passphrase-file", str(passphrase), "--output", f"{tmp_path}/a backup")
     assert check(staging, made.stdout) == 1
-    assert check(staging, manage(staging, "set", "SMTP_PASSWORD", standard_input="a mail password 1").stdout) == 1
+    assert check(staging, manage(staging, "set", "SMTP_PASSWORD", standard_input="Qk7-violet-otter-91").stdout) == 1
     assert check(staging, manage(staging, "rotate", "ADMIN_PASSWORD", "SMTP_PASSWORD", "--yes").stdout) == 3
     assert check(staging, manage(staging, "rollback", "ADMIN_PASSWORD", "--yes").stdout) == 1
     assert check(staging, manage(staging, "rotate-master-key", "--yes").stdout) == 1

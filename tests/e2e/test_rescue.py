@@ -13,7 +13,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.conftest import Project
-from tests.support.commands import DIFFICULT, error_of, manage
+from tests.support.commands import ACCEPT, DIFFICULT, error_of, manage
 from tests.support.files import write_read_only
 from tests.support.terminal import DOWN, ENTER, Terminal
 
@@ -24,7 +24,7 @@ PASSPHRASE = "seven wombats ride a slow train"
 def deployment(project: Project) -> Project:
     """A deployment with values of every kind, a change behind it, and Docker files."""
     (project.directory / "import.json").write_text(json.dumps(DIFFICULT))
-    project.set_up("--import", "import.json")
+    project.set_up("--import", "import.json", *ACCEPT)
     (project.directory / "import.json").unlink()
     manage(project, "set", "WEBHOOK_SECRET", "--generate")
     assert project.run("generate_docker_secrets.sh").returncode == 0

@@ -19,8 +19,8 @@ from .interpreter import Done, Interpreter
 from .states import Meaning, State, contents, is_leftover
 
 CATALOG = load_catalog()
-OLD = "old-canary-0815"
-NEW = "new-canary-4711"
+OLD = "old-canary-0815-with-32-characters"
+NEW = "new-canary-4711-with-32-characters"
 KNOWN = {OLD: "<old>", NEW: "<new>"}
 GIVEN = "NEW"
 """Write a file with the new value."""

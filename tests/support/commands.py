@@ -8,14 +8,15 @@ from src.utils.secrets.command import Command, Spelling
 from tests.conftest import Project
 
 DIFFICULT = {
-    "SECRET_KEY": "dollar $HOME ${X} $(id) `id`",
-    "JWT_SECRET_KEY": "quotes ' and \" and \\ and \\n",
-    "ENCRYPTION_KEY": "hash # and = and %",
-    "WEBHOOK_SECRET": "two\nlines\n\n",
+    "SECRET_KEY": "dollar $HOME ${X} $(id) `id` and 32 characters",
+    "JWT_SECRET_KEY": "quotes ' and \" and \\ and \\n and 32 characters",
+    "ENCRYPTION_KEY": "hash # and = and % and 32 characters",
+    "WEBHOOK_SECRET": "two\nlines of 32 characters at least\n\n",
     "DATABASE_PASSWORD": "pässwörd-密码-🔑",
     "REDIS_PASSWORD": "x" * 65536,
     "SMTP_PASSWORD": "  spaces  ",
 }
+ACCEPT = [word for name in DIFFICULT for word in ("--accept", name)]
 
 
 def manage(project: Project, *arguments: str, code: int = 0, **options: str) -> subprocess.CompletedProcess[str]:

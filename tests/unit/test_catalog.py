@@ -57,8 +57,8 @@ def test_a_good_catalogue_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("version = 1", "version = 2", "version: must be 1"),
-        ("version = 1", "", "version: must be 1"),
+        ("version = 1", "version = 3", "version: must be 1 or 2"),
+        ("version = 1", "", "version: must be 1 or 2"),
         ("version = 1", "version = 1\nvresion = 1", "unknown key vresion"),
         ("version = 1", "version = = 1", "not valid TOML"),
         ("[application]", "[app]", "unknown key app"),
@@ -179,3 +179,58 @@ def test_compose_lists_each_file_that_is_written() -> None:
         s.previous_file for s in catalog.secrets if s.previous_file
     }
     assert files == written
+
+
+# --- Version 2 -------------------------------------------------------------------------------------------------------
+
+SECOND = GOOD.replace("version = 1", "version = 2").replace(
+    "length = 32",
+    'length = 32\nmin_length = 20\njudged = false\naliases = ["APP_KEY", "OLD_KEY"]\nfrom_url = ["KEY_URL"]',
+)
+
+
+def test_version_2_says_how_a_value_is_judged_and_where_else_it_is_kept(tmp_path: Path) -> None:
+    spec = load_catalog(write(tmp_path, SECOND)).find("KEY")
+    assert spec is not None
+    assert (spec.min_length, spec.judged, spec.aliases, spec.from_url) == (
+        20,
+        False,
+        ("APP_KEY", "OLD_KEY"),
+        ("KEY_URL",),
+    )
+    other = load_catalog(write(tmp_path, SECOND)).find("MAIL")
+    assert other is not None
+    assert (other.min_length, other.judged, other.aliases, other.from_url) == (None, True, (), ())
+
+
+@pytest.mark.parametrize("name", ["app-key", "APP_KEY", "key_url", "key", "OLD_KEY_FILE"])
+def test_a_secret_is_found_under_its_other_names(name: str, tmp_path: Path) -> None:
+    spec = load_catalog(write(tmp_path, SECOND)).find_similar(name)
+    assert spec is not None
+    assert spec.name == "KEY"
+
+
+def test_in_version_1_a_secret_with_a_default_is_not_judged(tmp_path: Path) -> None:
+    text = GOOD.replace('input = "generate"\nlength = 32', 'input = "ask"\ndefault = "admin"')
+    for version, judged in (("1", False), ("2", True)):
+        spec = load_catalog(write(tmp_path, text.replace("version = 1", f"version = {version}"))).find("KEY")
+        assert spec is not None
+        assert spec.judged is judged
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("version = 2", "version = 1", "unknown key aliases, from_url, judged, min_length"),
+        ("min_length = 20", "min_length = 33", "min_length is more than length"),
+        ("min_length = 20", "min_length = 0", "min_length must be a whole number"),
+        ("judged = false", 'judged = "no"', "judged must be true or false"),
+        ('"OLD_KEY"', '"old key"', "aliases must be a list of names"),
+        ('from_url = ["KEY_URL"]', 'from_url = "KEY_URL"', "from_url must be a list of names"),
+        ('"OLD_KEY"', '"MAIL"', "MAIL is already used by KEY"),
+        ('"OLD_KEY"', '"APP_KEY"', "APP_KEY is already used by KEY"),
+    ],
+)
+def test_a_mistake_in_version_2_is_named(old: str, new: str, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=complaint):
+        load_catalog(write(tmp_path, SECOND.replace(old, new)))

@@ -34,7 +34,7 @@ from src.ops.terminal.usage import HISTORY_HINT, argument_message
 from src.utils.secrets.atomicfile import move_aside
 from src.utils.secrets.command import compose, manage, program, spell, spell_for, write_docker_files
 from src.utils.secrets.errors import ConfigurationError, SecretsError, StoreError, StoreUnavailableError
-from src.utils.secrets.placeholders import is_example_of
+from src.utils.secrets.judge import Origin, all_names, judge
 from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY
 
 from .shared.options import spelling_of
@@ -111,8 +111,8 @@ def _work_on(deployment: Deployment, options: argparse.Namespace) -> int:
     lost = optional_that_are_lost(deployment, snapshot)
     if lost:
         raise lost_values(deployment, tuple(lost))  # an empty file would take the place of the last copy
-    _warn_of_examples(deployment, snapshot)
     files = render_files(deployment.catalog, snapshot, only_services=cloud)
+    _warn_of_faults(deployment, snapshot)
     engine = _read_engine(options.engine_descriptor)
     owner = container_owner(ids, engine, path)
     folder = SecretsFolder(path, owner.file_uid, owner.file_gid)
@@ -182,11 +182,13 @@ def _same_place(options: argparse.Namespace, path: str) -> list[str]:
     return words
 
 
-def _warn_of_examples(deployment: Deployment, snapshot: Snapshot) -> None:
-    """Say which values everybody can know. The application does not start with them."""
+def _warn_of_faults(deployment: Deployment, snapshot: Snapshot) -> None:
+    """Say what is wrong with the values. The application does not start with some of them."""
+    names = all_names(deployment.catalog.secrets)
     for spec in deployment.catalog.secrets:
-        if is_example_of(spec, snapshot.values.get(spec.name)):
-            print(f"warning: {spec.name} is a published example that everybody can know", file=sys.stderr)  # noqa: T201
+        value = snapshot.values.get(spec.name)
+        for objection in judge(spec, value, Origin.STORE, names=names, others=snapshot.values)[:1] if value else ():
+            print(f"warning: {spec.name} {objection.text}", file=sys.stderr)  # noqa: T201
             print(f"hint: {spell(manage('rotate', spec.name))}", file=sys.stderr)  # noqa: T201
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,7 @@ from src.ops.terminal.screen import Screen
 
 from .shared.chosen import chosen_values, refuse_screen
 from .shared.options import deployment_options
+from .shared.values_out import write_values
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -46,7 +46,7 @@ def export_command(form: str, only: tuple[str, ...], output: str | None, show: b
     require_set_up(deployment)
     text = render(form, chosen_values(deployment, only), deployment)
     if output is None:
-        sys.stdout.write(text)
+        write_values(text)
         return
     replace_file(output, text.encode(), mode=0o600)
     Screen().warn(f"{output} holds the secrets in plain text; remove it when you no longer need it.")

@@ -9,11 +9,14 @@ import click
 
 from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import kind_in_use
+from src.ops.terminal.screen import can_show
+from src.ops.terminal.usage import UsageError
 from src.utils.secrets import SecretsManager
 
 from .shared.chosen import refuse_screen
 from .shared.completion_code import complete_name
 from .shared.options import deployment_options
+from .shared.values_out import write_values
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -38,4 +41,6 @@ def get_command(name: str, show: bool, deployment: Deployment) -> None:
     if manager.get_secret(name) is None:
         deployment.find_secret(name)
     value = manager.require_secret(name)
-    sys.stdout.write(value + "\n" if sys.stdout.isatty() else value)
+    if sys.stdout.isatty() and not can_show(value):
+        raise UsageError("This terminal cannot show some characters of the value; write it to a file: > FILE")
+    write_values(value + "\n" if sys.stdout.isatty() else value)

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.lifecycle.edit import check_new_value
 from src.ops.lifecycle.status import read_status
 from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import load_secrets, open_store
 from src.ops.terminal.ask import confirm_or_stop
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
-from src.utils.secrets.changes import check_value
+from src.ops.values.door import Given, admit, asker
 from src.utils.secrets.command import manage
+from src.utils.secrets.judge import Origin
 from src.utils.secrets.settings import read_value_file
 
 from .shared.completion_code import complete_name
 from .shared.next_step import show_next
-from .shared.options import deployment_options, yes_option
+from .shared.options import accept_option, deployment_options, yes_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +58,7 @@ class Duration(click.ParamType[float]):
 @click.option("--all", "everything", is_flag=True, help="All that have a rotation period.")
 @click.option("--grace", type=Duration(), default="24h", show_default=True, help="How long signing keys stay accepted.")
 @click.option("--set-file", multiple=True, metavar="NAME=PATH", help="The new value of one of them is in a file.")
+@accept_option
 @click.option("--store-only", is_flag=True, help="Change the store and the Docker files; leave running services alone.")
 @click.option("--dry-run", is_flag=True, help="Show the plan; change nothing.")
 @yes_option
@@ -68,6 +69,7 @@ def rotate_command(
     everything: bool,
     grace: float,
     set_file: tuple[str, ...],
+    accepted: tuple[str, ...],
     store_only: bool,
     dry_run: bool,
     yes: bool,
@@ -108,7 +110,7 @@ def rotate_command(
     if not wanted:
         screen.done("Nothing else is due.")
         return
-    given = _read_given(deployment, wanted, set_file, ask=bool(names) or not yes)
+    given = _read_given(deployment, wanted, set_file, accepted, ask=bool(names) or not yes)
     rotation = rotator.plan([spec.name for spec in wanted], given, grace, is_dry_run=dry_run)
     _show_plan(screen, rotation)
     if dry_run or not rotation.steps:
@@ -132,15 +134,20 @@ def _choose(deployment: Deployment, *, due: bool) -> list[SecretSpec]:
 
 
 def _read_given(
-    deployment: Deployment, specs: Sequence[SecretSpec], set_file: Sequence[str], *, ask: bool
+    deployment: Deployment,
+    specs: Sequence[SecretSpec],
+    set_file: Sequence[str],
+    accepted: Sequence[str],
+    *,
+    ask: bool,
 ) -> dict[str, str]:
     """Values that cannot be generated: from files, or typed; Enter leaves one out."""
-    given = {}
+    given, paths = {}, {}
     for text in set_file:
         name, separator, path = text.partition("=")
         if not separator or name not in [spec.name for spec in specs]:
             raise UsageError("--set-file is NAME=PATH, with the name of a secret that is rotated")
-        given[name] = read_value_file(path, f"--set-file {name}")
+        given[name], paths[name] = read_value_file(path, f"--set-file {name}"), path
     can_ask = ask and sys.stdin.isatty() and sys.stdout.isatty()
     for spec in specs:
         if spec.name in given or spec.generated or not can_ask:
@@ -150,11 +157,15 @@ def _read_given(
         value = ask_secret(f"{spec.description} ({spec.name}), the new one; Enter leaves it unchanged:")
         if value:
             given[spec.name] = value
-    for spec in specs:
-        if spec.name in given:
-            check_value(spec.name, given[spec.name])
-            check_new_value(deployment, spec, given[spec.name])
-    return given
+    judged = [
+        Given(spec, given[spec.name], *((Origin.FILE, paths[spec.name]) if spec.name in paths else (Origin.TYPED, "")))
+        for spec in specs
+        if spec.name in given
+    ]
+    admitted = admit(deployment.catalog, judged, accepted=accepted, ask=asker() if ask else None)
+    for warning in admitted.warnings:
+        Screen().warn(warning)
+    return admitted.values
 
 
 def _show_plan(screen: Screen, rotation: Rotation) -> None:

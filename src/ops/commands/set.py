@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.lifecycle.edit import (
-    check_new_value,
-    save_values,
-)
+from src.ops.lifecycle.edit import save_values
 from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import load_secrets, open_store_to_change
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
+from src.ops.values.door import Given, admit, asker, fault_of_text
 from src.ops.values.generate import generate_value
-from src.utils.secrets.changes import check_value
 from src.utils.secrets.command import set_up
-from src.utils.secrets.settings import MAX_VALUE_BYTES, read_value_file
+from src.utils.secrets.judge import Origin
+from src.utils.secrets.settings import read_value_file
 
 from .shared.completion_code import complete_name
 from .shared.next_step import show_next
-from .shared.options import deployment_options
+from .shared.options import accept_option, deployment_options
+from .shared.values_in import read_standard_input
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -33,8 +32,9 @@ if TYPE_CHECKING:
 @click.argument("name", shell_complete=complete_name)
 @click.option("--file", "path", metavar="PATH", help="Read the value from a file, '-' for standard input.")
 @click.option("--generate", is_flag=True, help="Make a new random value.")
+@accept_option
 @deployment_options
-def set_command(name: str, path: str | None, generate: bool, deployment: Deployment) -> None:
+def set_command(name: str, path: str | None, generate: bool, accepted: tuple[str, ...], deployment: Deployment) -> None:
     """Give one secret a new value. It is typed unseen, read from a file, piped in, or generated.
 
     Then apply brings the running containers up to date; rotate does both, and undoes itself if a step fails.
@@ -52,13 +52,18 @@ def set_command(name: str, path: str | None, generate: bool, deployment: Deploym
     store = open_store_to_change(deployment)
     before = load_secrets(deployment, store)
     value = generate_value(spec) if generate else _read_new_value(spec, path)
-    check_value(name, value)
-    check_new_value(deployment, spec, value)
+    values = {name: value} | _complete_feature(spec, deployment, dict(before.values))
+    source = "standard input" if path == "-" else path or ""
+    origin = Origin.FILE if source else Origin.TYPED
+    given = [Given(deployment.find_secret(one), value, origin, source) for one, value in values.items()]
+    admitted = admit(deployment.catalog, given, accepted=accepted, present=before.values, ask=asker())
+    values = admitted.values
     screen = Screen()
-    if before.values.get(name) == value:
+    for warning in admitted.warnings:
+        screen.warn(warning)
+    if before.values.get(name) == values[name]:
         screen.say(f"{name} has this value already; nothing was changed.")
         return
-    values = {name: value} | _complete_feature(spec, deployment, dict(before.values))
     save_values(deployment, store, values, command="set", expected_revision=before.revision)
     screen.done(f"{', '.join(values)} set in {store.describe()}, and read back.")
     if name in before.values and spec.change_note:
@@ -70,10 +75,7 @@ def _read_new_value(spec: SecretSpec, path: str | None) -> str:
     if path not in (None, "-"):
         return read_value_file(path or "", "--file")
     if path == "-" or not sys.stdin.isatty():
-        text = sys.stdin.read(MAX_VALUE_BYTES + 1)
-        if len(text) > MAX_VALUE_BYTES:
-            raise UsageError("Standard input is larger than 1 MiB")
-        return text.removesuffix("\n")
+        return read_standard_input()
     return _type_twice(spec)
 
 
@@ -81,7 +83,7 @@ def _type_twice(spec: SecretSpec) -> str:
     from src.ops.terminal.prompts import ask_secret_twice
 
     question = f"{spec.description} ({spec.name}):"
-    return ask_secret_twice(question, check=lambda text: None if text else "This cannot be empty.")
+    return ask_secret_twice(question, check=fault_of_text)
 
 
 def _complete_feature(spec: SecretSpec, deployment: Deployment, present: dict[str, str]) -> dict[str, str]:

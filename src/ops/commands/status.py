@@ -110,12 +110,15 @@ def _show_status(
         screen.warn(f"Due for rotation: {', '.join(due)}. Next:", manage("rotate", "--due"))
     if stale:
         screen.warn(f"Docker files not up to date: {', '.join(stale)}. Next:", manage("apply"))
+    weak = [row for row in rows if row.fault]
+    for row in weak:
+        screen.warn(f"{row.name} is not strong: {row.fault}. Next:", manage("rotate", row.name))
     _show_drift(screen, drift)
     if extras:
         folder = deployment.shown(deployment.docker_directory)
         count = f"{len(extras)} file{'s' if len(extras) > 1 else ''}"
         screen.warn(f"{folder} has {count} that Compose does not use. Next:", manage("doctor", "--only", EXTRA_CHECK))
-    if not (missing or due or stale or drift.outdated or drift.refused):
+    if not (missing or due or stale or weak or drift.outdated or drift.refused):
         screen.done("Everything that is required is there, and nothing is due.")
 
 

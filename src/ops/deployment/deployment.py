@@ -209,7 +209,8 @@ class Deployment:
                 if known in self.catalog.names
                 else "Give the name alone",
             )
-        alike = difflib.get_close_matches(name.upper(), self.catalog.names, n=1)
+        similar = self.catalog.find_similar(name)
+        alike = [similar.name] if similar else difflib.get_close_matches(name.upper(), self.catalog.names, n=1)
         raise ConfigurationError(
             f"No secret of that name is in {self.shown(self.catalog.path)}",
             hint=f"Did you mean {alike[0]}?" if alike else f"Known names: {', '.join(self.catalog.names)}",

@@ -10,7 +10,7 @@ from src.ops.deployment.dotenv import read_dotenv
 from src.ops.lifecycle.status import age_in_days, read_status
 from src.ops.store_kinds import kind_in_use, open_store
 from src.ops.values.fingerprint import fingerprint
-from src.ops.values.strength import fault_of, weakness_of
+from src.ops.values.strength import fault_of
 from src.utils.secrets.command import manage, program, set_up, write_docker_files
 from src.utils.secrets.errors import SecretsError, StoreEmptyError
 from src.utils.secrets.settings import read_value_file
@@ -242,7 +242,7 @@ def _give_values(context: Context, names: Sequence[str]) -> tuple[Hint, ...]:
         spec = context.deployment.find_secret(name)
         path = os.path.join(folder, spec.docker_file)
         known = read_value_file(path, spec.docker_file) if os.path.isfile(path) else ""
-        if known and weakness_of(spec, known, context.catalog) is None:
+        if known and fault_of(spec, known, context.catalog) is None:
             commands.append(manage("set", name, "--file", path))
         else:
             commands.append(manage("set", name, *(["--generate"] if spec.generated else [])))

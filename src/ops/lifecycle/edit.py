@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from src.ops.deployment.audit import recorded
 from src.ops.setup.traces import optional_that_are_lost
 from src.ops.values.grace import GRACE_SECONDS, previous_valid_until
-from src.ops.values.strength import weakness_of
 from src.utils.secrets.changes import Change, require_stored
 from src.utils.secrets.command import manage
 from src.utils.secrets.errors import InvalidSecretError, SecretNotFoundError
@@ -17,19 +16,7 @@ if TYPE_CHECKING:
 
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.backends.base import Backend
-    from src.utils.secrets.catalog import SecretSpec
     from src.utils.secrets.snapshot import Snapshot
-
-
-def check_new_value(deployment: Deployment, spec: SecretSpec, value: str) -> None:
-    """Refuse a weak value where people choose one of their own.
-
-    Raises:
-        InvalidSecretError: It is weak.
-    """
-    fault = weakness_of(spec, value, deployment.catalog)
-    if fault:
-        raise InvalidSecretError(f"The new value of {spec.name} is weak. {fault}", hint="Choose another one")
 
 
 def save_values(

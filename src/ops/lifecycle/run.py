@@ -24,14 +24,14 @@ def replace_process(command: Sequence[str], values: Mapping[str, str], *, as_fil
     Raises:
         ConfigurationError: The program cannot be run.
     """
-    environ = dict(os.environ)
+    environ = dict(os.environb)  # as bytes: the locale has no say in what a value is
     for name, value in values.items():
-        environ.pop(name, None)
-        environ.pop(f"{name}_FILE", None)
+        environ.pop(name.encode(), None)
+        environ.pop(f"{name}_FILE".encode(), None)
         if as_files:
-            environ[f"{name}_FILE"] = _memory_file(name, value)
+            environ[f"{name}_FILE".encode()] = _memory_file(name, value).encode()
         else:
-            environ[name] = value
+            environ[name.encode()] = value.encode()
     try:
         os.execvpe(command[0], list(command), environ)  # noqa: S606
     except (OSError, ValueError) as error:

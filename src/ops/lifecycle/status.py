@@ -112,7 +112,7 @@ def _status_of(spec: SecretSpec, catalog: Catalog, snapshot: Snapshot, directory
         updated_at=updated_at,
         age_days=age_in_days(updated_at),
         rotation_days=spec.rotation_days,
-        fault=fault_of(spec, value, catalog) if value else None,
+        fault=fault_of(spec, value, catalog, snapshot.values) if value else None,
         docker=content_state(file, directory) if directory and (value or not spec.required) else FileState.NOT_NEEDED,
         in_grace=max(0, len(snapshot.versions(spec.name, utc_now())) - 1),
     )

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from src.ops.values.strength import weakness_of
-from src.utils.secrets.changes import check_value
-from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
-from src.utils.secrets.placeholders import is_example_of
+from src.ops.values.door import Given, admit
+from src.utils.secrets.errors import ConfigurationError
+from src.utils.secrets.judge import Origin
 from src.utils.secrets.settings import read_value_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import TextIO
+    from collections.abc import Collection, Mapping
+    from typing import BinaryIO
 
     from src.ops.deployment.deployment import Deployment
+    from src.ops.values.door import Ask
     from src.ops.values.importer import Imported
-    from src.utils.secrets.catalog import Catalog
     from src.utils.secrets.snapshot import SecretMetadata, Snapshot
 
 
@@ -45,6 +45,8 @@ class GivenValues:
         replace_by_import: Whether an imported value replaces one that is there.
         histories: Earlier values of imported ones, where they come from another store.
         in_use: The store in use until now, where another one is going to take its place.
+        warnings: What is wrong with values that are taken all the same, a sentence each.
+        left_out: The names whose imported values are examples, and which nobody needs.
     """
 
     typed: dict[str, str] = field(default_factory=dict, repr=False)
@@ -53,6 +55,8 @@ class GivenValues:
     replace_by_import: bool = False
     histories: dict[str, SecretMetadata] = field(default_factory=dict, repr=False)
     in_use: StoreInUse | None = None
+    warnings: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     def take_over(self, in_use: StoreInUse) -> None:
         """Import what the store in use has. It is what runs, so a file comes first only if it is to replace values."""
@@ -74,13 +78,15 @@ class GivenValues:
 
 def read_given(
     deployment: Deployment,
-    standard_input: TextIO,
+    standard_input: BinaryIO,
     *,
     import_source: str | None,
     set_files: Mapping[str, str],
     replace: bool,
+    accepted: Collection[str] = (),
+    ask: Ask | None = None,
 ) -> tuple[GivenValues, Imported | None]:
-    """The values that the command line names files for.
+    """The values that the command line names files for, judged.
 
     Args:
         deployment: Whose.
@@ -88,54 +94,46 @@ def read_given(
         import_source: A file with many values.
         set_files: Name, and path of the file with its value.
         replace: Whether imported values replace existing ones.
+        accepted: The names whose values are taken although something about them is odd.
+        ask: Asks a person about such values; left out where nobody answers.
 
     Raises:
         ConfigurationError: A file cannot be read or used, or a name is not in the catalogue.
+        InvalidSecretError: Values are refused.
     """
-    given = GivenValues(replace_by_import=replace)
-    imported = None
-    if import_source is not None:
-        from src.ops.values.importer import parse_import
-
-        text, source = _read_import(import_source, standard_input)
-        imported = parse_import(text, source, deployment.catalog)
-        _refuse_import(imported, source, deployment.catalog)
-        given.imported.update(imported.values)
+    catalog = deployment.catalog
+    for name in accepted:
+        deployment.find_secret(name)
+    imported = _read_import(deployment, standard_input, import_source) if import_source is not None else None
+    source = "standard input" if import_source == "-" else import_source or ""
+    found = [
+        Given(deployment.find_secret(name), value, Origin.IMPORT, source)
+        for name, value in (imported.values if imported else {}).items()
+    ]
     for name, path in set_files.items():
         spec = deployment.find_secret(name)
-        value = read_value_file(path, f"--set-file {name}")
-        check_value(name, value)
-        fault = weakness_of(spec, value, deployment.catalog)
-        if fault:
-            raise InvalidSecretError(
-                f"{name} in {path} is weak. {fault}",
-                hint="Choose another, or leave it out: then a strong one is generated",
-            )
-        given.typed[name] = value
-    return given, imported
+        found.append(Given(spec, read_value_file(path, f"--set-file {name}"), Origin.FILE, path))
+    admitted = admit(catalog, found, accepted=accepted, ask=ask)
+    given = GivenValues(replace_by_import=replace)
+    for one in found:
+        if one.spec.name in admitted.values:
+            kind = given.imported if one.origin is Origin.IMPORT else given.typed
+            kind[one.spec.name] = admitted.values[one.spec.name]
+    given.warnings, given.left_out = admitted.warnings, admitted.left_out
+    return given, dataclasses.replace(imported, values=dict(given.imported)) if imported else None
 
 
-def _refuse_import(imported: Imported, source: str, catalog: Catalog) -> None:
-    """Refuse a file that brings nothing, which is the wrong one, and values that everybody can know."""
+def _read_import(deployment: Deployment, standard_input: BinaryIO, path: str) -> Imported:
+    """What a file brings; one that brings nothing is the wrong one."""
+    from src.ops.values.importer import read_import
+
+    catalog, settings = deployment.catalog, deployment.variables()
+    imported = read_import(path, catalog, standard_input=standard_input, settings=settings)
     if not imported.values:
         others = [f"It has other names: {', '.join(imported.unknown)}"] if imported.unknown else []
         raise ConfigurationError(
-            f"{source} has no value for any secret of the catalogue; nothing was changed",
+            f"{'standard input' if path == '-' else path} has no value for any secret of the catalogue; "
+            "nothing was changed",
             hint=[*others, f"It needs lines like {catalog.names[0]}=VALUE, or JSON with such names"],
         )
-    examples = [spec.name for spec in catalog.secrets if is_example_of(spec, imported.values.get(spec.name))]
-    if examples:
-        are = "is a published example" if len(examples) == 1 else "are published examples"
-        raise InvalidSecretError(
-            f"{', '.join(examples)} in {source} {are} that everybody can know",
-            hint="Remove these lines from it: strong values are generated then. Or write your own values there",
-        )
-
-
-def _read_import(source: str, standard_input: TextIO) -> tuple[str, str]:
-    if source != "-":
-        return read_value_file(source, "--import") + "\n", source
-    try:
-        return standard_input.read(), "standard input"
-    except UnicodeDecodeError:
-        raise ConfigurationError("standard input is not UTF-8 text", hint="Check what is piped in") from None
+    return imported

@@ -28,6 +28,7 @@ class Options:
         replace: Whether imported values replace existing ones.
         set_files: Name, and path of the file with its value.
         master_key_file: The key file, read if it is there, else written.
+        accepted: The names whose values are taken although something about them is odd.
         start_over: Whether new secrets take the place of those that are there, or were.
         word: What was given as confirmation of that.
     """
@@ -40,5 +41,6 @@ class Options:
     replace: bool = False
     set_files: Mapping[str, str] = field(default_factory=dict)
     master_key_file: str | None = None
+    accepted: tuple[str, ...] = ()
     start_over: bool = False
     word: str = ""

@@ -211,7 +211,11 @@ def _select_plainly(question: str, choices: Sequence[Choice], default: str, *, c
 
 def _ask_plainly(prompt: str, check: Check | None, *, can_go_back: bool, read: Callable[[str], str] = input) -> str:
     while True:
-        said = read(_wrapped(prompt) + " ")
+        try:
+            said = read(_wrapped(prompt) + " ")
+        except UnicodeDecodeError:
+            print(_wrapped("That has bytes in it that this terminal's encoding does not have. Type it again."))  # noqa: T201
+            continue
         if can_go_back and said == _BACK:
             raise BackError
         fault = check(said) if check else None

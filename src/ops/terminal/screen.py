@@ -148,7 +148,8 @@ class Screen:
             raise AssertionError("a secret is shown on a terminal only")
         self._print()
         self._print(label, bold=True)
-        self._print(f"  {value}", wrap=False)
+        shown = f"  {value}" if can_show(value) else "  (this terminal cannot show some of its characters)"
+        self._print(shown, wrap=False)
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[str]], *, last: str = "right") -> None:
         """Rows under headings.
@@ -231,3 +232,12 @@ class Screen:
     def _rule(self) -> None:
         if not self.is_plain and not self.is_silent:
             print("─" * (self._columns() if self.is_terminal else 80))  # noqa: T201
+
+
+def can_show(text: str) -> bool:
+    """Whether the terminal has all characters of a text."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

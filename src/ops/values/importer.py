@@ -1,22 +1,33 @@
-"""Values from a file: dotenv, JSON, or what ``env`` printed."""
+"""Values from what people have: dotenv files, shell scripts, the output of ``env``, JSON, a folder of files."""
 
 from __future__ import annotations
 
-import json
-import re
+import errno
+import os
+import select
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from src.ops.deployment.dotenv import parse_lines
-from src.utils.secrets.changes import check_value
 from src.utils.secrets.errors import ConfigurationError
+from src.utils.secrets.settings import MAX_VALUE_BYTES, absent_path, read_descriptor
+
+from .importing.choose import choose
+from .importing.entries import ENTRY, Content, Entry, ImportRefusedError, Stray
+from .importing.folder import read_folder
+from .importing.formats import refuse_encrypted, refuse_lines
+from .importing.lines import read_lines
+from .importing.names import Names
+from .importing.objects import is_json, read_objects
+from .importing.text import decode, with_plain_line_ends
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import BinaryIO
+
     from src.utils.secrets.catalog import Catalog
 
-# Everything after " #" is a comment in a dotenv file, but part of the value in what `env` prints.
-_AMBIGUOUS = re.compile(r"""^\s*(?:export\s+)?([A-Za-z_]\w*)=(?!['"])[^\n]*\s#""", re.MULTILINE)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+__all__ = ["ImportRefusedError", "Imported", "parse_import", "read_import"]
 
 
 @dataclass(frozen=True)
@@ -24,77 +35,127 @@ class Imported:
     """What an import file held.
 
     Attributes:
-        values: The values of secrets in the catalogue.
-        unknown: Names that the catalogue does not have; they are not imported.
+        values: The values of secrets, by their names in the catalogue.
+        unknown: Names that the catalogue does not have, sorted; they are not imported.
         other_lines: Numbers of lines that name nothing; in JSON, the positions of such keys. The text there may be
             a secret, and is never shown.
+        renamed: The names that the file has for secrets, by their names in the catalogue, where they differ.
+        notes: What a person should know, a sentence each.
     """
 
     values: dict[str, str] = field(repr=False)
     unknown: list[str]
     other_lines: list[int] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
-def parse_import(text: str, source: str, catalog: Catalog) -> Imported:
-    """The secrets in ``text``.
+def parse_import(
+    data: bytes | str, source: str, catalog: Catalog, *, folder: str = "", settings: Mapping[str, str] | None = None
+) -> Imported:
+    """The secrets in ``data``.
 
     Args:
-        text: A JSON object of names and texts (also the decrypted content of an encrypted file), or lines of
-            ``NAME=value``.
+        data: Lines of ``NAME=value`` as python-dotenv or a shell reads them, what ``env`` or ``env -0`` printed, or
+            JSON: an object of names and texts (also the decrypted content of an encrypted file), or a list of
+            objects with a name and a value.
         source: Where it comes from, for the error.
         catalog: Says which names are known.
+        folder: What the paths of ``NAME_FILE`` start from; empty: the current folder.
+        settings: The settings of the deployment; the parts of URLs are compared with them.
 
     Raises:
-        ConfigurationError: It is neither, or a value of it cannot be used.
+        ImportRefusedError: It is nothing of that, or has values that cannot be read for certain.
     """
-    text = text.removeprefix("\ufeff")  # Windows programs mark UTF-8 with it
-    is_json = text.lstrip().startswith("{")
-    found = _parse_json(text, source) if is_json else _parse_lines(text, source)
-    known = set(catalog.names)
-    values: dict[str, str] = {}
-    unknown: set[str] = set()
-    other_lines = []
-    for line, name, value in found:
-        if value is None and not is_json:
-            other_lines.append(line)
-        elif value in (None, ""):
-            continue
-        elif name in known:
-            values[name] = _checked(name, value, source)
-        elif _NAME.fullmatch(name) and value != "=":  # base64 ends with ==
-            unknown.add(name)
-        else:
-            other_lines.append(line)
-    return Imported(values, sorted(unknown), other_lines)
+    names = Names(catalog)
+    # A lone surrogate becomes a byte sequence that is not UTF-8, and is found as such.
+    content = _read(data.encode(errors="surrogatepass") if isinstance(data, str) else data, source, names)
+    return _imported(content, names, source, folder, settings)
 
 
-def _checked(name: str, value: object, source: str) -> str:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{name} in {source} is not text", hint="Write it in quotes")
-    check_value(name, value)
-    return value
+def read_import(
+    source: str, catalog: Catalog, *, standard_input: BinaryIO, settings: Mapping[str, str] | None = None
+) -> Imported:
+    """The secrets in what ``--import`` names.
 
+    Args:
+        source: A file; a pipe, as from ``<(...)``; a folder with one file for each secret; or ``-``.
+        catalog: Says which names are known.
+        standard_input: Read when ``source`` is ``-``.
+        settings: The settings of the deployment; the parts of URLs are compared with them.
 
-def _parse_json(text: str, source: str) -> list[tuple[int, str, object]]:
+    Raises:
+        ImportRefusedError: It has nothing that can be read, or values that cannot be read for certain.
+        ConfigurationError: It is missing or unreadable, over 1 MiB, or a terminal or another device.
+    """
+    if source == "-":
+        data = _bounded(standard_input.read(MAX_VALUE_BYTES + 1), "standard input")
+        return parse_import(data, "standard input", catalog, settings=settings)
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        if os.path.isdir(source):
+            names = Names(catalog)
+            return _imported(read_folder(source, names), names, source, source, settings)
+        data = _bounded(_read_file(source), f"--import points to {source!r}, which")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a usable path"
         raise ConfigurationError(
-            f"{source} is not valid JSON (line {error.lineno}, column {error.colno})",
-            hint="Correct it and run this again",
+            f"--import points to a file that cannot be read: {reason}: {absent_path(source)}",
+            hint="Check that the file exists and that this user may read it; --import is a path, never the value",
         ) from None
-    except RecursionError:
-        raise ConfigurationError(f"{source} is nested too deeply", hint="Use one object of names and values") from None
-    nested = content.get("secrets")
-    entries = nested if "version" in content and isinstance(nested, dict) else content
-    return [(position, name, value) for position, (name, value) in enumerate(entries.items(), 1)]
+    folder = os.path.dirname(os.path.abspath(source)) if os.path.isfile(source) else ""
+    return parse_import(data, source, catalog, folder=folder, settings=settings)
 
 
-def _parse_lines(text: str, source: str) -> list[tuple[int, str, object]]:
-    ambiguous = _AMBIGUOUS.search(text)
-    if ambiguous:
-        raise ConfigurationError(
-            f"{ambiguous.group(1)} in {source} has ' #' in a value without quotes: a comment, or part of the value?",
-            hint="Put the value into single quotes, or remove the comment",
-        )
-    return list(parse_lines(text, source))
+def _read(data: bytes, source: str, names: Names) -> Content:
+    refuse_encrypted(data, source)
+    text = decode(data, source)
+    if "\0" in text:
+        return _read_env_0(text)
+    if is_json(text):
+        return read_objects(text, source, names.is_ours)
+    content = read_lines(with_plain_line_ends(text), names.is_ours)
+    refuse_lines(content, names.is_ours, source)
+    return content
+
+
+def _read_env_0(text: str) -> Content:
+    """The output of ``env -0``, where a value is all up to the next NUL."""
+    content = Content(ENTRY)
+    for place, variable in enumerate(text.removesuffix("\0").split("\0"), 1):
+        name, separator, value = variable.partition("=")
+        if name.startswith("BASH_FUNC_"):
+            continue
+        if separator:
+            content.entries.append(Entry(place, name, value, is_quoted=True))
+        else:
+            content.strays.append(Stray(place, variable))
+    return content
+
+
+def _imported(content: Content, names: Names, source: str, folder: str, settings: Mapping[str, str] | None) -> Imported:
+    chosen = choose(content, names, source, folder, settings or {})
+    return Imported(chosen.values, sorted(chosen.unknown), chosen.other_lines, chosen.renamed, chosen.notes)
+
+
+def _bounded(data: bytes, subject: str) -> bytes:
+    if len(data) > MAX_VALUE_BYTES:
+        raise ConfigurationError(f"{subject} is larger than 1 MiB", hint="Check that it is the right file")
+    return data
+
+
+def _read_file(path: str) -> bytes:
+    """What a file holds, or what comes out of a pipe until its end; one byte more than allowed at most."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISFIFO(mode):
+            # Opened without waiting, a pipe looks empty until somebody writes to it.
+            waiting = select.poll()
+            waiting.register(descriptor, select.POLLIN)
+            waiting.poll()
+            os.set_blocking(descriptor, True)
+        elif not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return read_descriptor(descriptor, MAX_VALUE_BYTES + 1)
+    finally:
+        os.close(descriptor)

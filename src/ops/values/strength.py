@@ -1,19 +1,19 @@
-"""Judging passwords that people type, with zxcvbn. https://github.com/dropbox/zxcvbn"""
+"""Judging values with zxcvbn, besides what the library judges. https://github.com/dropbox/zxcvbn"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from src.utils.secrets.placeholders import is_example_of, is_published_example
+from src.utils.secrets.judge import Objection, Origin, Verdict, all_names, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from src.utils.secrets.catalog import Catalog, SecretSpec
 
 LOWEST_SCORE = 3  # of 4: more than 10^8 guesses
 SHORTEST_PASSWORD = 12
-SHORTEST_GENERATED = 16
+FEWEST_DIFFERENT = 16
 _JUDGED_CHARACTERS = 72  # zxcvbn's own limit; its time grows fast with the length
 
 
@@ -38,29 +38,37 @@ def weakness(password: str, known_words: Sequence[str] = ()) -> str | None:
     return "It is too easy to guess. " + " ".join(f"{text.rstrip('.')}." for text in advice if text)
 
 
-def weakness_of(spec: SecretSpec, value: str, catalog: Catalog) -> str | None:
-    """What is wrong with a value that a person gave: a published example, or a weak one where people choose."""
-    if is_example_of(spec, value):
-        return "It is a published example: everybody can know it."
-    if spec.input != "generate_or_ask":
-        return None
-    return weakness(value, [catalog.application, catalog.slug])
+def examine(
+    spec: SecretSpec, value: str, origin: Origin, catalog: Catalog, others: Mapping[str, str] | None = None
+) -> list[Objection]:
+    """What is wrong with a value, the gravest first: see :func:`.judge.judge`; and whether it can be guessed."""
+    found = judge(spec, value, origin, names=all_names(catalog.secrets), others=others)
+    if found and found[0].verdict is not Verdict.WARN:
+        return found
+    guessed = _weakness_of(spec, value, catalog)
+    return [Objection(Verdict.WARN, "weak", f"is weak. {guessed}"), *found] if guessed else found
 
 
-def fault_of(spec: SecretSpec, value: str, catalog: Catalog) -> str | None:
-    """What is wrong with a value that is in a store, in a few words; ``None`` when it is strong.
+def fault_of(spec: SecretSpec, value: str, catalog: Catalog, others: Mapping[str, str] | None = None) -> str | None:
+    """What is wrong with a value that is in a store, in a few words; ``None`` when it is strong."""
+    found = examine(spec, value, Origin.STORE, catalog, others)
+    return found[0].fault if found else None
 
-    What only its provider can issue is not judged, but for placeholders.
+
+def fault_of_typed(spec: SecretSpec, value: str, catalog: Catalog) -> str | None:
+    """Why a person at a prompt is asked for another value, in sentences; ``None`` when this one can be taken.
+
+    A weak one is asked for again, too: there is somebody who can think of another.
     """
-    if spec.default is None and is_published_example(value):
-        return "a placeholder"
-    if spec.input == "ask":
-        return None
-    if spec.input == "generate_or_ask":
-        return "weak" if weakness_of(spec, value, catalog) else None
-    if len(value) < min(SHORTEST_GENERATED, spec.length or SHORTEST_GENERATED):
-        return f"short, {len(value)} characters"
-    # A generated value of full length has no need of the slow judgement.
-    if spec.length is not None and len(value) >= spec.length and len(set(value)) > SHORTEST_GENERATED:
-        return None
-    return "weak" if weakness(value) else None
+    found = judge(spec, value, Origin.TYPED, names=all_names(catalog.secrets))
+    if found and found[0].verdict is Verdict.REFUSE:
+        return f"It {found[0].text}."
+    return _weakness_of(spec, value, catalog) if spec.input == "generate_or_ask" else None
+
+
+def _weakness_of(spec: SecretSpec, value: str, catalog: Catalog) -> str | None:
+    """Whether a value can be guessed, where people choose it or it is not as it would be generated."""
+    is_as_generated = spec.length is not None and len(value) >= spec.length and len(set(value)) > FEWEST_DIFFERENT
+    if not spec.judged or spec.input == "ask" or (is_as_generated and spec.input == "generate"):
+        return None  # what only its provider can issue is not judged, and the slow judgement is not needed
+    return weakness(value, [catalog.application, catalog.slug])

@@ -16,6 +16,7 @@ from src.ops.store_kinds import all_kinds, kind_in_use, kind_of
 from src.ops.terminal.interview import Interview
 from src.ops.terminal.prompts import BackError, Choice, select
 from src.ops.terminal.report import DeclinedError
+from src.ops.values.door import ask_at_terminal
 from src.utils.secrets.command import set_up
 from src.utils.secrets.errors import SecretsError
 
@@ -58,10 +59,12 @@ class Wizard:
         self._interview = Interview(screen)
         self._given, self._imported = read_given(
             deployment,
-            sys.stdin,
+            sys.stdin.buffer,
             import_source=options.import_source,
             set_files=options.set_files,
             replace=options.replace,
+            accepted=options.accepted,
+            ask=ask_at_terminal,
         )
         self._find_problems = find_problems
         self._new_keys: dict[str | None, MasterKey] = {}
@@ -99,10 +102,9 @@ class Wizard:
                 self._screen.say(f"Found {self._deployment.shown(path)}")
         for problem in self._find_problems():
             self._screen.warn(f"{problem.message}. The set-up does not need it; to start the stack:", *problem.hints)
-        if self._imported:
-            from .review import show_import
+        from .review import show_import
 
-            show_import(self._screen, self._imported)
+        show_import(self._screen, self._imported, self._given)
 
     def _find_store(self) -> FoundStore:
         kind = kind_of(self._options.backend) if self._options.backend else None

@@ -10,12 +10,12 @@ from src.ops.deployment.interrupts import deferred_interrupts
 from src.ops.setup.apply import apply_setup
 from src.ops.setup.places import find_places
 from src.ops.setup.plan import Origin
-from src.ops.values.strength import weakness_of
 from src.utils.secrets.command import compose, export_typed, manage, spell, write_docker_files
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.ops.setup.apply import Report
+    from src.ops.setup.given import GivenValues
     from src.ops.setup.inspect import FoundStore
     from src.ops.setup.plan import Plan
     from src.ops.terminal.screen import Screen
@@ -48,9 +48,22 @@ def _write_summary(screen: Screen, deployment: Deployment, found: FoundStore, pl
     screen.say(f"To read this again: {deployment.shown(summary_file(deployment))} (no secret is in it)")
 
 
-def show_import(screen: Screen, imported: Imported) -> None:
-    """What an import brought, by name."""
+def show_import(screen: Screen, imported: Imported | None, given: GivenValues) -> None:
+    """What an import brought, by name, and what is wrong with values that were given in files."""
+    if imported is not None:
+        _show_imported(screen, imported)
+    if given.left_out:
+        screen.warn(f"Left out, since they look like published examples: {', '.join(given.left_out)}")
+    for warning in given.warnings:
+        screen.warn(warning)
+
+
+def _show_imported(screen: Screen, imported: Imported) -> None:
     screen.say(f"Imported: {', '.join(imported.values) or 'nothing'}")
+    for name, other in imported.renamed.items():
+        screen.say(f"  {name} is {other} there")
+    for note in imported.notes:
+        screen.warn(note)
     if imported.unknown:
         screen.warn(f"Not in the catalogue, not imported: {', '.join(imported.unknown)}")
     if imported.other_lines:
@@ -87,8 +100,6 @@ def show_plan(
         if ignored:
             screen.warn(f"Imported, but another value is kept (--replace takes the imported one): {', '.join(ignored)}")
     for planned in plan.written:
-        if planned.origin is Origin.IMPORTED and weakness_of(planned.spec, planned.value or "", deployment.catalog):
-            screen.warn(f"{planned.spec.name}: the imported value is weak; change it soon")
         if planned.replaces and planned.spec.change_note:
             screen.warn(f"{planned.spec.name}: {planned.spec.change_note}")
 

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from src.ops.store_kinds import all_kinds, kind_in_use
 from src.ops.terminal.prompts import Choice
-from src.ops.values.strength import weakness_of
-from src.utils.secrets.changes import check_value
-from src.utils.secrets.errors import InvalidSecretError
+from src.ops.values.door import fault_of_answer, settle_typed
 
 from .leave import leave_for
 
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from src.ops.terminal.interview import Interview
     from src.ops.terminal.screen import Screen
     from src.utils.secrets.catalog import Feature, SecretSpec
+    from src.utils.secrets.judge import Objection
 
 _OTHER_COMMANDS = {
     "rotate-all": "Rotate all, also in the running stack",
@@ -116,17 +115,22 @@ class ValueQuestions:
         if spec.default is not None:
             return self._interview.ask_text(f"{spec.description}:", default=spec.default, check=check, why=why).strip()
         why = _sentences(why, "Nothing is shown while you type or paste it.")
-        return self._interview.ask_secret_twice(f"{spec.description} ({spec.name}):", check=check, why=why)
+        while True:
+            value = self._interview.ask_secret_twice(f"{spec.description} ({spec.name}):", check=check, why=why)
+            settled = settle_typed(spec, value, self._catalog, self._ask_about)
+            if settled is not None:
+                return settled
+
+    def _ask_about(self, spec: SecretSpec, objection: Objection) -> bool:
+        can_correct = objection.corrected is not None
+        return self._interview.confirm(
+            f"{spec.name} {objection.text}. {'Remove that?' if can_correct else 'Take it all the same?'}",
+            default=can_correct,
+            why="A value that is not exactly right is often only noticed when the application cannot sign in with it.",
+        )
 
     def _value_check(self, spec: SecretSpec) -> Callable[[str], str | None]:
-        def check(value: str) -> str | None:
-            try:
-                check_value(spec.name, value.strip() if spec.default else value)
-            except InvalidSecretError:
-                return "This cannot be empty."
-            return weakness_of(spec, value, self._catalog)
-
-        return check
+        return lambda value: fault_of_answer(spec, value.strip() if spec.default else value, self._catalog)
 
     def _change_menu(self, found: FoundStore, *, is_in_use: bool) -> list[Choice]:
         decided = len(self._given.typed) + len(self._given.regenerated)

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-CATALOG_VERSION = 1
+CATALOG_VERSION = 2
+VERSIONS = (1, 2)
 DEFAULT_PATH = "config/catalog.toml"
+NEW_KEYS = frozenset({"judged", "min_length", "aliases", "from_url"})  # since version 2
 INPUTS = ("generate", "ask", "generate_or_ask")
 PREVIOUS_VALUES = ("none", "grace", "kept")
 SHORTEST_LENGTH = 16
@@ -61,6 +63,10 @@ class SecretSpec:
         consumers: The Compose services that get it.
         reload: Those of them that read a changed value when they get SIGHUP; the others are restarted.
         change_note: What a person has to do elsewhere after changing it.
+        judged: Whether its values are judged: a name, for example, may be a common one.
+        min_length: The fewest characters of a value that is accepted; ``None``: any.
+        aliases: Other names under which people keep the same value.
+        from_url: The names of URLs that have the value as their password.
     """
 
     name: str
@@ -77,6 +83,10 @@ class SecretSpec:
     consumers: tuple[str, ...] = ()
     reload: tuple[str, ...] = ()
     change_note: str | None = None
+    judged: bool = True
+    min_length: int | None = None
+    aliases: tuple[str, ...] = ()
+    from_url: tuple[str, ...] = ()
 
     @property
     def required(self) -> bool:
@@ -121,6 +131,11 @@ class Catalog:
         """The secret called ``name``."""
         return next((spec for spec in self.secrets if spec.name == name), None)
 
+    def find_similar(self, name: str) -> SecretSpec | None:
+        """The secret that goes by another name, or is written otherwise: ``db-password``, ``jwt_secret``."""
+        wanted = name.upper().replace("-", "_").removesuffix("_FILE")
+        return next((spec for spec in self.secrets if wanted in (spec.name, *spec.aliases, *spec.from_url)), None)
+
     def of_feature(self, feature: str) -> list[SecretSpec]:
         """The secrets of one feature."""
         return [spec for spec in self.secrets if spec.feature == feature]
@@ -152,12 +167,14 @@ def load_catalog(path: str | None = None) -> Catalog:
 class _Reader:
     def __init__(self, path: str) -> None:
         self.path = path
+        self._version: object = None
 
     def read(self) -> Catalog:
         content = self._parse()
         self._check_keys(content, "the top level", {"version", "application", "feature", "secret"})
-        if content.get("version") != CATALOG_VERSION:
-            raise self._error("version", f"must be {CATALOG_VERSION}")
+        self._version = content.get("version")
+        if self._version not in VERSIONS:
+            raise self._error("version", f"must be {' or '.join(map(str, VERSIONS))}")
         application = self._table(content.get("application"), "[application]")
         self._check_keys(application, "[application]", {"name", "slug"})
         features = self._features(content.get("feature", []))
@@ -209,7 +226,8 @@ class _Reader:
     def _secret(self, position: int, table: dict[str, Any], features: Mapping[str, Feature]) -> SecretSpec:
         name = self._match(table, "name", f"[[secret]] {position}", _NAME)
         where = f"[[secret]] {name}"
-        self._check_keys(table, where, set(SecretSpec.__dataclass_fields__))
+        known = set(SecretSpec.__dataclass_fields__)
+        self._check_keys(table, where, known if self._version == CATALOG_VERSION else known - NEW_KEYS)
         if name.endswith("_FILE") or name.startswith("SECRETS_"):
             raise self._error(where, "a name may not start with SECRETS_ or end with _FILE: settings have such names")
         feature = table.get("feature")
@@ -232,7 +250,14 @@ class _Reader:
             consumers=self._names(table, "consumers", where),
             reload=self._names(table, "reload", where),
             change_note=self._optional_text(table, "change_note", where),
+            # Version 1 could not say it; there, what has a default is a name.
+            judged=self._flag(table, "judged", where, default="default" not in table or self._version != 1),
+            min_length=self._number(table, "min_length", where, 1, LONGEST_LENGTH),
+            aliases=self._other_names(table, "aliases", where),
+            from_url=self._other_names(table, "from_url", where),
         )
+        if spec.min_length is not None and spec.length is not None and spec.min_length > spec.length:
+            raise self._error(where, "min_length is more than length: a generated value would be refused")
         if spec.generated != (spec.length is not None):
             raise self._error(where, "length goes with input 'generate' or 'generate_or_ask', and is needed there")
         if not set(spec.reload) <= set(spec.consumers):
@@ -246,7 +271,8 @@ class _Reader:
     def _check_uniqueness(self, catalog: Catalog) -> None:
         seen: dict[str, str] = {}
         for spec in catalog.secrets:
-            for key in filter(None, (spec.name, spec.docker_file, spec.previous_file)):
+            others = (*spec.aliases, *spec.from_url)
+            for key in filter(None, (spec.name, spec.docker_file, spec.previous_file, *others)):
                 if key in seen:
                     raise self._error(f"[[secret]] {spec.name}", f"{key} is already used by {seen[key]}")
                 seen[key] = spec.name
@@ -304,6 +330,22 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise self._error(where, f"{key} must be a whole number from {low} to {high}")
         return value
+
+    def _flag(self, table: Mapping[str, Any], key: str, where: str, *, default: bool) -> bool:
+        value = table.get(key, default)
+        if not isinstance(value, bool):
+            raise self._error(where, f"{key} must be true or false")
+        return value
+
+    def _other_names(self, table: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+        import re
+
+        value = table.get(key, [])
+        if not isinstance(value, list) or not all(
+            isinstance(name, str) and re.fullmatch(_NAME, name) for name in value
+        ):
+            raise self._error(where, f"{key} must be a list of names like {table['name']}")
+        return tuple(value)
 
     def _names(self, table: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
         value = table.get(key, [])

@@ -62,6 +62,9 @@ _NAMES_SOMETHING = {
     "--catalog": os.path.isfile,
 }
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+accept_option = click.option(
+    "--accept", "accepted", multiple=True, metavar="NAME", help="Take its value although it looks odd. Repeatable."
+)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
