@@ -134,6 +134,8 @@ def test_set_explains_invalid_values(project: Project) -> None:
     project.set_up()
     before = project.state()
     assert "Did you mean SECRET_KEY?" in error_of(manage(project, "set", "SECRET_KEI", code=1))
+    for name in ("POSTGRES_PASSWORD", "db-password", "DATABASE_URL"):
+        assert "Did you mean DATABASE_PASSWORD?" in error_of(manage(project, "set", name, code=1))
     assert "is empty" in error_of(manage(project, "set", "WEBHOOK_SECRET", code=1))
     assert "published example" in error_of(
         manage(project, "set", "ADMIN_PASSWORD", code=1, standard_input="password1234")

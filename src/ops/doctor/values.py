@@ -10,9 +10,10 @@ from src.ops.deployment.dotenv import read_dotenv
 from src.ops.lifecycle.status import age_in_days, read_status
 from src.ops.store_kinds import kind_in_use, open_store
 from src.ops.values.fingerprint import fingerprint
-from src.ops.values.strength import fault_of
+from src.ops.values.strength import examine, fault_of
 from src.utils.secrets.command import manage, program, set_up, write_docker_files
 from src.utils.secrets.errors import SecretsError, StoreEmptyError
+from src.utils.secrets.judge import PLACEHOLDER, Origin
 from src.utils.secrets.settings import read_value_file
 from src.utils.secrets.snapshot import utc_after, utc_now
 
@@ -254,9 +255,10 @@ def _faults(context: Context, *, placeholder: bool) -> Iterator[Finding]:
         return
     for spec in context.catalog.secrets:
         value = context.snapshot.values.get(spec.name)
-        fault = fault_of(spec, value, context.catalog) if value else None
-        if fault is not None and (fault == "a placeholder") is placeholder:
-            yield Finding(f"{spec.name} is {fault}", (manage("rotate", spec.name),), about=frozenset([spec.name]))
+        found = examine(spec, value, Origin.STORE, context.catalog) if value else []
+        if found and (found[0].fault == PLACEHOLDER) is placeholder:
+            said = f"is {PLACEHOLDER}" if placeholder else found[0].text
+            yield Finding(f"{spec.name} {said}", (manage("rotate", spec.name),), about=frozenset([spec.name]))
 
 
 def other_environments(deployment: Deployment) -> list[Deployment]:

@@ -27,6 +27,7 @@ LONGEST_PATH = 1024
 BYTE_ORDER_MARK = "\ufeff"
 SECRETS_MOUNT = "/run/secrets/"
 SHORTEST_IN_USE = 16
+PLACEHOLDER = "a placeholder"
 
 
 class Verdict(IntEnum):
@@ -104,9 +105,9 @@ def all_names(specs: Collection[SecretSpec]) -> frozenset[str]:
 def _examples(spec: SecretSpec, value: str) -> Iterator[Objection]:
     if is_example_of(spec, value):
         text = "is a published example that everybody can know"
-        yield Objection(Verdict.REFUSE, "a placeholder", text, is_example=True)
+        yield Objection(Verdict.REFUSE, PLACEHOLDER, text, is_example=True)
     elif not spec.generated and is_published_example(value):
-        yield Objection(Verdict.ASK, "a placeholder", "looks like a published example", is_example=True)
+        yield Objection(Verdict.ASK, PLACEHOLDER, "looks like a published example", is_example=True)
 
 
 def _lengths(spec: SecretSpec, value: str, origin: Origin) -> Iterator[Objection]:
