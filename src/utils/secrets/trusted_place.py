@@ -139,7 +139,7 @@ def _is_group_of_one(group: int, user: int) -> bool:
 def _is_user_namespace() -> bool:
     """Whether some users have no number here (a rootless container): what is theirs, nobody in here has made."""
     try:
-        with open("/proc/self/uid_map", encoding="ascii") as file:
+        with open("/proc/self/uid_map", "rb") as file:
             return sum(int(line.split()[2]) for line in file) < ALL_USERS
     except (OSError, ValueError, IndexError):
         return False
