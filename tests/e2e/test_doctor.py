@@ -351,7 +351,7 @@ def test_what_the_containers_do_not_say_is_counted(
 # --- One finding for one cause, the worst first ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["settings", "master-key-mode", "secrets-file-owner"])
+@pytest.mark.parametrize("name", ["settings", "master-key-mode", "master-key-folder", "secrets-file-owner"])
 def test_what_follows_from_a_finding_is_not_another_one(name: str, healthy: Project) -> None:
     PLANTED[name](healthy)
     assert [finding["check"] for finding in doctor(healthy)] == [name]

@@ -27,6 +27,7 @@ from src.utils.secrets.errors import SecretsError, StoreError
 from src.utils.secrets.masterkey import read_master_key_file
 from src.utils.secrets.settings import SecretsBackend, Settings
 from src.utils.secrets.snapshot import utc_after, utc_now
+from src.utils.secrets.trusted_place import is_open_to_others
 
 from .check import Context, Finding, Harm, check, fix_command, move_out_of_the_way
 
@@ -188,7 +189,7 @@ def master_key_is_private(context: Context) -> Iterator[Finding]:
 def master_key_folder_is_private(context: Context) -> Iterator[Finding]:
     path = _key_file(context)
     folder = os.path.dirname(path) if path else ""
-    if folder and os.path.isdir(folder) and os.stat(folder).st_mode & 0o022:
+    if folder and os.path.isdir(folder) and is_open_to_others(os.stat(folder)):
         command = program("chmod", "go-w", folder)
         yield Finding(f"{context.shown(folder)} can be written by others", (command,), _chmod(folder, 0o700))
 

@@ -34,7 +34,7 @@ MANY_PREVIOUS = 5
     "What cannot be read cannot be used, changed or backed up.",
     harm=Harm.LOST,
     needs="store",
-    follows=("settings", "master-key-mode", "secrets-file-owner"),
+    follows=("settings", "master-key-mode", "master-key-folder", "secrets-file-owner"),
 )
 def store_can_be_read(context: Context) -> Iterator[Finding]:
     error = context.store_error

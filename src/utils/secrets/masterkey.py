@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from cryptography.fernet import MultiFernet
 
-    from .command import Command
+    from .command import Command, Hint
 
 KEY_LENGTH = 44
 COMMAND_TIMEOUT_SECONDS = 60
@@ -164,8 +164,10 @@ def read_master_key_file(path: str, setting: str) -> MasterKey:
         require_trusted_place(path, f"The master key file {path}")
         text = read_value_file(path, setting, check=_refuse_open_file)
     except UntrustedPlaceError as error:
-        can_be_closed = isinstance(error, OpenFolderError) and not _is_without_modes(os.path.abspath(path))
-        raise MasterKeyOwnerError(str(error), hint=error.hints if can_be_closed else _copy_elsewhere(path)) from None
+        hints: Sequence[Hint] = _copy_elsewhere(path)
+        if isinstance(error, OpenFolderError):
+            hints = _close(path) if _is_without_modes(os.path.abspath(path)) else error.hints
+        raise MasterKeyOwnerError(str(error), hint=hints) from None
     except ConfigurationError as error:
         is_closed = os.path.exists(path) and not os.access(path, os.R_OK)
         kind = MasterKeyError if is_closed else MasterKeyGoneError

@@ -55,7 +55,7 @@ def require_trusted_place(path: str, subject: str) -> None:
                     ],
                 )
             in_shared_folder = is_folder and bool(status.st_mode & stat.S_ISVTX)
-            if is_folder and not in_shared_folder and _is_open_to_others(status):
+            if is_folder and not in_shared_folder and is_open_to_others(status):
                 mode = stat.S_IMODE(status.st_mode)
                 raise OpenFolderError(
                     f"{subject} could be another user's: {place} can be written by others (mode {mode:04o})",
@@ -114,7 +114,7 @@ def _is_read_only(place: str, status: os.stat_result) -> bool:
     return bool(os.statvfs(where).f_flag & os.ST_RDONLY)
 
 
-def _is_open_to_others(folder: os.stat_result) -> bool:
+def is_open_to_others(folder: os.stat_result) -> bool:
     """Whether others can put files into a folder. A group that only its owner is in is no others (Debian's umask)."""
     if folder.st_mode & stat.S_IWOTH:
         return True
@@ -139,7 +139,7 @@ def _is_group_of_one(group: int, user: int) -> bool:
 def _is_user_namespace() -> bool:
     """Whether some users have no number here (a rootless container): what is theirs, nobody in here has made."""
     try:
-        with open("/proc/self/uid_map", encoding="ascii") as file:
+        with open("/proc/self/uid_map", "rb") as file:
             return sum(int(line.split()[2]) for line in file) < ALL_USERS
     except (OSError, ValueError, IndexError):
         return False
