@@ -144,6 +144,7 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
         replace=options.replace,
         accepted=options.accepted,
     )
+    show_import(screen, imported, given)
     kind = kind_of(options.backend) if options.backend is not None else kind_expected(deployment)
     in_use = None if options.start_over else read_store_in_use(deployment, kind)
     if in_use is not None:
@@ -153,7 +154,6 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
     else:
         found = inspect_store(deployment, kind, options.master_key_file)
     plan = plan_setup(deployment, found, given)
-    show_import(screen, imported, given)
     if in_use is not None:
         screen.say(f"Taken over from {in_use.place}: {', '.join(in_use.snapshot.values)}")
     show_plan(screen, deployment, found, plan, imported)

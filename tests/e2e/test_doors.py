@@ -178,7 +178,12 @@ def put(project: Project, name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(PUBLISHED, "a placeholder"), (SHORT, "short, 20 characters"), (f"{KEY}\r", "a line end")]
+    ("value", "said"),
+    [
+        (PUBLISHED, "is a published example"),
+        (SHORT, "has 20 characters; use at least 32"),
+        (f"{KEY}\r", "begins or ends with a line end"),
+    ],
 )
 def test_status_says_it_and_its_strict_exit_code_does(value: str, said: str, project: Project) -> None:
     project.set_up()
@@ -186,7 +191,7 @@ def test_status_says_it_and_its_strict_exit_code_does(value: str, said: str, pro
     shown = project.run(MANAGE, "status")
     assert shown.returncode == 0
     assert "✓" not in shown.stdout
-    assert f"JWT_SECRET_KEY is not strong: {said}" in shown.stdout
+    assert f"! JWT_SECRET_KEY {said}" in shown.stdout
     assert "rotate JWT_SECRET_KEY" in shown.stdout
     assert project.run(MANAGE, "status", "--strict").returncode == 1
     assert project.run("generate_docker_secrets.sh").returncode == 0

@@ -162,7 +162,8 @@ def _read_given(
         for spec in specs
         if spec.name in given
     ]
-    admitted = admit(deployment.catalog, judged, accepted=accepted, ask=asker() if ask else None)
+    present = load_secrets(deployment, open_store(deployment)).values if judged else {}
+    admitted = admit(deployment.catalog, judged, accepted=accepted, present=present, ask=asker() if ask else None)
     for warning in admitted.warnings:
         Screen().warn(warning)
     return admitted.values

@@ -53,7 +53,7 @@ def set_command(name: str, path: str | None, generate: bool, accepted: tuple[str
     before = load_secrets(deployment, store)
     value = generate_value(spec) if generate else _read_new_value(spec, path)
     values = {name: value} | _complete_feature(spec, deployment, dict(before.values))
-    source = "standard input" if path == "-" else path or ""
+    source = path if path not in (None, "-") else "" if generate or sys.stdin.isatty() else "standard input"
     origin = Origin.FILE if source else Origin.TYPED
     given = [Given(deployment.find_secret(one), value, origin, source) for one, value in values.items()]
     admitted = admit(deployment.catalog, given, accepted=accepted, present=before.values, ask=asker())

@@ -112,7 +112,7 @@ def _show_status(
         screen.warn(f"Docker files not up to date: {', '.join(stale)}. Next:", manage("apply"))
     weak = [row for row in rows if row.fault]
     for row in weak:
-        screen.warn(f"{row.name} is not strong: {row.fault}. Next:", manage("rotate", row.name))
+        screen.warn(f"{row.name} {(row.reason or '').rstrip('.')}. Next:", manage("rotate", row.name))
     _show_drift(screen, drift)
     if extras:
         folder = deployment.shown(deployment.docker_directory)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from src.ops.containers.folder import is_cloud_mode
 from src.ops.containers.secret_files import FileState, SecretFile, content_state, needs_file
-from src.ops.values.strength import fault_of
+from src.ops.values.strength import examine
+from src.utils.secrets.judge import Origin
 from src.utils.secrets.snapshot import utc_now
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class SecretStatus:
         age_days: Whole days since then.
         rotation_days: After how many it is due; ``None``: never.
         fault: What is wrong with the value, ``None`` when nothing is.
+        reason: The same in a sentence that goes on after the name.
         docker: The state of its Docker file.
         in_grace: How many earlier values are still accepted.
     """
@@ -52,6 +54,7 @@ class SecretStatus:
     age_days: int | None
     rotation_days: int | None
     fault: str | None
+    reason: str | None
     docker: FileState
     in_grace: int
 
@@ -104,6 +107,7 @@ def _status_of(spec: SecretSpec, catalog: Catalog, snapshot: Snapshot, directory
     metadata = snapshot.metadata.get(spec.name)
     updated_at = metadata.updated_at if metadata and value else None
     state = SecretState.SET if value else SecretState.MISSING if spec.required else SecretState.NOT_USED
+    found = examine(spec, value, Origin.STORE, catalog, snapshot.values) if value else []
     file = SecretFile(spec.docker_file, (value or "").encode())
     return SecretStatus(
         name=spec.name,
@@ -112,7 +116,8 @@ def _status_of(spec: SecretSpec, catalog: Catalog, snapshot: Snapshot, directory
         updated_at=updated_at,
         age_days=age_in_days(updated_at),
         rotation_days=spec.rotation_days,
-        fault=fault_of(spec, value, catalog, snapshot.values) if value else None,
+        fault=found[0].fault if found else None,
+        reason=found[0].text if found else None,
         docker=content_state(file, directory) if directory and (value or not spec.required) else FileState.NOT_NEEDED,
         in_grace=max(0, len(snapshot.versions(spec.name, utc_now())) - 1),
     )

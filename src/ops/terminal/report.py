@@ -32,6 +32,7 @@ def run_to_exit_code(command: Callable[[], object]) -> int:
     Args:
         command: Returns its exit code, or ``None`` for 0.
     """
+    _open_standard_streams()
     try:
         result = command()
     except WrongUsageError as error:
@@ -70,6 +71,17 @@ def report_error(message: str, *hints: Hint, needs_doctor: bool = True) -> int:
     for line in dict.fromkeys(map(spell, hints)):
         print(f"hint: {line}", file=sys.stderr)  # noqa: T201
     return FAILED
+
+
+def _open_standard_streams() -> None:
+    """Let a stream that is closed (``<&-``) be empty: nothing else then takes its number, and it can be asked."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _report_system_error(error: OSError) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.changes import check_value
-from src.utils.secrets.errors import InvalidSecretError
+from src.utils.secrets.errors import ConfigurationError, InvalidSecretError
 from src.utils.secrets.judge import Origin, Verdict
 
 from .strength import examine, fault_of_typed
@@ -76,7 +76,12 @@ def admit(
 
     Raises:
         InvalidSecretError: Some of them are refused; says which, and what is wrong with each.
+        ConfigurationError: A name that is accepted is none.
     """
+    if not set(accepted) <= set(catalog.names):
+        raise ConfigurationError(
+            f"{ACCEPT} takes a name of the catalogue", hint=f"Known names: {', '.join(catalog.names)}"
+        )
     admitted = Admitted()
     refused: list[tuple[Given, Objection]] = []
     others = dict(present or {}) | {one.spec.name: one.value for one in given}
@@ -115,14 +120,6 @@ def fault_of_text(value: str) -> str | None:
     return None
 
 
-def settle_typed(spec: SecretSpec, value: str, catalog: Catalog, ask: Ask) -> str | None:
-    """A value that was typed, corrected where the person agrees; ``None`` when another one is to be typed."""
-    try:
-        return admit(catalog, [Given(spec, value, Origin.TYPED)], ask=ask).values[spec.name]
-    except InvalidSecretError:
-        return None
-
-
 def asker() -> Ask | None:
     """:func:`ask_at_terminal`, where a person answers."""
     return ask_at_terminal if sys.stdin.isatty() and sys.stdout.isatty() else None
@@ -145,17 +142,22 @@ def _settle(
         if grave is None:
             admitted.warnings += [f"{one.spec.name} {objection.text}" for objection in found]
             return value
-        is_accepted = grave.verdict is Verdict.ASK and one.spec.name in accepted
-        if grave.is_example and not one.spec.generated and one.origin is Origin.IMPORT and not is_accepted:
+        is_accepted = one.spec.name in accepted
+        is_example = any(objection.is_example for objection in found)
+        if is_example and not one.spec.generated and one.origin is Origin.IMPORT and not is_accepted:
             admitted.left_out.append(one.spec.name)
             return None
-        if grave.verdict is Verdict.REFUSE or (ask is None and not is_accepted):
-            refused += [(one, objection) for objection in found if objection.verdict is not Verdict.WARN]
+        if grave.verdict is Verdict.REFUSE:
+            refused += [(one, objection) for objection in found if objection.verdict is Verdict.REFUSE]
+            return None
+        if ask is None and not is_accepted:
+            refused += [(one, objection) for objection in found if objection.verdict is Verdict.ASK]
             return None
         if not is_accepted and ask is not None:
             agrees = ask(one.spec, grave)
-            if agrees and grave.corrected:
+            if agrees and grave.corrected is not None:
                 value = grave.corrected
+                check_value(one.spec.name, value)
                 continue
             if not agrees and grave.corrected is None:
                 refused.append((one, grave))
@@ -174,7 +176,7 @@ def _refusal(refused: Sequence[tuple[Given, Objection]]) -> InvalidSecretError:
 
 def _sentence(source: str, text: str, names: Sequence[str]) -> str:
     said = text if len(names) == 1 else _PLURAL.get(text, f"each {text}")
-    where = f" in {source}" if source else ""
+    where = f" in {source if source.isprintable() else ascii(source)}" if source else ""
     return f"{', '.join(names)}{where} {said}"
 
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 LOWEST_SCORE = 3  # of 4: more than 10^8 guesses
 SHORTEST_PASSWORD = 12
 FEWEST_DIFFERENT = 16
+LONG_ENOUGH = (
+    40  # with that many different characters: no need of the slow judgement, which takes seconds here and there
+)
+WEAK = "weak"
 _JUDGED_CHARACTERS = 72  # zxcvbn's own limit; its time grows fast with the length
 
 
@@ -43,10 +47,11 @@ def examine(
 ) -> list[Objection]:
     """What is wrong with a value, the gravest first: see :func:`.judge.judge`; and whether it can be guessed."""
     found = judge(spec, value, origin, names=all_names(catalog.secrets), others=others)
-    if found and found[0].verdict is not Verdict.WARN:
+    if found and found[0].verdict is Verdict.REFUSE:
         return found
     guessed = _weakness_of(spec, value, catalog)
-    return [Objection(Verdict.WARN, "weak", f"is weak. {guessed}"), *found] if guessed else found
+    weak = [Objection(Verdict.WARN, WEAK, f"is weak. {guessed}")] if guessed else []
+    return sorted([*weak, *found], key=lambda objection: -objection.verdict)
 
 
 def fault_of(spec: SecretSpec, value: str, catalog: Catalog, others: Mapping[str, str] | None = None) -> str | None:
@@ -68,7 +73,8 @@ def fault_of_typed(spec: SecretSpec, value: str, catalog: Catalog) -> str | None
 
 def _weakness_of(spec: SecretSpec, value: str, catalog: Catalog) -> str | None:
     """Whether a value can be guessed, where people choose it or it is not as it would be generated."""
-    is_as_generated = spec.length is not None and len(value) >= spec.length and len(set(value)) > FEWEST_DIFFERENT
-    if not spec.judged or spec.input == "ask" or (is_as_generated and spec.input == "generate"):
+    enough = spec.length if spec.length and spec.input == "generate" else LONG_ENOUGH
+    is_as_generated = len(value) >= enough and len(set(value)) > FEWEST_DIFFERENT
+    if not spec.judged or spec.input == "ask" or is_as_generated:
         return None  # what only its provider can issue is not judged, and the slow judgement is not needed
     return weakness(value, [catalog.application, catalog.slug])

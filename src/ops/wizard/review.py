@@ -99,7 +99,11 @@ def show_plan(
         ignored = [name for name in imported.values if plan.find(name).value != imported.values[name]]
         if ignored:
             screen.warn(f"Imported, but another value is kept (--replace takes the imported one): {', '.join(ignored)}")
+    values = plan.values()
     for planned in plan.written:
+        twins = [name for name, value in values.items() if value == planned.value and name != planned.spec.name]
+        if twins and planned.spec.judged:
+            screen.warn(f"{planned.spec.name} has the same value as {', '.join(twins)}")
         if planned.replaces and planned.spec.change_note:
             screen.warn(f"{planned.spec.name}: {planned.spec.change_note}")
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from src.ops.store_kinds import all_kinds, kind_in_use
 from src.ops.terminal.prompts import Choice
-from src.ops.values.door import fault_of_answer, settle_typed
+from src.ops.values.door import Given, admit, fault_of_answer
+from src.utils.secrets.errors import InvalidSecretError
+from src.utils.secrets.judge import Origin
 
 from .leave import leave_for
 
@@ -117,9 +119,14 @@ class ValueQuestions:
         why = _sentences(why, "Nothing is shown while you type or paste it.")
         while True:
             value = self._interview.ask_secret_twice(f"{spec.description} ({spec.name}):", check=check, why=why)
-            settled = settle_typed(spec, value, self._catalog, self._ask_about)
-            if settled is not None:
-                return settled
+            try:
+                admitted = admit(self._catalog, [Given(spec, value, Origin.TYPED)], ask=self._ask_about)
+            except InvalidSecretError as error:
+                self._screen.warn(str(error))
+                continue
+            for warning in admitted.warnings:
+                self._screen.warn(warning)
+            return admitted.values[spec.name]
 
     def _ask_about(self, spec: SecretSpec, objection: Objection) -> bool:
         can_correct = objection.corrected is not None

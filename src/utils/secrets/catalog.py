@@ -288,7 +288,8 @@ class _Reader:
     def _check_keys(self, table: Mapping[str, Any], where: str, known: set[str]) -> None:
         unknown = sorted(set(table) - known)
         if unknown:
-            raise self._error(where, f"unknown key {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+            newer = "; these need version = 2" if set(unknown) <= NEW_KEYS and self._version != CATALOG_VERSION else ""
+            raise self._error(where, f"unknown key {', '.join(unknown)}{newer}; known are {', '.join(sorted(known))}")
 
     def _tables(self, value: object, key: str) -> list[tuple[int, dict[str, Any]]]:
         if not isinstance(value, list):

@@ -90,7 +90,9 @@ def judge(
     stand_ins = list(_stand_ins(spec, value, names))
     found = [*_odd_characters(value), *stand_ins, *_paths(value, origin)]
     examples = [] if stand_ins else list(_examples(spec, value))
-    found += examples or _lengths(spec, value, origin)
+    found += examples
+    if not any(example.verdict is Verdict.REFUSE for example in examples):
+        found += _lengths(spec, value, origin)
     twins = sorted(name for name, other in (others or {}).items() if name != spec.name and other == value)
     if twins:
         found.append(Objection(Verdict.WARN, "used twice", f"has the same value as {', '.join(twins)}"))
@@ -136,7 +138,8 @@ def _odd_characters(value: str) -> Iterator[Objection]:
         which = "a line end" if value.strip(_LINE_ENDS) != value else "a byte order mark"
         yield Objection(Verdict.ASK, f"{which} at an end", f"begins or ends with {which}", corrected=bare)
     if bare != bare.strip(" "):
-        yield Objection(Verdict.ASK, "a space at an end", "begins or ends with a space", corrected=bare.strip(" "))
+        corrected = bare.strip(" ") if bare == value else None  # what is kept at the ends is not taken away with them
+        yield Objection(Verdict.ASK, "a space at an end", "begins or ends with a space", corrected=corrected)
     if any(_is_control(character) for character in bare):
         yield Objection(Verdict.ASK, "control characters", "has control characters in it")
     if any(_is_invisible(character) for character in bare):
@@ -158,7 +161,7 @@ def _is_invisible(character: str) -> bool:
 # So narrow that no random password has one by chance.
 _EXPANSION = re.compile(
     r"\$\{(?:[A-Z][A-Z0-9_]+|[a-z][a-z0-9_]+)(?::?[-=?+][^{}]*)?\}"
-    r"|\$\((?:[\w./~-]*/)?(?:[a-z]{2,}|[a-z][\w.-]*\s[^()]*)\)|\$\{\{\s*[\w.]+\s*\}\}"
+    r"|\$\((?:[\w./~-]*/[a-z]+|[a-z]{4,}|[a-z][\w.-]*\s[^()]*)\)|\$\{\{\s*[\w.]+\s*\}\}"
 )
 _WHOLE_EXPANSION = re.compile(
     r"\$(?:[A-Z][A-Z0-9_]{2,}|[a-z]+(?:_[a-z0-9]+)+)|\$\{\w+[^{}]*\}|`[a-z/.~][\w ./:@=~-]+`"
@@ -168,36 +171,40 @@ _WHOLE_EXPANSION = re.compile(
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=")
 
 # What the values of each program begin with, what they are, and the command that gives the value itself.
-_STAND_INS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    (r"ENC\[AES256_GCM,", "was encrypted by sops", ("sops", "decrypt", "FILE")),
-    (r"encrypted:[A-Za-z0-9+/=]{20,}", "was encrypted by dotenvx", ("dotenvx", "get", "NAME")),
-    (r"ENC\[(?:PKCS7|GPG),", "was encrypted by hiera-eyaml", ("eyaml", "decrypt", "-f", "FILE")),
-    (r"EJ\[\d+:", "was encrypted by ejson", ("ejson", "decrypt", "FILE")),
-    (r"ENC\([A-Za-z0-9+/=]+\)", "was encrypted by jasypt", ()),
-    (r"\{cipher\}", "was encrypted by Spring Cloud Config", ("spring", "decrypt", "VALUE")),
-    (r"\$ANSIBLE_VAULT;", "was encrypted by ansible-vault", ("ansible-vault", "view", "FILE")),
-    (r"(?:!vault\b)", "was encrypted by ansible-vault", ("ansible-vault", "view", "FILE")),
-    (r"vault:v\d+:", "was encrypted by Vault's transit engine", ("vault", "write", "transit/decrypt/KEY")),
-    (r"-----BEGIN AGE ENCRYPTED FILE-----|age-encryption\.org/v1", "was encrypted by age", ("age", "-d", "FILE")),
-    (r"-----BEGIN PGP MESSAGE-----", "was encrypted by GnuPG", ("gpg", "--decrypt", "FILE")),
-    (r"U2FsdGVkX1", "was encrypted by openssl", ("openssl", "enc", "-d", "-in", "FILE")),
-    (r"gAAAAA[A-Za-z0-9_-]{60,}", "is a Fernet token: something encrypted, not the value", ()),
-    (r"AQ(?:ICA|ECA)H[A-Za-z0-9+/=]{40,}", "was encrypted by AWS KMS", ("aws", "kms", "decrypt")),
-    (r"op://", "is a reference of 1Password", ("op", "read", "REFERENCE")),
-    (r"ref\+[a-z0-9]+://|secretref\+", "is a reference of vals", ("vals", "get", "REFERENCE")),
-    (r"arn:aws[a-z-]*:secretsmanager:", "names a secret of AWS", ("aws", "secretsmanager", "get-secret-value")),
-    (r"arn:aws[a-z-]*:ssm:", "names a parameter of AWS", ("aws", "ssm", "get-parameter", "--with-decryption")),
+_STAND_INS: tuple[tuple[str, str, str], ...] = (
+    (r"ENC\[AES256_GCM,", "was encrypted by sops", "sops decrypt FILE"),
+    (r"encrypted:[A-Za-z0-9+/=]{20,}", "was encrypted by dotenvx", "dotenvx get NAME"),
+    (r"ENC\[(?:PKCS7|GPG),", "was encrypted by hiera-eyaml", "eyaml decrypt -f FILE"),
+    (r"EJ\[\d+:", "was encrypted by ejson", "ejson decrypt FILE"),
+    (r"ENC\([A-Za-z0-9+/=]+\)", "was encrypted by jasypt", ""),
+    (r"\{cipher\}", "was encrypted by Spring Cloud Config", ""),
+    (r"\$ANSIBLE_VAULT;", "was encrypted by ansible-vault", "ansible-vault view FILE"),
+    (r"(?:!vault\b)", "was encrypted by ansible-vault", "ansible-vault view FILE"),
+    (r"vault:v\d+:", "was encrypted by Vault's transit engine",
+     "vault write -field=plaintext transit/decrypt/KEY ciphertext=-"),
+    (r"-----BEGIN AGE ENCRYPTED FILE-----|age-encryption\.org/v1", "was encrypted by age",
+     "age --decrypt --identity KEY FILE"),
+    (r"-----BEGIN PGP MESSAGE-----", "was encrypted by GnuPG", "gpg --decrypt FILE"),
+    (r"U2FsdGVkX1", "was encrypted by openssl", "openssl enc -d -base64 -CIPHER -in FILE"),
+    (r"gAAAAA[A-Za-z0-9_-]{60,}", "is a Fernet token: something encrypted, not the value", ""),
+    (r"AQ(?:ICA|ECA)H[A-Za-z0-9+/=]{40,}", "was encrypted by AWS KMS",
+     "aws kms decrypt --ciphertext-blob fileb://FILE"),
+    (r"op://", "is a reference of 1Password", "op read REFERENCE"),
+    (r"ref\+[a-z0-9]+://|secretref\+", "is a reference of vals", "vals get REFERENCE"),
+    (r"arn:aws[a-z-]*:secretsmanager:", "names a secret of AWS", "aws secretsmanager get-secret-value --secret-id ARN"),
+    (r"arn:aws[a-z-]*:ssm:", "names a parameter of AWS", "aws ssm get-parameter --with-decryption --name ARN"),
     (r"@Microsoft\.KeyVault\(|https://[a-z0-9-]+\.vault\.azure\.net/", "names a secret of Azure Key Vault",
-     ("az", "keyvault", "secret", "show")),
+     "az keyvault secret show --id ADDRESS"),
     (r"projects/[^/\s]+/secrets/|gcp?(?:sm|secretmanager)://|sm://", "names a secret of Google Cloud",
-     ("gcloud", "secrets", "versions", "access", "latest")),
-    (r"bws?://|bitwarden://", "is a reference of Bitwarden", ("bw", "get", "password", "NAME")),
+     "gcloud secrets versions access latest --secret NAME"),
+    (r"bws?://|bitwarden://", "is a reference of Bitwarden", "bw get password NAME"),
     (r"(?:vault|hvault|hashivault)://|vault:[\w/-]+[#:]\w+|secret/data/", "names a secret of Vault",
-     ("vault", "kv", "get", "PATH")),
-    (r"(?:awssm|aws-sm|awsssm|aws-ssm|ssm|akv|azurekv|azkv|keyring|keychain|doppler|infisical|pass|lpass|secret|secrets)://",
-     "is a reference that another program replaces", ()),
-    (r"\$(?:2[abxy]?\$\d\d|argon2(?:id?|d)|scrypt|pbkdf2|[156y]\$[./A-Za-z0-9=,$]{8,})|pbkdf2[:_]sha\d+|scrypt:\d+:|SCRAM-SHA-256\$|\{SSHA\d*\}",
-     "is a hash: nobody can get the value back from it", ()),
+     "vault kv get PATH"),
+    (r"(?:awssm|aws-sm|awsssm|aws-ssm|ssm|akv|azurekv|azkv|keyring|keychain|doppler|infisical|l?pass|secrets?)://",
+     "is a reference that another program replaces", ""),
+    ((r"\$(?:2[abxy]?\$\d\d|argon2(?:id?|d)|scrypt|pbkdf2|[156y]\$[./A-Za-z0-9=,$]{8,})"
+      r"|pbkdf2[:_]sha\d+|scrypt:\d+:|SCRAM-SHA-256\$|\{SSHA\d*\}"),
+     "is a hash: nobody can get the value back from it", ""),
 )  # fmt: skip
 _STAND_IN = re.compile("|".join(f"(?P<s{number}>{row[0]})" for number, row in enumerate(_STAND_INS)))
 
@@ -215,7 +222,7 @@ def _stand_ins(spec: SecretSpec, value: str, names: Collection[str]) -> Iterator
     found = _STAND_IN.match(text)
     if found:
         _pattern, text, command = _STAND_INS[int((found.lastgroup or "s0")[1:])]
-        hints = (program(*command, purpose="This gives the value itself"),) if command else ()
+        hints = (program(*command.split(), purpose="The value itself comes from something like"),) if command else ()
         yield Objection(Verdict.ASK, "not the value itself", text, hints)
 
 
@@ -226,4 +233,4 @@ def _paths(value: str, origin: Origin) -> Iterator[Objection]:
     is_absolute = text.startswith(("/", "~/"))
     is_there = os.path.exists(os.path.expanduser(text)) if is_absolute else os.path.isfile(text)
     if text.startswith(SECRETS_MOUNT) or (is_there and (is_absolute or origin is not Origin.STORE)):
-        yield Objection(Verdict.ASK, "a path", "is the path of a file, not what is in it")
+        yield Objection(Verdict.ASK, "a path", "is a path, not what is in the file")
