@@ -400,14 +400,6 @@ def test_a_file_named_in_the_file_is_read_from_its_folder(tmp_path: Path) -> Non
             ],
         ),
         ("postgresql://cctv@db/cctv", None, ["DATABASE_URL has no password"]),
-        ("postgresql://u:ca/nary@db/x", None, [BROKEN]),
-        ("postgresql://u:c%ffanary@db/x", None, [BROKEN]),
-        ("postgresql://u:ca nary@db/x", None, [BROKEN]),
-        (
-            "postgresql://u:${PW}@db/x",
-            None,
-            ["The password in DATABASE_URL is a reference to another variable, and was not imported"],
-        ),
     ],
 )
 def test_a_url_gives_its_password_and_is_compared_with_the_settings(
@@ -418,6 +410,94 @@ def test_a_url_gives_its_password_and_is_compared_with_the_settings(
     assert found.values.get(D) == value
     assert found.notes == notes
     assert found.unknown == []
+
+
+@pytest.mark.parametrize(
+    ("url", "note"),
+    [
+        ("postgresql://u:ca/nary@db/x", BROKEN),
+        ("postgresql://u:c%ffanary@db/x", BROKEN),
+        ("postgresql://u:ca nary@db/x", BROKEN),
+        ("postgresql://u:ca#nary@db/x", BROKEN),
+        ("jdbc:postgresql://u:canary@db/x", "DATABASE_URL has no password"),
+        ("postgresql://db/x?user=u&password=canary", "DATABASE_URL has no password"),
+        (
+            "postgresql://u:${CANARY}@db/x",
+            "The password in DATABASE_URL is a reference to another variable, and was not imported",
+        ),
+    ],
+)
+def test_a_password_that_a_url_does_not_give_is_refused_unless_another_line_has_it(url: str, note: str) -> None:
+    """A new one would not open the database that exists."""
+    error = refusal(f"# mine\nDATABASE_URL='{url}'\nSMTP_PASSWORD=abc\n")
+    assert refused_lines(error) == [2]
+    assert "canary" not in error.hint.lower()
+    found = imported(f"DATABASE_URL='{url}'\nPOSTGRES_PASSWORD=abc\n")
+    assert (found.values, found.notes) == ({D: "abc"}, [note])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "export DATABASE_PASSWORD = canary",
+        "DATABASE_PASSWORD canary",
+        "DATABASE_PASSWORD\tcanary",
+        "DATABASE_PASSWORD:=canary",
+        "ENV DATABASE_PASSWORD=canary",
+        "-e DATABASE_PASSWORD=canary",
+        "if true; then DATABASE_PASSWORD=canary; fi",
+        "[ -f x ] && export DATABASE_PASSWORD=canary",
+        ": ${DATABASE_PASSWORD:=canary}",
+        "$DATABASE_PASSWORD='canary'",
+        "DATABASE_PASSWORD<<EOF",
+        "\ufeffDATABASE_PASSWORD=canary",
+        "\u200bDATABASE_PASSWORD=canary",
+        "\u00a0DATABASE_PASSWORD=canary",
+        "Environment=DATABASE_PASSWORD=canary",
+        "DATABASE_PASSWORD=`canary`",
+        "DATABASE_PASSWORD=\u201ccanary\u201d",
+        "DATABASE_PASSWORD=-----BEGIN X-----",
+        f"DATABASE_PASSWORD={'canary' * 10}abcd\nAbcdEfghIjklMnopQrstUvw=",
+    ],
+)
+def test_a_line_that_sets_a_secret_is_read_or_refused_and_never_left_out(line: str) -> None:
+    error = refusal(f"HOME=/root\n\n{line}\n\nSMTP_PASSWORD=abc\n")
+    assert refused_lines(error) == [3]
+    assert "canary" not in error.hint
+    assert "AbcdEfgh" not in error.hint
+
+
+def test_a_line_behind_an_empty_one_may_still_belong_to_a_value() -> None:
+    assert refused_lines(refusal("SMTP_PASSWORD=canary\n\nthird line\n")) == [3]
+    error = refusal("SMTP_PASSWORD=canary\nsecond=canary\nfourth\n")
+    assert refused_lines(error) == [3]
+    assert "second" not in error.hint
+
+
+@pytest.mark.parametrize("word", ["null", "NULL", "(null)", "None", "nil", "undefined"])
+def test_a_word_for_nothing_is_no_password(word: str) -> None:
+    """Laravel's example file has such lines."""
+    found = imported(f"REDIS_PASSWORD={word}\nMAIL_PASSWORD={word}\nDATABASE_PASSWORD='{word}'\n")
+    assert found.values == {D: word}
+
+
+@pytest.mark.parametrize("tail", [b"\0\0\0\0", b"\n\0\0", b"\0\0"])
+def test_a_file_that_was_cut_off_is_not_the_output_of_env(tail: bytes) -> None:
+    error = refusal(b"DATABASE_PASSWORD=canary\nSMTP_PASSWORD=canary" + tail)
+    assert "NUL bytes" in str(error)
+    assert "canary" not in error.hint
+    assert refused_lines(refusal(b"DATABASE_PASSWORD=canary\nSMTP_PASSWORD=canary\0")) == [1]
+
+
+@pytest.mark.parametrize("name", ["hunterTwo", "Tr0ub4dor", "correct_horse_battery"])
+def test_what_may_be_a_password_with_an_equals_sign_is_no_name(name: str) -> None:
+    assert imported(f"{name}=3x\nSMTP_PASSWORD=abc\n").unknown == []
+
+
+def test_an_entry_of_another_name_without_a_value_refuses_no_list() -> None:
+    found = imported('[{"name": "DATABASE_PASSWORD", "value": "abc"}, {"name": "OTHER", "valueFrom": "x"}]')
+    assert found.values == {D: "abc"}
+    assert refused_lines(refusal('[{"name": "DATABASE_PASSWORD", "valueFrom": "canary"}]')) == [1]
 
 
 # --- Where it comes from ---------------------------------------------------------------------------------------------

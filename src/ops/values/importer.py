@@ -13,7 +13,8 @@ from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import MAX_VALUE_BYTES, absent_path, read_descriptor
 
 from .importing.choose import choose
-from .importing.entries import ENTRY, Content, Entry, ImportRefusedError, Stray
+from .importing.entries import ENTRY, NOTHING_CHANGED, Content, Entry, ImportRefusedError, Stray
+from .importing.faults import NOT_CLEAR
 from .importing.folder import read_folder
 from .importing.formats import refuse_encrypted, refuse_lines
 from .importing.lines import read_lines
@@ -110,7 +111,7 @@ def _read(data: bytes, source: str, names: Names) -> Content:
     refuse_encrypted(data, source)
     text = decode(data, source)
     if "\0" in text:
-        return _read_env_0(text)
+        return _read_env_0(text, source, names)
     if is_json(text):
         return read_objects(text, source, names.is_ours)
     content = read_lines(with_plain_line_ends(text), names.is_ours)
@@ -118,11 +119,21 @@ def _read(data: bytes, source: str, names: Names) -> Content:
     return content
 
 
-def _read_env_0(text: str) -> Content:
+def _read_env_0(text: str, source: str, names: Names) -> Content:
     """The output of ``env -0``, where a value is all up to the next NUL."""
     content = Content(ENTRY)
-    for place, variable in enumerate(text.removesuffix("\0").split("\0"), 1):
+    variables = text.removesuffix("\0").split("\0")
+    if not all(variables):  # `env` prints no empty one; a file that was cut off has many
+        raise ImportRefusedError(
+            f"{source} has NUL bytes in it, and is not what env -0 prints; {NOTHING_CHANGED}",
+            hint="It may be damaged: take another copy of it",
+        )
+    for place, variable in enumerate(variables, 1):
         name, separator, value = variable.partition("=")
+        inside = next((line for line in value.split("\n")[1:] if names.is_ours(line.partition("=")[0])), None)
+        if separator and inside is not None and names.is_ours(name):
+            content.entries.append(Entry(place, name, value, NOT_CLEAR))
+            continue
         if name.startswith("BASH_FUNC_"):
             continue
         if separator:

@@ -134,6 +134,9 @@ _BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c
 def _odd_characters(value: str) -> Iterator[Objection]:
     is_text = "\n" in value.strip(_LINE_ENDS)  # a certificate, for example: it ends with a line end, too
     bare = value.strip(_LINE_ENDS + BYTE_ORDER_MARK)
+    if not bare.strip():
+        yield Objection(Verdict.REFUSE, "empty", "has nothing in it that can be seen")
+        return
     if bare != value and not (is_text and value.removesuffix("\n") == bare):
         which = "a line end" if value.strip(_LINE_ENDS) != value else "a byte order mark"
         yield Objection(Verdict.ASK, f"{which} at an end", f"begins or ends with {which}", corrected=bare)

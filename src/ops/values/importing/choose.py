@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from src.utils.secrets.settings import absent_path, read_text_file
 from . import faults
 from .entries import FILE, Problem, refuse
 from .names import Kind, can_be_shown
+from .statements import NAME
 from .text import is_utf8
 from .urls import read_url
 
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from .entries import Content, Entry, Stray
     from .names import Match, Names
 
+_ASSIGNED = re.compile(rf"(?<![\w.-])({NAME})[\s\u00a0]*(?:[:?+]?=|<<)")
+_FIRST_WORD = re.compile(rf"[^\w#]*({NAME})[ \t]+\S")
+_WRAPPED = re.compile(r"[A-Za-z0-9+/]{64}|[A-Za-z0-9+/]{76}")  # where openssl and base64 begin another line
+_HAS_PASSWORD = re.compile(r"://[^@]*:[^@]*@|password=", re.IGNORECASE)
+_NOT_SET = frozenset({"null", "(null)", "none", "nil", "undefined", "empty", "(empty)"})
 _REFERENCE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?::?[-?+][^}]*)?\}|([A-Za-z_]\w*))")
 
 
@@ -87,36 +94,76 @@ class _Chooser:
         self._folder = folder
         self._settings = settings
         self._candidates: dict[str, list[_Candidate]] = {}
+        self._urls: list[tuple[Entry, Match, str]] = []
 
     def choose(self) -> None:
         for entry in self._content.entries:
             match = self._names.find_file(entry.name) if self._content.unit == FILE else self._names.find(entry.name)
             if match is None:
                 self._leave_out(entry)
-            elif entry.fault or entry.value not in (None, ""):
+            elif entry.fault or not _is_unset(entry):
                 self._consider(entry, match)
+        for before, entry in itertools.pairwise(self._content.entries):
+            if self._is_wrapped(before, entry):
+                self.problems.append(Problem((before.place,), before.name, faults.SEVERAL_LINES))
         for stray in self._content.strays:
             self._look_at(stray)
         self.chosen.other_lines.sort()
+        for entry, match, note in self._urls:
+            self._settle_url(entry, match, note)
         for name, candidates in self._candidates.items():
             self._settle(name, candidates)
 
     def _leave_out(self, entry: Entry) -> None:
         if entry.value in (None, ""):
             return
-        if can_be_shown(entry.name):
+        inside = _ASSIGNED.match(entry.value) if isinstance(entry.value, str) else None
+        if inside and self._names.is_ours(inside[1]):
+            self.problems.append(Problem((entry.place,), inside[1], faults.NOT_CLEAR))
+        if can_be_shown(entry.name, is_file=self._content.unit == FILE):
             self.chosen.unknown.add(entry.name)
         else:
             self.chosen.other_lines.append(entry.place)
 
     def _look_at(self, stray: Stray) -> None:
+        if self._has_own_name(stray):
+            return
         before = stray.after
+        if before and any(letter.islower() for letter in before.name):  # no name, but a line of the value above it
+            before = next((one for one in self._content.entries if one.last_line == before.place - 1), before)
         is_open = before and before.value and not before.is_quoted and self._names.is_ours(before.name)
         # `NAME` alone on its line is what Docker takes from its own environment.
         if before and is_open and not self._names.is_ours(stray.text.strip()):
             text = f"the line may belong to the value in line {before.place}: use the output of env -0, or quotes"
             self.problems.append(Problem((stray.place,), before.name, text))
         self.chosen.other_lines.append(stray.place)
+
+    def _has_own_name(self, stray: Stray) -> bool:
+        """Whether a line that is not understood sets a secret; it is a problem then."""
+        found = [*_ASSIGNED.finditer(stray.text), *filter(None, [_FIRST_WORD.match(stray.text)])]
+        name = next((one[1] for one in found if self._names.is_ours(one[1])), "")
+        if name:
+            self.problems.append(Problem((stray.place,), name, faults.NOT_CLEAR))
+        return bool(name)
+
+    def _is_wrapped(self, before: Entry, entry: Entry) -> bool:
+        """Whether a line is the end of the value above it, though it looks like a name with an ``=``."""
+        value = before.value if isinstance(before.value, str) and not before.is_quoted else ""
+        return (
+            before.last_line == entry.place - 1
+            and entry.value in ("", "=")
+            and self._names.is_ours(before.name)
+            and not self._names.is_ours(entry.name)
+            and _WRAPPED.fullmatch(value) is not None
+        )
+
+    def _settle_url(self, entry: Entry, match: Match, note: str) -> None:
+        """Say that a URL gave no password; where nothing else does, and it seems to have one, refuse it."""
+        url = str(entry.value)
+        if match.spec.name in self._candidates or not _HAS_PASSWORD.search(url):
+            self.chosen.notes.append(note)
+        else:
+            self.problems.append(Problem((entry.place,), entry.name, faults.IN_URL))
 
     def _consider(self, entry: Entry, match: Match) -> None:
         fault = entry.fault or _fault_of(entry.value)
@@ -125,7 +172,8 @@ class _Chooser:
             value, fault = self._read_file(value)
         elif not fault and match.kind is Kind.URL:
             value, notes = read_url(value, entry.name, match.spec, self._settings)
-            self.chosen.notes += notes
+            self._urls += [] if value else [(entry, match, note) for note in notes]
+            self.chosen.notes += notes if value else []
         fault = fault or _fault_of(value)
         if fault:
             self.problems.append(Problem((entry.place,), entry.name, fault))
@@ -172,6 +220,12 @@ class _Chooser:
             subject = {Kind.FILE: "its file", Kind.URL: "its password"}.get(first.kind, "it")
             text = f"{subject} differs from {second.what} ({unit} {second.place}): keep the right one"
         return Problem((first.place, second.place), first.name, text)
+
+
+def _is_unset(entry: Entry) -> bool:
+    if entry.value in (None, ""):
+        return True
+    return isinstance(entry.value, str) and not entry.is_quoted and entry.value.lower() in _NOT_SET
 
 
 def without_line_end(text: str) -> str:

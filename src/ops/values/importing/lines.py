@@ -57,6 +57,7 @@ class _Reader:
         self._is_ours = is_ours
         self._starts = [0, *(found.end() for found in _LINE_END.finditer(text))]
         self._last_function_end = text.rfind("\n}")
+        self._blank_lines: set[int] = set()
         self._has_sections = self._begins_with_section()
 
     def _begins_with_section(self) -> bool:
@@ -73,6 +74,8 @@ class _Reader:
         """Read the line that begins at ``start``; returns where it, or the value in it, ends."""
         end = end_of_line(self._text, start)
         line = self._text[start:end]
+        if not line.strip():
+            self._blank_lines.add(self._number(start))
         if _NOTHING.fullmatch(line) or (self._has_sections and self._belongs_to_sections(line)):
             return end
         if _FUNCTION.match(line):
@@ -107,7 +110,10 @@ class _Reader:
     def _stray(self, start: int, line: str) -> None:
         number = self._number(start)
         last = self.content.entries[-1] if self.content.entries else None
-        self.content.strays.append(Stray(number, line, last if last and last.last_line == number - 1 else None))
+        before = number - 1
+        while before in self._blank_lines:
+            before -= 1
+        self.content.strays.append(Stray(number, line, last if last and last.last_line == before else None))
 
     def _shell_line(self, start: int, end: int) -> int:
         statements = read_statements(self._text, start, self._is_ours, self._number)
@@ -192,6 +198,10 @@ def fault_of_unquoted(rest: str) -> str:
         return faults.ANSI_C
     if value.startswith("<<"):
         return faults.HEREDOC
+    if value.startswith(("`", "\u201c", "\u2018", "\u201e")):
+        return faults.OTHER_QUOTES
+    if value.startswith("-----BEGIN"):
+        return faults.SEVERAL_LINES
     if re.search(r"[ \t]#", rest):
         return faults.HASH
     for letter, fault in ((";", faults.SEMICOLON), ("\\", faults.BACKSLASH)):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from src.utils.secrets.catalog import Catalog, SecretSpec
 
-_SHOWN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_SHOWN_OF_FILES = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_SHOWN = re.compile(r"[A-Z][A-Z0-9_]{0,63}")  # in lower case it may be a password with an = in it
 # Nobody calls a variable so, but generated values look like it.
 _RANDOM = re.compile(r"(?=[^_]*[0-9])[A-Za-z0-9]{16,}")
 
@@ -80,9 +81,10 @@ def name_of_file(file_name: str) -> str:
     return file_name[:-4] if file_name.lower().endswith(".txt") else file_name
 
 
-def can_be_shown(name: str) -> bool:
+def can_be_shown(name: str, *, is_file: bool = False) -> bool:
     """Whether a name that the catalogue does not have is one, rather than a value in the wrong place."""
-    return _SHOWN.fullmatch(name) is not None and not any(_RANDOM.fullmatch(part) for part in name.split("_"))
+    shown = _SHOWN_OF_FILES if is_file else _SHOWN
+    return shown.fullmatch(name) is not None and not any(_RANDOM.fullmatch(part) for part in name.split("_"))
 
 
 def _normal(name: str) -> str:

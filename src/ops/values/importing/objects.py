@@ -82,7 +82,7 @@ def _pairs_of(content: object, source: str) -> list[tuple[str, object]]:
 
 def _named(one: dict[str, object]) -> tuple[str, object] | None:
     name = one.get("name", one.get("key"))
-    return (name, one["value"]) if isinstance(name, str) and "value" in one else None
+    return (name, one.get("value", one)) if isinstance(name, str) else None  # without one, it is no text
 
 
 def _plain(value: object) -> object:
