@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from src.utils.secrets.judge import Objection, Origin, Verdict, all_names, judge
+from src.utils.secrets.judge import SHORT, Objection, Origin, Verdict, all_names, judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,11 +47,11 @@ def examine(
 ) -> list[Objection]:
     """What is wrong with a value, the gravest first: see :func:`.judge.judge`; and whether it can be guessed."""
     found = judge(spec, value, origin, names=all_names(catalog.secrets), others=others)
-    if found and found[0].verdict is Verdict.REFUSE:
+    if any(one.verdict is Verdict.REFUSE or one.fault.startswith(SHORT) for one in found):
         return found
     guessed = _weakness_of(spec, value, catalog)
     weak = [Objection(Verdict.WARN, WEAK, f"is weak. {guessed}")] if guessed else []
-    return sorted([*weak, *found], key=lambda objection: -objection.verdict)
+    return sorted([*found, *weak], key=lambda objection: -objection.verdict)
 
 
 def fault_of(spec: SecretSpec, value: str, catalog: Catalog, others: Mapping[str, str] | None = None) -> str | None:

@@ -27,7 +27,7 @@ LONGEST_PATH = 1024
 BYTE_ORDER_MARK = "\ufeff"
 SECRETS_MOUNT = "/run/secrets/"
 SHORTEST_IN_USE = 16
-PLACEHOLDER = "a placeholder"
+PLACEHOLDER, SHORT = "a placeholder", "short"
 
 
 class Verdict(IntEnum):
@@ -108,7 +108,7 @@ def _examples(spec: SecretSpec, value: str) -> Iterator[Objection]:
     if is_example_of(spec, value):
         text = "is a published example that everybody can know"
         yield Objection(Verdict.REFUSE, PLACEHOLDER, text, is_example=True)
-    elif not spec.generated and is_published_example(value):
+    elif not spec.generated and is_published_example(value, by_words=False):
         yield Objection(Verdict.ASK, PLACEHOLDER, "looks like a published example", is_example=True)
 
 
@@ -116,7 +116,7 @@ def _lengths(spec: SecretSpec, value: str, origin: Origin) -> Iterator[Objection
     # A value that is in use is not to be replaced because a generated one would be longer still.
     usual = min(spec.length or 0, SHORTEST_IN_USE) if origin is Origin.STORE else spec.length or 0
     size = f"{len(value)} character{'' if len(value) == 1 else 's'}"
-    fault = f"short, {size}"
+    fault = f"{SHORT}, {size}"
     if spec.min_length is not None and len(value) < spec.min_length:
         text = f"has {size}; use at least {spec.min_length}"
         yield Objection(Verdict.REFUSE, fault, text)

@@ -120,17 +120,18 @@ def is_example_of(spec: SecretSpec, value: str | None) -> bool:
     return spec.judged and spec.generated and is_published_example(value or "")
 
 
-def is_published_example(value: str) -> bool:
+def is_published_example(value: str, *, by_words: bool = True) -> bool:
     """Whether ``value`` is one that everybody can know: a placeholder, a default, an example of documentation.
 
     Args:
         value: A secret's value. It is neither kept nor shown.
+        by_words: Whether a text of nothing but the words of examples is one, too. People choose such passwords.
     """
     text = value.strip().strip("\"'`").strip()
     if not text or len(text) > LONGEST_PUBLISHED:
         return False
     text = text.lower()
-    return (len(text) <= LONGEST_EXAMPLE and _is_of_a_kind(text)) or _is_in_corpus(text)
+    return (len(text) <= LONGEST_EXAMPLE and _is_of_a_kind(text, by_words)) or _is_in_corpus(text)
 
 
 def fold(value: str) -> str:
@@ -176,9 +177,11 @@ def _read_corpus() -> frozenset[str]:
     return _corpus
 
 
-def _is_of_a_kind(text: str) -> bool:
+def _is_of_a_kind(text: str, by_words: bool) -> bool:
     if _STAND_IN.fullmatch(text) or _FILLED.fullmatch(text) or _is_row(text) or _is_instruction(text):
         return True
+    if not by_words:
+        return False
     without_signs = text.rstrip(_SIGNS)
     without_tail = without_signs.rstrip(_SIGNS + "0123456789")
     letters = {without_tail, *(form.translate(_LEET) for form in (without_tail, without_signs, text))}
