@@ -82,7 +82,7 @@ def test_values_come_from_files_and_standard_input(project: Project) -> None:
 def test_an_import_replaces_values_only_with_replace(project: Project) -> None:
     project.set_up()
     old = project.values()["REDIS_PASSWORD"]
-    text = "REDIS_PASSWORD=imported-0815\n"
+    text = "REDIS_PASSWORD=imported-0815\n"  # pragma: allowlist secret
     kept = project.set_up("--import", "-", standard_input=text)
     assert project.values()["REDIS_PASSWORD"] == old
     assert "another value is kept (--replace takes the imported one): REDIS_PASSWORD" in kept.stdout.replace("\n", " ")

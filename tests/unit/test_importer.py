@@ -72,6 +72,7 @@ READ: dict[str, tuple[bytes, dict[str, str]]] = {
         {P: "abc"},
     ),
     "field: placeholders are not judged here": (
+        # pragma: allowlist nextline secret
         b"SECRET_KEY=change-me\nJWT_SECRET_KEY=your-jwt-secret-here\nDATABASE_PASSWORD=changeme\n",
         {S: "change-me", "JWT_SECRET_KEY": "your-jwt-secret-here", D: "changeme"},
     ),
@@ -149,6 +150,7 @@ READ: dict[str, tuple[bytes, dict[str, str]]] = {
     "spellings": (b"smtp-password=a\nJwt_Secret=b\ndb-password=c\n", {P: "a", "JWT_SECRET_KEY": "b", D: "c"}),
     "URL": (b"DATABASE_URL=postgresql://u:p%40s%2Bs+@db:5432/x?a=b\n", {D: "p@s+s+"}),
     "URL and name with the same value": (
+        # pragma: allowlist nextline secret
         b"DATABASE_URL=postgresql://u:pw@db/x\nDATABASE_PASSWORD=pw\nDATABASE_PASSWORD=pw\n",
         {D: "pw"},
     ),
@@ -168,11 +170,12 @@ def test_a_file_is_read_byte_for_byte(data: bytes, values: dict[str, str]) -> No
 
 LINES_REFUSED: dict[str, tuple[bytes, list[int], str]] = {
     "field: several lines printed by env": (
-        b"PATH=/bin\nSMTP_PASSWORD=canary4711\ncanary4711-of-secret\nHOME=/root\n",
+        b"PATH=/bin\nSMTP_PASSWORD=canary4711\ncanary4711-of-secret\nHOME=/root\n",  # pragma: allowlist secret
         [3],
         "may belong to the value in line 2",
     ),
     "field: other names that contradict each other": (
+        # pragma: allowlist nextline secret
         b"DATABASE_PASSWORD_FILE=/run/db\nPOSTGRES_PASSWORD=canary4711a\nDATABASE_URL=postgresql://u:canary4711b@db/x\n",
         [1, 2],
         "POSTGRES_PASSWORD: it differs from the password in DATABASE_URL (line 3)",
@@ -389,7 +392,7 @@ def test_a_file_named_in_the_file_is_read_from_its_folder(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("url", "value", "notes"),
     [
-        ("postgresql://cctv:pw@DB:5432/cctv", "pw", []),
+        ("postgresql://cctv:pw@DB:5432/cctv", "pw", []),  # pragma: allowlist secret
         (
             "postgresql://canary:pw@canary/canary",
             "pw",
@@ -416,10 +419,10 @@ def test_a_url_gives_its_password_and_is_compared_with_the_settings(
     ("url", "note"),
     [
         ("postgresql://u:ca/nary@db/x", BROKEN),
-        ("postgresql://u:c%ffanary@db/x", BROKEN),
+        ("postgresql://u:c%ffanary@db/x", BROKEN),  # pragma: allowlist secret
         ("postgresql://u:ca nary@db/x", BROKEN),
         ("postgresql://u:ca#nary@db/x", BROKEN),
-        ("jdbc:postgresql://u:canary@db/x", "DATABASE_URL has no password"),
+        ("jdbc:postgresql://u:canary@db/x", "DATABASE_URL has no password"),  # pragma: allowlist secret
         ("postgresql://db/x?user=u&password=canary", "DATABASE_URL has no password"),
         (
             "postgresql://u:${CANARY}@db/x",
