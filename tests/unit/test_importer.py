@@ -394,7 +394,7 @@ def test_a_file_named_in_the_file_is_read_from_its_folder(tmp_path: Path) -> Non
     [
         ("postgresql://cctv:pw@DB:5432/cctv", "pw", []),  # pragma: allowlist secret
         (
-            "postgresql://canary:pw@canary/canary",
+            "postgresql://canary:pw@canary/canary",  # pragma: allowlist secret
             "pw",
             [
                 "The user in DATABASE_URL is not DATABASE_USER of the settings",
