@@ -71,7 +71,8 @@ def admit(
         catalog: The list of secrets.
         given: The values.
         accepted: The names whose values are taken although something about them is odd.
-        present: What the store has; none of the values is one of another secret.
+        present: What the store has: it is said when a value is one of another secret. Left out where a plan follows
+            that compares all of them.
         ask: Asks the person whether to go on (:func:`ask_at_terminal`); left out where nobody answers.
 
     Raises:
@@ -84,7 +85,7 @@ def admit(
         )
     admitted = Admitted()
     refused: list[tuple[Given, Objection]] = []
-    others = dict(present or {}) | {one.spec.name: one.value for one in given}
+    others = {} if present is None else dict(present) | {one.spec.name: one.value for one in given}
     for one in given:
         check_value(one.spec.name, one.value)
         value = _settle(one, catalog, others, accepted, ask, admitted, refused)
