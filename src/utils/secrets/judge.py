@@ -168,7 +168,7 @@ _EXPANSION = re.compile(
 )
 _WHOLE_EXPANSION = re.compile(
     r"\$(?:[A-Z][A-Z0-9_]{2,}|[a-z]+(?:_[a-z0-9]+)+)|\$\{\w+[^{}]*\}|`[a-z/.~][\w ./:@=~-]+`"
-    r"|%[A-Za-z_]\w*%|\{\{.*\}\}",
+    r"|%[A-Z][A-Z0-9_]{2,}%|\{\{.*\}\}",
     re.DOTALL,
 )
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=")
