@@ -27,13 +27,24 @@ def run_here(
 ) -> subprocess.CompletedProcess[str]:
     """What :meth:`Project.run` does, without a process of its own."""
     words = project.script(name, *arguments)
-    output, errors = io.StringIO(), io.StringIO()
+    output, errors = _stream(), _stream()
     with contextlib.ExitStack() as around:
         around.enter_context(_process(project, words, environ or {}, standard_input))
         around.enter_context(contextlib.redirect_stdout(output))
         around.enter_context(contextlib.redirect_stderr(errors))
         code = _run(name, words[1:])
-    return subprocess.CompletedProcess(words, code, output.getvalue(), errors.getvalue())
+    return subprocess.CompletedProcess(words, code, _text_of(output), _text_of(errors))
+
+
+def _stream(text: str = "") -> io.TextIOWrapper:
+    """A stream of bytes below one of text, as a process has it."""
+    return io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8", newline="")
+
+
+def _text_of(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    stream.seek(0)
+    return stream.read()
 
 
 def _run(name: str, arguments: list[str]) -> int:
@@ -51,7 +62,7 @@ def _process(project: Project, words: list[str], environ: dict[str, str], standa
         for variable, value in wanted.items():
             patch.setenv(variable, value)
         patch.setattr(sys, "argv", words)
-        patch.setattr(sys, "stdin", io.StringIO(standard_input))
+        patch.setattr(sys, "stdin", _stream(standard_input))
         patch.setattr(spelling, "_spelling", spelling._spelling)
         patch.chdir(project.here)
         yield
