@@ -74,7 +74,7 @@ DOORS = [by_import, by_set_file, by_set, by_pipe, by_rotation]
         ("${JWT_SECRET_KEY_OF_THE_APPLICATION}", "would put in its place"),
         ("op://Private/the application/signing key", "1Password"),
         (f"JWT_SECRET_KEY={KEY}", "begins with a name and ="),
-        ("/run/secrets/jwt_secret_key_of_the_application", "is the path of a file"),
+        ("/run/secrets/jwt_secret_key_of_the_application", "is a path, not what is in the file"),
     ],
 )
 def test_every_door_refuses_it_and_shows_nothing_of_it(door: Door, value: str, said: str, project: Project) -> None:
