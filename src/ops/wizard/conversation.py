@@ -102,9 +102,10 @@ class Wizard:
                 self._screen.say(f"Found {self._deployment.shown(path)}")
         for problem in self._find_problems():
             self._screen.warn(f"{problem.message}. The set-up does not need it; to start the stack:", *problem.hints)
-        from .review import show_import
+        if self._imported or self._given.warnings:
+            from .review import show_import  # not before the first question of a usual run
 
-        show_import(self._screen, self._imported, self._given)
+            show_import(self._screen, self._imported, self._given)
 
     def _find_store(self) -> FoundStore:
         kind = kind_of(self._options.backend) if self._options.backend else None

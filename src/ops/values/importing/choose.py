@@ -13,7 +13,7 @@ from src.utils.secrets.errors import InvalidSecretError, SecretsError
 from src.utils.secrets.settings import absent_path, read_text_file
 
 from . import faults
-from .entries import FILE, Problem, refuse
+from .entries import FILE, LINE, Problem, refuse
 from .names import Kind, can_be_shown
 from .statements import NAME
 from .text import is_utf8
@@ -101,7 +101,7 @@ class _Chooser:
             match = self._names.find_file(entry.name) if self._content.unit == FILE else self._names.find(entry.name)
             if match is None:
                 self._leave_out(entry)
-            elif entry.fault or not _is_unset(entry):
+            elif entry.fault or not _is_unset(entry, in_lines=self._content.unit == LINE):
                 self._consider(entry, match)
         for before, entry in itertools.pairwise(self._content.entries):
             if self._is_wrapped(before, entry):
@@ -222,10 +222,10 @@ class _Chooser:
         return Problem((first.place, second.place), first.name, text)
 
 
-def _is_unset(entry: Entry) -> bool:
+def _is_unset(entry: Entry, *, in_lines: bool) -> bool:
     if entry.value in (None, ""):
         return True
-    return isinstance(entry.value, str) and not entry.is_quoted and entry.value.lower() in _NOT_SET
+    return in_lines and isinstance(entry.value, str) and not entry.is_quoted and entry.value.lower() in _NOT_SET
 
 
 def without_line_end(text: str) -> str:
