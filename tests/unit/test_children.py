@@ -84,3 +84,14 @@ def test_a_program_that_may_ask_has_the_terminal() -> None:
 
 def test_what_it_printed_is_not_in_its_representation() -> None:
     assert "canary" not in repr(shell("echo canary; echo canary >&2"))
+
+
+def test_what_it_has_left_behind_is_not_waited_for() -> None:
+    started = time.monotonic()
+    done = shell("sleep 30 & echo done")
+    assert (done.code, done.output) == (0, "done\n")
+    assert time.monotonic() - started < 10
+
+
+def test_one_that_closes_its_output_and_goes_on_is_waited_for() -> None:
+    assert shell("exec >&- 2>&-; sleep 1; exit 3").code == 3

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,6 +154,41 @@ def test_a_group_that_only_the_owner_is_in_is_no_others(place: Path, monkeypatch
     os.chown(place.parent, PERSON, 100)
     place.parent.chmod(0o775)
     assert not is_trusted(place)
+
+
+def test_a_group_that_others_have_as_theirs_is_others(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group of daemon is named like daemon; that of sync is nogroup, which others have, too."""
+    for name, trusted in (("daemon", True), ("sync", False)):
+        user = pwd.getpwnam(name)
+        monkeypatch.setenv("SUDO_UID", str(user.pw_uid))
+        os.chown(place.parent, user.pw_uid, user.pw_gid)
+        place.parent.chmod(0o775)
+        assert is_trusted(place) is trusted
+
+
+def test_an_access_list_is_seen(place: Path) -> None:
+    place.parent.chmod(0o755)
+    entries = [(0x01, 7, -1), (0x02, 7, 1234), (0x04, 5, -1), (0x10, 7, -1), (0x20, 5, -1)]
+    packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(place.parent, "system.posix_acl_access", packed)
+    except OSError:
+        pytest.skip("this file system has no access lists")
+    assert not is_trusted(place)
+
+
+def test_a_folder_that_somebody_else_has_to_close_is_not_closed_by_the_hint(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.parent.chmod(0o777)
+    with pytest.raises(UntrustedPlaceError) as caught:
+        require_trusted_place(str(place), "The file")
+    assert "chmod go-w" in caught.value.hint
+    monkeypatch.setattr(os, "geteuid", lambda: PERSON)
+    with pytest.raises(UntrustedPlaceError) as caught:
+        require_trusted_place(str(place), "The file")
+    assert "Keep the file in a folder" in caught.value.hint
+    assert "chmod" not in caught.value.hint
 
 
 def test_root_trusts_the_person_whose_home_it_has(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,7 +189,7 @@ def master_key_is_private(context: Context) -> Iterator[Finding]:
 def master_key_folder_is_private(context: Context) -> Iterator[Finding]:
     path = _key_file(context)
     folder = os.path.dirname(path) if path else ""
-    if folder and os.path.isdir(folder) and is_open_to_others(os.stat(folder)):
+    if folder and os.path.isdir(folder) and is_open_to_others(folder, os.stat(folder)):
         command = program("chmod", "go-w", folder)
         yield Finding(f"{context.shown(folder)} can be written by others", (command,), _chmod(folder, 0o700))
 

@@ -21,6 +21,7 @@ LONGEST_REASON = 200
 LARGEST_OUTPUT = 64 * 1024 * 1024
 BYTES_OF_MIB = 1024 * 1024
 CHUNK_BYTES = 65536
+SECONDS_AFTER_END = 0.5
 _CONTROL_CHARACTERS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -110,16 +111,19 @@ def run_child(
         )
     except OSError as error:
         raise ChildError(name, f"cannot be run: {error.strerror}", hint="Check that it is installed") from None
+    is_done = False
     with process:
         try:
             output, errors = _communicate(process, data, seconds)
+            is_done = True
         except subprocess.TimeoutExpired:
             raise ChildError(name, f"has not answered for {seconds:g} s", hint="Check it by itself") from None
         except OverflowError:
             most = f"{LARGEST_OUTPUT // BYTES_OF_MIB} MiB"
             raise ChildError(name, f"has printed more than {most}", hint="Check it by itself") from None
         finally:
-            _end(process, process.kill if has_terminal else lambda: os.killpg(process.pid, signal.SIGKILL))
+            if not is_done:
+                _end(process.kill if has_terminal else lambda: os.killpg(process.pid, signal.SIGKILL))
     return Child(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"))
 
 
@@ -131,7 +135,7 @@ def _communicate(process: subprocess.Popen[bytes], data: bytes, seconds: float) 
         OverflowError: It prints too much.
     """
     assert process.stdout is not None
-    deadline = time.monotonic() + seconds
+    patience = _Patience(process, seconds)
     printed: dict[IO[bytes], list[bytes]] = {stream: [] for stream in (process.stdout, process.stderr) if stream}
     waiting = memoryview(data)
     with selectors.DefaultSelector() as ready:
@@ -142,10 +146,7 @@ def _communicate(process: subprocess.Popen[bytes], data: bytes, seconds: float) 
             ready.register(process.stdin, selectors.EVENT_WRITE)
         elif process.stdin:
             process.stdin.close()
-        while ready.get_map():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise subprocess.TimeoutExpired(process.args, seconds)
+        while ready.get_map() and (left := patience.left()) is not None:
             for key, _events in ready.select(left):
                 if process.stdin and key.fileobj is process.stdin:
                     waiting = _write_some(process.stdin, waiting)
@@ -155,8 +156,41 @@ def _communicate(process: subprocess.Popen[bytes], data: bytes, seconds: float) 
                     continue
                 if not _read_some(cast("IO[bytes]", key.fileobj), printed):
                     ready.unregister(key.fileobj)
-        process.wait(max(0.0, deadline - time.monotonic()))
+    while (left := patience.left()) is not None and process.poll() is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(left)
     return b"".join(printed[process.stdout]), b"".join(printed[process.stderr]) if process.stderr else b""
+
+
+class _Patience:
+    """How long a program is waited for. What it has left behind may keep its output open as long as it likes.
+
+    Args:
+        process: The program.
+        seconds: How long it may take.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
+        self._process = process
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self._has_ended = False
+
+    def left(self) -> float | None:
+        """How long to wait now; ``None`` when the program has ended and nothing more is waited for.
+
+        Raises:
+            subprocess.TimeoutExpired: It takes too long.
+        """
+        if not self._has_ended and self._process.poll() is not None:
+            self._has_ended = True
+            self._deadline = min(self._deadline, time.monotonic() + SECONDS_AFTER_END)
+        left = self._deadline - time.monotonic()
+        if left > 0:
+            return min(left, SECONDS_AFTER_END)
+        if self._has_ended:
+            return None
+        raise subprocess.TimeoutExpired(self._process.args, self._seconds)
 
 
 def _read_some(stream: IO[bytes], printed: Mapping[IO[bytes], list[bytes]]) -> bool:
@@ -180,11 +214,10 @@ def _write_some(stream: IO[bytes], waiting: memoryview) -> memoryview:
         return memoryview(b"")
 
 
-def _end(process: subprocess.Popen[bytes], kill: Callable[[], None]) -> None:
-    """End a program that has not ended by itself."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            kill()
+def _end(kill: Callable[[], None]) -> None:
+    """End a program, with what it has started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        kill()
 
 
 def find_reason(errors: str) -> Reason:

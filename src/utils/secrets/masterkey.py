@@ -9,6 +9,7 @@ The first source that is set wins: ``SECRETS_MASTER_KEY``, ``SECRETS_MASTER_KEY_
 from __future__ import annotations
 
 import os
+import re
 
 from .command import manage, program
 from .errors import (
@@ -24,7 +25,7 @@ from .trusted_place import require_trusted_place, trusted_users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cryptography.fernet import MultiFernet
 
@@ -113,7 +114,10 @@ def parse_master_key(text: str, source: str) -> MasterKey:
     return MasterKey(keys, source)
 
 
-_KINDS_WITHOUT_MODES = ("exfat", "fuseblk", "vfat", "msdos", "ntfs", "ntfs3", "cifs", "smb3")
+_KINDS_WITHOUT_MODES = (
+    *("exfat", "fuseblk", "fuse.exfat", "vfat", "msdos", "ntfs", "ntfs3", "cifs", "smb3"),
+    *("9p", "drvfs", "vboxsf", "fuse.vmhgfs-fuse", "prl_fs"),
+)
 
 
 def looks_like_master_key(text: str) -> bool:
@@ -215,15 +219,23 @@ def _copy_elsewhere(path: str, why: str = "Copy it to a folder of your own") -> 
     return [copy, manage("key", "paste", "--key-file", copied, purpose="Then give it")]
 
 
+# A blank in the path of a mount is written as \\040: proc_pid_mounts(5).
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
 def _is_without_modes(path: str) -> bool:
     """Whether a file is on a file system of a kind that knows no modes: exFAT, FAT, NTFS, SMB."""
     try:
         with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
-            mounts = [line.split()[1:3] for line in file]
+            mounts = [(_OCTAL.sub(lambda found: chr(int(found[1], 8)), point), kind) for point, kind in _mounts(file)]
     except OSError:
         return False
     inside = [(point, kind) for point, kind in mounts if path.startswith(point.rstrip("/") + "/")]
     return bool(inside) and max(inside, key=lambda mount: len(mount[0]))[1] in _KINDS_WITHOUT_MODES
+
+
+def _mounts(lines: Iterable[str]) -> Iterator[list[str]]:
+    return (line.split()[1:3] for line in lines)
 
 
 def _run_key_command(command: str) -> MasterKey:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_LINKS = 40  # as many as the kernel follows
-ALL_USERS = 2**32 - 1
-UNKNOWN_USER = 65534
+ACCESS_LIST = "system.posix_acl_access"
+_KEEP = "Keep the file in a folder that only you, or root, can write to"
 
 
 def require_trusted_place(path: str, subject: str) -> None:
@@ -51,16 +51,17 @@ def require_trusted_place(path: str, subject: str) -> None:
                     f"{subject} could be another user's: {place} belongs to another user (uid {status.st_uid})",
                     hint=[
                         program("ls", "-ld", place, purpose="Look at it"),
-                        "Keep the file in a folder that only you, or root, can write to",
+                        _KEEP,
                     ],
                 )
             in_shared_folder = is_folder and bool(status.st_mode & stat.S_ISVTX)
-            if is_folder and not in_shared_folder and is_open_to_others(status):
+            if is_folder and not in_shared_folder and is_open_to_others(place, status):
                 mode = stat.S_IMODE(status.st_mode)
-                raise OpenFolderError(
-                    f"{subject} could be another user's: {place} can be written by others (mode {mode:04o})",
-                    hint=program("chmod", "go-w", place, purpose="Close the folder, and look at what is in it"),
-                )
+                fault = f"{subject} could be another user's: {place} can be written by others (mode {mode:04o})"
+                if os.geteuid() not in (0, status.st_uid):
+                    raise UntrustedPlaceError(fault, hint=_KEEP)  # only its owner can close it
+                close = program("chmod", "go-w", place, purpose="Close the folder, and look at what is in it")
+                raise OpenFolderError(fault, hint=close)
     except OSError:
         return
 
@@ -74,9 +75,7 @@ def trusted_users() -> set[int]:
             trusted.add(int(os.environ["SUDO_UID"]))
         with contextlib.suppress(OSError):
             trusted.add(os.stat(os.path.expanduser("~")).st_uid)
-    if _is_user_namespace():
-        trusted.add(UNKNOWN_USER)
-    return trusted
+    return trusted | _users_without_number()
 
 
 def _way_to(path: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -114,11 +113,21 @@ def _is_read_only(place: str, status: os.stat_result) -> bool:
     return bool(os.statvfs(where).f_flag & os.ST_RDONLY)
 
 
-def is_open_to_others(folder: os.stat_result) -> bool:
+def is_open_to_others(path: str, folder: os.stat_result) -> bool:
     """Whether others can put files into a folder. A group that only its owner is in is no others (Debian's umask)."""
     if folder.st_mode & stat.S_IWOTH:
         return True
-    return bool(folder.st_mode & stat.S_IWGRP) and not _is_group_of_one(folder.st_gid, folder.st_uid)
+    if not folder.st_mode & stat.S_IWGRP:
+        return False
+    # With an access list, the bits of the group are the most that anybody in the list may.
+    return _has_access_list(path) or not _is_group_of_one(folder.st_gid, folder.st_uid)
+
+
+def _has_access_list(path: str) -> bool:
+    try:
+        return bool(os.getxattr(path, ACCESS_LIST))
+    except (OSError, AttributeError):
+        return False
 
 
 def _is_group_of_one(group: int, user: int) -> bool:
@@ -126,20 +135,25 @@ def _is_group_of_one(group: int, user: int) -> bool:
     import pwd
 
     try:
-        members = set(grp.getgrgid(group).gr_mem)
-    except KeyError:
-        members = set()
-    try:
         entry = pwd.getpwuid(user)
     except KeyError:
-        return group == user and not members
-    return entry.pw_gid == group and members <= {entry.pw_name}
-
-
-def _is_user_namespace() -> bool:
-    """Whether some users have no number here (a rootless container): what is theirs, nobody in here has made."""
+        entry = None
     try:
-        with open("/proc/self/uid_map", "rb") as file:
-            return sum(int(line.split()[2]) for line in file) < ALL_USERS
-    except (OSError, ValueError, IndexError):
+        known = grp.getgrgid(group)
+    except KeyError:
+        return group == user  # in a container, neither has a name
+    if entry is None or known.gr_name != entry.pw_name or set(known.gr_mem) - {entry.pw_name}:
         return False
+    return not any(other.pw_gid == group and other.pw_uid != user for other in pwd.getpwall())
+
+
+def _users_without_number() -> set[int]:
+    """The number of users that have none here (a rootless container): what is theirs, nobody in here has made."""
+    try:
+        with open("/proc/sys/kernel/overflowuid", "rb") as file:
+            unknown = int(file.read())
+        with open("/proc/self/uid_map", "rb") as file:
+            ranges = [(int(first), int(count)) for first, _outside, count in map(bytes.split, file)]
+    except (OSError, ValueError):
+        return set()
+    return set() if any(first <= unknown < first + count for first, count in ranges) else {unknown}
