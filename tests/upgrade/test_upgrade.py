@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Project, need_program
+from tests.conftest import PROJECT, Project, need_program
 from tests.servers.postgres import running_postgres
 from tests.support.app import running_app
 from tests.support.old_code import OldProject, unpack
@@ -47,7 +48,10 @@ class Deployed:
         return done.stdout
 
     def run_old(self, script: str, *arguments: str, given: str = "") -> str:
+        catalog = self.project.directory / "config/catalog.toml"
+        shutil.copy(self.old.code / "config/catalog.toml", catalog)  # each commit brings its own
         done = self.old.run(script, *arguments, environ=self.environ, standard_input=given)
+        shutil.copy(PROJECT / "config/catalog.toml", catalog)
         assert done.returncode == 0, (done.stdout, done.stderr)
         return done.stdout
 
