@@ -57,6 +57,8 @@ def _split_pairs(_context: click.Context, _option: click.Parameter, pairs: tuple
     help="Take a value from a file. Repeatable.",
 )
 @click.option("--accept", "accepted", multiple=True, metavar="NAME", help="Take its value although it looks odd.")
+@click.option("--adopt", metavar="FOLDER", help="Take over a deployment of the original system.")
+@click.option("--adopt-key-file", metavar="PATH", help="The original's master key, where its .env.production lacks it.")
 @click.option("--master-key-file", metavar="PATH", help="The master key's file: read if it is there, else written.")
 @click.option("--start-over", is_flag=True, help="Give up the secrets that are or were here; they are kept aside.")
 @click.option("--confirm", "word", metavar="WORD", default="", help=f"Confirms --start-over: '{START_OVER}'.")
@@ -72,6 +74,8 @@ def main(
     replace: bool,
     set_file: dict[str, str],
     accepted: tuple[str, ...],
+    adopt: str | None,
+    adopt_key_file: str | None,
     master_key_file: str | None,
     start_over: bool,
     word: str,
@@ -99,6 +103,8 @@ def main(
         replace=replace,
         set_files=set_file,
         accepted=accepted,
+        adopt=adopt,
+        adopt_key_file=adopt_key_file,
         master_key_file=master_key_file,
         start_over=start_over,
         word=word,
@@ -107,6 +113,10 @@ def main(
         raise UsageError("--confirm goes with --start-over")
     if non_interactive and start_over and word != START_OVER:
         raise UsageError(f"--start-over needs the word: --confirm '{START_OVER}'")
+    if adopt_key_file and not adopt:
+        raise UsageError("--adopt-key-file goes with --adopt")
+    if adopt and start_over:
+        raise UsageError("--adopt keeps what is there; --start-over gives it up. Give one of them")
     if plain:
         os.environ[PLAIN_SETTING] = "1"
     if non_interactive:
@@ -136,6 +146,13 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
     from src.ops.wizard.review import show_import, show_plan, write_and_show
 
     screen = Screen()
+    adoption = None
+    if options.adopt is not None:
+        from src.ops.wizard.adopt import adopt_unattended
+
+        adoption = adopt_unattended(screen, deployment, options)
+        if adoption is None:
+            return
     given, imported = read_given(
         deployment,
         sys.stdin.buffer,
@@ -143,6 +160,7 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
         set_files=options.set_files,
         replace=options.replace,
         accepted=options.accepted,
+        adoption=adoption,
     )
     show_import(screen, imported, given)
     kind = kind_of(options.backend) if options.backend is not None else kind_expected(deployment)
@@ -161,6 +179,10 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
         screen.say("Dry run: nothing was written.")
         return
     write_and_show(screen, deployment, found, plan)
+    if adoption is not None:
+        from src.ops.wizard.adopt import show_rest
+
+        show_rest(screen, deployment, adoption)
 
 
 if __name__ == "__main__":

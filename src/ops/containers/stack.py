@@ -132,8 +132,8 @@ class Stack:
             return Resources()
         label = f"label={_PROJECT_LABEL}={name}"
         form = f'{{{{.Names}}}}\t{{{{.Label "{_FOLDER_LABEL}"}}}}'
-        rows = [line.split("\t") for line in _list_docker("ps", "--all", "--filter", label, "--format", form)]
-        volumes = _list_docker("volume", "ls", "--quiet", "--filter", label)
+        rows = [line.split("\t") for line in list_docker("ps", "--all", "--filter", label, "--format", form)]
+        volumes = list_docker("volume", "ls", "--quiet", "--filter", label)
         folders = frozenset(row[1] for row in rows if row[1:] and row[1])
         return Resources(tuple(row[0] for row in rows), tuple(volumes), folders)
 
@@ -338,7 +338,11 @@ class Stack:
         command = ["bash", self._script, *flags, *arguments]
         try:
             return run_child(
-                command, seconds=self._seconds, standard_input=standard_input, folder=directory, environ=_environ()
+                command,
+                seconds=self._seconds,
+                standard_input=standard_input,
+                folder=directory,
+                environ=compose_environ(),
             )
         except ChildError as error:
             raise StackError(
@@ -351,7 +355,7 @@ def running_services(services: Mapping[str, Mapping[str, Any]]) -> set[str]:
     return {name for name, row in services.items() if row.get("State") == "running"}
 
 
-def _environ() -> dict[str, str]:
+def compose_environ() -> dict[str, str]:
     """What Compose gets: it starts programs of others (plugins, credential helpers), which need no store."""
     return {name: value for name, value in os.environ.items() if name not in CREDENTIALS}
 
@@ -376,12 +380,12 @@ def _parse(text: str) -> Any:
 
 def _ask_docker(*arguments: str) -> str:
     """What Docker itself answers; nothing when it refuses."""
-    return _run_docker(*arguments).output.strip()
+    return run_docker(*arguments).output.strip()
 
 
-def _list_docker(*arguments: str) -> list[str]:
+def list_docker(*arguments: str) -> list[str]:
     """The lines of what Docker itself answers; unlike :func:`_ask_docker`, a refusal is not an empty answer."""
-    done = _run_docker(*arguments)
+    done = run_docker(*arguments)
     if done.code:
         reason = done.reason
         raise StackError(
@@ -391,8 +395,13 @@ def _list_docker(*arguments: str) -> list[str]:
     return [line for line in done.output.splitlines() if line.strip()]
 
 
-def _run_docker(*arguments: str) -> Child:
+def run_docker(*arguments: str, standard_input: str = "", seconds: float = COMMAND_SECONDS) -> Child:
+    """Run the Docker client.
+
+    Raises:
+        StackError: It cannot be run, or does not end.
+    """
     try:
-        return run_child(["docker", *arguments], seconds=COMMAND_SECONDS)
+        return run_child(["docker", *arguments], seconds=seconds, standard_input=standard_input)
     except ChildError as error:
         raise StackError(str(error), hint=program("docker", "info", purpose="Check Docker")) from None

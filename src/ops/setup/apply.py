@@ -95,6 +95,8 @@ def apply_setup(
         action = START_OVER
     with recorded(deployment, action, plan.written_names, found.place or found.kind.title), ExitStack() as undo:
         kept = put_aside(deployment, found, plan, undo) if found.start_over else []
+        # Before any secret: a stack that started now would make data of its own.
+        write_compose_settings(deployment, plan, undo)
         if found.key is not None:
             report = _apply_to_file(deployment, plan, found, found.key)
         elif found.kind.is_dotenv:
@@ -103,6 +105,15 @@ def apply_setup(
             report = _apply_connected(deployment, plan, found, progress)
         undo.pop_all()
     return replace(report, kept=[*report.kept, *kept])
+
+
+def write_compose_settings(deployment: Deployment, plan: Plan, undo: ExitStack) -> None:
+    """Set the lines for Compose that differ."""
+    present = read_dotenv(deployment.compose_file)
+    lines: dict[str, str | None] = {n: v for n, v in plan.compose_settings.items() if present.get(n) != v}
+    if lines:
+        heading = f"# Settings of {deployment.catalog.application} for Compose.\n"
+        write_settings(deployment.compose_file, lines, heading, undo)
 
 
 def _apply_to_file(deployment: Deployment, plan: Plan, found: FoundStore, key: KeyChoice) -> Report:

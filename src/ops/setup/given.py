@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from typing import BinaryIO
 
+    from src.ops.adopt.adoption import Adoption
     from src.ops.deployment.deployment import Deployment
     from src.ops.values.door import Ask
     from src.ops.values.importer import Imported
+    from src.utils.secrets.errors import SecretsError
     from src.utils.secrets.snapshot import SecretMetadata, Snapshot
 
 
@@ -47,6 +49,10 @@ class GivenValues:
         in_use: The store in use until now, where another one is going to take its place.
         warnings: What is wrong with values that are taken all the same, a sentence each.
         left_out: The names whose imported values are examples, and which nobody needs.
+        never_used: The names that get a first value although something shows an earlier set-up: nothing depends on
+            a value that they may have had.
+        undecided: Why a value that is needed cannot be chosen, by name.
+        compose_settings: Lines for Compose.
     """
 
     typed: dict[str, str] = field(default_factory=dict, repr=False)
@@ -57,6 +63,16 @@ class GivenValues:
     in_use: StoreInUse | None = None
     warnings: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    never_used: set[str] = field(default_factory=set)
+    undecided: dict[str, SecretsError] = field(default_factory=dict)
+    compose_settings: dict[str, str] = field(default_factory=dict)
+
+    def adopt(self, adoption: Adoption) -> None:
+        """Take over what is known of a deployment of the original, besides the values."""
+        self.histories.update(adoption.histories)
+        self.never_used.update(adoption.new_names)
+        self.undecided.update(adoption.undecided)
+        self.compose_settings.update(adoption.settings)
 
     def take_over(self, in_use: StoreInUse) -> None:
         """Import what the store in use has. It is what runs, so a file comes first only if it is to replace values."""
@@ -85,6 +101,7 @@ def read_given(
     replace: bool,
     accepted: Collection[str] = (),
     ask: Ask | None = None,
+    adoption: Adoption | None = None,
 ) -> tuple[GivenValues, Imported | None]:
     """The values that the command line names files for, judged.
 
@@ -96,6 +113,7 @@ def read_given(
         replace: Whether imported values replace existing ones.
         accepted: The names whose values are taken although something about them is odd.
         ask: Asks a person about such values; left out where nobody answers.
+        adoption: What a deployment of the original has.
 
     Raises:
         ConfigurationError: A file cannot be read or used, or a name is not in the catalogue.
@@ -110,6 +128,7 @@ def read_given(
         Given(deployment.find_secret(name), value, Origin.IMPORT, source)
         for name, value in (imported.values if imported else {}).items()
     ]
+    found += _adopted(deployment, adoption, set_files) if adoption is not None else []
     for name, path in set_files.items():
         spec = deployment.find_secret(name)
         found.append(Given(spec, read_value_file(path, f"--set-file {name}"), Origin.FILE, path))
@@ -119,8 +138,19 @@ def read_given(
         if one.spec.name in admitted.values:
             kind = given.imported if one.origin is Origin.IMPORT else given.typed
             kind[one.spec.name] = admitted.values[one.spec.name]
+    if adoption is not None:
+        given.adopt(adoption)
     given.warnings, given.left_out = admitted.warnings, admitted.left_out
     return given, dataclasses.replace(imported, values=dict(given.imported)) if imported else None
+
+
+def _adopted(deployment: Deployment, adoption: Adoption, set_files: Collection[str]) -> list[Given]:
+    """The values of a deployment of the original, less those that are given in files."""
+    return [
+        Given(deployment.find_secret(name), value, Origin.IMPORT, adoption.sources[name])
+        for name, value in adoption.values.items()
+        if name not in set_files
+    ]
 
 
 def _read_import(deployment: Deployment, standard_input: BinaryIO, path: str) -> Imported:

@@ -48,7 +48,7 @@ def find_obstacle(deployment: Deployment, found: FoundStore, given: GivenValues)
     outdated = gone or _find_older_values(found, given)
     if outdated is not None:
         return outdated
-    known = {*given.typed, *given.imported, *given.regenerated}
+    known = {*given.typed, *given.imported, *given.regenerated, *given.never_used, *given.undecided}
     absent = [
         spec
         for spec in deployment.catalog.secrets

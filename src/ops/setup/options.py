@@ -27,6 +27,8 @@ class Options:
         import_source: Path of a file with values, ``-`` for standard input.
         replace: Whether imported values replace existing ones.
         set_files: Name, and path of the file with its value.
+        adopt: Folder of a deployment of the original system, to take over.
+        adopt_key_file: The file with the original's master key, where its settings do not have it.
         master_key_file: The key file, read if it is there, else written.
         accepted: The names whose values are taken although something about them is odd.
         start_over: Whether new secrets take the place of those that are there, or were.
@@ -40,6 +42,8 @@ class Options:
     import_source: str | None = None
     replace: bool = False
     set_files: Mapping[str, str] = field(default_factory=dict)
+    adopt: str | None = None
+    adopt_key_file: str | None = None
     master_key_file: str | None = None
     accepted: tuple[str, ...] = ()
     start_over: bool = False

@@ -65,11 +65,13 @@ class Plan:
         secrets: One row for each, in the catalogue's order.
         unknown_names: What the store has besides; it stays as it is.
         others: What is restored besides, by name.
+        compose_settings: Lines for Compose.
     """
 
     secrets: tuple[PlannedSecret, ...]
     unknown_names: tuple[str, ...] = ()
     others: Mapping[str, Change] = field(default_factory=dict)
+    compose_settings: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> PlannedSecret:
         """The row of ``name``."""
@@ -127,7 +129,8 @@ def make_plan(catalog: Catalog, existing: Mapping[str, str], given: GivenValues)
         InvalidSecretError: A feature would have some of its secrets and lack others.
     """
     planned = tuple(_plan_secret(spec, existing.get(spec.name), given) for spec in catalog.secrets)
-    plan = Plan(planned, tuple(sorted(set(existing) - set(catalog.names))))
+    unknown = tuple(sorted(set(existing) - set(catalog.names)))
+    plan = Plan(planned, unknown, compose_settings=given.compose_settings)
     for feature in catalog.features:
         _check_feature(feature, [plan.find(spec.name) for spec in catalog.of_feature(feature)])
     return plan
@@ -145,8 +148,11 @@ def _plan_secret(spec: SecretSpec, current: str | None, given: GivenValues) -> P
         return replace(planned, history=given.histories.get(spec.name)) if current is None else planned
     if current is not None:
         return PlannedSecret(spec, Origin.KEPT, current)
+    if spec.name in given.undecided:
+        raise given.undecided[spec.name]
     if spec.generated:
-        return PlannedSecret(spec, Origin.GENERATED, generate_value(spec))
+        history = given.histories.get(spec.name)
+        return PlannedSecret(spec, Origin.GENERATED, generate_value(spec), history=history)
     if spec.default is not None and spec.required:
         return PlannedSecret(spec, Origin.TYPED, spec.default)
     if spec.required:

@@ -8,6 +8,7 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from src.ops.adopt.original import find_near
 from src.ops.setup.given import read_given
 from src.ops.setup.in_use import is_set_up, kind_expected
 from src.ops.setup.options import START_OVER
@@ -23,6 +24,7 @@ from src.utils.secrets.errors import SecretsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from src.ops.adopt.adoption import Adoption
     from src.ops.containers.preflight import Problem
     from src.ops.deployment.deployment import Deployment
     from src.ops.setup.given import GivenValues
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from src.ops.setup.options import Options
     from src.ops.store_kinds.base import StoreKind
     from src.ops.terminal.screen import Screen
+    from src.ops.values.importer import Imported
     from src.utils.secrets.masterkey import MasterKey
 
 
@@ -57,15 +60,8 @@ class Wizard:
         self._options = options
         self._screen = screen
         self._interview = Interview(screen)
-        self._given, self._imported = read_given(
-            deployment,
-            sys.stdin.buffer,
-            import_source=options.import_source,
-            set_files=options.set_files,
-            replace=options.replace,
-            accepted=options.accepted,
-            ask=ask_at_terminal,
-        )
+        self._adoption: Adoption | None = None
+        self._given, self._imported = self._read_given()
         self._find_problems = find_problems
         self._new_keys: dict[str | None, MasterKey] = {}
         environment = "" if deployment.is_production else f" ({deployment.environment})"
@@ -78,7 +74,33 @@ class Wizard:
             SecretsError: Something failed; what was there before is still there.
             KeyboardInterrupt: The person left; the same.
         """
+        folder = self._options.adopt or find_near(
+            self._deployment.project_directory, is_set_up=is_set_up(self._deployment)
+        )
+        if folder is not None:
+            self._adopt(folder)
         self._interview.run(self._converse)
+
+    def _adopt(self, folder: str) -> None:
+        """Offer to take over a deployment of the original."""
+        from .adopt import ask_to_adopt
+
+        self._screen.title(self._screen.heading)
+        self._adoption = ask_to_adopt(self._screen, self._deployment, self._options, folder)
+        if self._adoption is not None:
+            self._given, self._imported = self._read_given()
+
+    def _read_given(self) -> tuple[GivenValues, Imported | None]:
+        return read_given(
+            self._deployment,
+            sys.stdin.buffer,
+            import_source=self._options.import_source,
+            set_files=self._options.set_files,
+            replace=self._options.replace,
+            accepted=self._options.accepted,
+            ask=ask_at_terminal,
+            adoption=self._adoption,
+        )
 
     def _converse(self) -> None:
         """Everything from the first question to the writing; starts over when the person goes back."""
@@ -235,6 +257,10 @@ class Wizard:
             self._screen.say("Every secret already has a value.")
         self._confirm()
         write_and_show(self._screen, self._deployment, found, plan)
+        if self._adoption is not None:
+            from .adopt import show_rest
+
+            show_rest(self._screen, self._deployment, self._adoption)
         if plan.written and found.exists:
             self._offer_to_apply(found)
 

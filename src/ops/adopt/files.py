@@ -1,0 +1,216 @@
+"""Reading the original's files: dotenv files, the encrypted one, those of Docker, and its configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from src.ops.values.importing.entries import FILE, LINE, Problem, refuse
+from src.ops.values.importing.folder import read_folder
+from src.ops.values.importing.lines import read_lines
+from src.ops.values.importing.names import Kind, Names, can_be_shown
+from src.ops.values.importing.text import decode, with_plain_line_ends
+from src.ops.values.importing.urls import read_parts
+from src.utils.secrets.errors import ConfigurationError
+
+from .encrypted import decrypt
+from .found import MASTER_KEY, Found, FoundValue
+from .original import master_keys, read_bytes, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from src.ops.values.importing.entries import Entry
+    from src.ops.values.importing.names import Match
+
+    from .original import Original
+
+OTHER_SECRET = "this application has no secret of that name"
+CAMERA = "user and password of a camera"
+# Where a server is, and who signs in there, by the names that the original has for it.
+_SETTINGS = {"POSTGRES_DB": "DATABASE_NAME", "POSTGRES_USER": "DATABASE_USER"}
+_SOUNDS_SECRET = re.compile(
+    r"PASS(?:WORD|WD|PHRASE)?$|SECRET|TOKEN|(?:^|_)KEY$|API_?KEY|WEBHOOK_URL|CREDENTIAL|_DSN$", re.IGNORECASE
+)
+_CREDENTIALS_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/@\s]*:[^/@\s]+@", re.IGNORECASE)
+_REFERENCE = re.compile(r"\$\{|\$[A-Za-z_]|<[A-Z_]+>")
+# Path in the configuration, and the secret there.
+_CONFIGURED = {
+    ("database", "password"): "DATABASE_PASSWORD",
+    ("redis", "password"): "REDIS_PASSWORD",
+    ("alerting", "email", "password"): "SMTP_PASSWORD",
+    ("alerting", "sms", "twilio_sid"): "TWILIO_SID",
+    ("alerting", "sms", "twilio_token"): "TWILIO_TOKEN",
+    ("api", "authentication", "secret_key"): "SECRET_KEY",
+}
+_CONFIGURED_SETTINGS = {
+    ("database", "name"): "DATABASE_NAME",
+    ("database", "database"): "DATABASE_NAME",
+    ("database", "user"): "DATABASE_USER",
+    ("database", "username"): "DATABASE_USER",
+}
+
+
+def read_files(original: Original, names: Names, given_keys: Sequence[str]) -> Found:
+    """What all files of the original have, but its Compose file.
+
+    Args:
+        original: Where they are.
+        names: All names of our secrets.
+        given_keys: The master key, where a person has given it.
+
+    Raises:
+        ConfigurationError: One of them cannot be read, or has a value that cannot be read for certain.
+    """
+    found = Found()
+    keys = list(given_keys)
+    for path in original.dotenv_files:
+        text = read_text(path)
+        keys += [] if given_keys else master_keys(text)
+        found.add(_read_dotenv(path, original.shown(path), names))
+    if original.encrypted_file is not None:
+        found.add(_read_encrypted(original, original.encrypted_file, names, keys))
+    if original.values_folder is not None:
+        found.add(_read_values_folder(original, original.values_folder, names))
+    if original.config_file is not None:
+        found.add(_read_configuration(original.config_file, original.shown(original.config_file)))
+    return found
+
+
+def read_named(name: str, value: str, place: str, match: Match | None, *, is_running: bool = False) -> Found:
+    """What a variable of the original says.
+
+    Args:
+        name: Its name there.
+        value: Its value.
+        place: Where it lies.
+        match: The secret of ours that it is.
+        is_running: Whether a container was started with it.
+    """
+    found = Found()
+    if name in _SETTINGS:
+        found.settings[_SETTINGS[name]] = value
+    elif match is not None and match.kind is Kind.URL:
+        parts = read_parts(value)
+        if parts is None:
+            found.notes.append(f"{name} ({place}) cannot be taken apart, so nothing of it was taken")
+        elif parts.password and not _REFERENCE.search(parts.password):
+            found.values.append(FoundValue(match.spec.name, parts.password, f"{place}, in {name}", is_running))
+        if parts is not None and match.spec.name == "DATABASE_PASSWORD":
+            named = {"DATABASE_NAME": parts.database, "DATABASE_USER": parts.user}
+            found.settings |= {key: part for key, part in named.items() if part and not _REFERENCE.search(part)}
+    elif match is not None and match.kind is not Kind.FILE:
+        found.values.append(FoundValue(match.spec.name, value, place, is_running))
+    elif match is None and name != MASTER_KEY and _SOUNDS_SECRET.search(name):
+        found.left_alone.append((f"{place}, {name}" if can_be_shown(name) else place, OTHER_SECRET))
+    elif match is None and _CREDENTIALS_IN_URL.match(value):
+        found.left_alone.append((f"{place}, {name}" if can_be_shown(name) else place, "a password in a URL"))
+    return found
+
+
+def _read_dotenv(path: str, shown: str, names: Names) -> Found:
+    content = read_lines(with_plain_line_ends(decode(read_bytes(path), shown)), names.is_ours)
+    found, problems = Found(), []
+    for entry in content.entries:
+        match = names.find(entry.name)
+        if match is not None and entry.fault:
+            problems.append(Problem((entry.place,), entry.name, entry.fault))
+        elif isinstance(entry.value, str) and entry.value and not _refers(entry, names):
+            found.add(read_named(entry.name, entry.value, f"{shown}, line {entry.place}", match))
+    if problems:
+        raise refuse(problems, shown, LINE)
+    return found
+
+
+def _refers(entry: Entry, names: Names) -> bool:
+    """Whether a value is only the name of another variable, which is read by itself."""
+    return names.is_ours(entry.name) and re.fullmatch(r"\$\{?\w+\}?", str(entry.value)) is not None
+
+
+def _read_encrypted(original: Original, path: str, names: Names, keys: Sequence[str]) -> Found:
+    shown = original.shown(path)
+    found = Found()
+    for name, value in decrypt(read_bytes(path), keys, shown).items():
+        found.add(read_named(name, value, shown, names.find(name)))
+    return found
+
+
+def _read_values_folder(original: Original, folder: str, names: Names) -> Found:
+    shown = original.shown(folder)
+    try:
+        content = read_folder(folder, names)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} cannot be read: {error.strerror}; nothing was changed",
+            hint="Let a user run this who may read it",
+        ) from None
+    found, problems = Found(), []
+    files = [name for name in sorted(os.listdir(folder)) if os.path.isfile(os.path.join(folder, name))]
+    for entry in content.entries:
+        match = names.find_file(entry.name)
+        if match is None:
+            file = next((name for name in files if name.removesuffix(".txt") == entry.name), "")
+            place = os.path.join(shown, file) if can_be_shown(entry.name, is_file=True) else shown
+            found.left_alone.append((place, OTHER_SECRET))
+        elif entry.fault:
+            problems.append(Problem((entry.place,), entry.name, entry.fault))
+        elif entry.value:
+            found.values.append(FoundValue(match.spec.name, str(entry.value), os.path.join(shown, entry.name)))
+    if problems:
+        raise refuse(problems, shown, FILE)
+    return found
+
+
+def _read_configuration(path: str, shown: str) -> Found:
+    import yaml
+
+    try:
+        document = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        raise ConfigurationError(
+            f"{shown}{where} is not YAML; nothing was changed",
+            hint="Mend that line in a copy, or remove the file there",
+        ) from None
+    found = Found()
+    for keys, value in _walk(document, ()):
+        text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+        if not text or _REFERENCE.search(text):
+            continue
+        place = f"{shown}, {_dotted(keys)}"
+        names = tuple(key for key in keys if isinstance(key, str))
+        if names in _CONFIGURED:
+            found.values.append(FoundValue(_CONFIGURED[names], text, place))
+        elif names in _CONFIGURED_SETTINGS:
+            found.settings[_CONFIGURED_SETTINGS[names]] = text
+        elif _CREDENTIALS_IN_URL.match(text):
+            found.left_alone.append((place, CAMERA if keys[0] == "cameras" else "a password in a URL"))
+        elif names and (
+            _SOUNDS_SECRET.search(names[-1]) or names[-1] == "Authorization" or names[-2:] == ("webhook", "url")
+        ):
+            found.left_alone.append((place, OTHER_SECRET))
+    return found
+
+
+def _walk(node: Any, keys: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _walk(value, (*keys, str(key)))
+    elif isinstance(node, list):
+        for position, value in enumerate(node):
+            yield from _walk(value, (*keys, position))
+    else:
+        yield keys, node
+
+
+def _dotted(keys: Sequence[str | int]) -> str:
+    """``cameras.sources[0].url``; a key that may be anything else than a name is not shown."""
+    text = ""
+    for key in keys:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        else:
+            text += f".{key}" if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,39}", key) else ".(a key)"
+    return text.lstrip(".")

@@ -1,0 +1,48 @@
+"""What the readers hand on: values with the place where each lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MASTER_KEY = "SECRETS_MASTER_KEY"
+
+
+@dataclass(frozen=True)
+class FoundValue:
+    """A value of one of our secrets.
+
+    Attributes:
+        name: The secret, as the catalogue calls it.
+        value: The value.
+        place: Where it lies, human-readable, for example ``.env, line 4``.
+        is_running: Whether a container was started with it.
+    """
+
+    name: str
+    value: str = field(repr=False)
+    place: str
+    is_running: bool = False
+
+
+@dataclass
+class Found:
+    """What was found in one or more places.
+
+    Attributes:
+        values: Values of our secrets.
+        settings: Names that say where a server is or who signs in there, by name. None of them is secret.
+        left_alone: What is secret there and no secret of ours: the place, and what it is.
+        notes: What a person should know, a sentence each.
+    """
+
+    values: list[FoundValue] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    left_alone: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, other: Found) -> None:
+        """Take what another one has; a setting that is known stays."""
+        self.values += other.values
+        self.settings = other.settings | self.settings
+        self.left_alone += other.left_alone
+        self.notes += other.notes
