@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet
 
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import PROJECT, Project
+from tests.support.original import DATABASE_PASSWORD, REDIS_PASSWORD, OriginalFolder
 
 from .interpreter import Done, Interpreter
 from .states import Meaning, State, contents, is_leftover
@@ -172,6 +173,8 @@ class Command:
 _SETUP, _MANAGE, _DOCKER = "setup_secrets.py", "manage_secrets.py", "src.ops.commands.docker_secrets"
 
 
+ORIGINAL = "the original"
+
 # --- The start states -----------------------------------------------------------------------------------------------
 
 
@@ -215,6 +218,13 @@ def _backup_of_new(runner: Runner) -> None:
     runner.must(_MANAGE, "set", "SECRET_KEY", "--file", "value")
 
 
+def _original(runner: Runner) -> None:
+    """A deployment of the original system beside the project."""
+    original = OriginalFolder(runner.project.directory.parent / ORIGINAL)
+    original.write_dotenv(SECRET_KEY=NEW)
+    original.write_config()
+
+
 def prepare(runner: Runner, command: Command) -> None:
     """Make the start state of the command."""
     project = runner.project
@@ -252,6 +262,13 @@ def _a_complete_set(ended: Ended) -> None:
             assert len(values[spec.name]) == spec.length
     generated = [values[spec.name] for spec in CATALOG.secrets if spec.generated]
     assert len(set(generated)) == len(generated)
+
+
+def _adopted(ended: Ended) -> None:
+    values = ended.values()
+    assert set(CATALOG.required_names) <= set(values)
+    wanted = {"SECRET_KEY": NEW, "DATABASE_PASSWORD": DATABASE_PASSWORD, "REDIS_PASSWORD": REDIS_PASSWORD}
+    assert {name: values[name] for name in wanted} == wanted
 
 
 def _docker_files_hold_the_values(ended: Ended) -> None:
@@ -310,6 +327,7 @@ COMMANDS = (
         _a_complete_set,
         plain_files=(".env",),
     ),
+    Command("adopt", _SETUP, ("--non-interactive", "--adopt", f"../{ORIGINAL}"), _original, _adopted),
     Command(
         *("first Docker files", _DOCKER, (), _file_store, _docker_files_hold_the_values),
         after=None,

@@ -43,6 +43,16 @@ def need_engine() -> None:
     compose_command()
 
 
+@functools.cache
+def postgres_16_image() -> str:
+    """Return the tag of the stand-in for PostgreSQL 16, which the original system runs."""
+    standin_images()
+    with alone("images"):
+        done = subprocess.run([BUILD_SCRIPT, "--postgres-16"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(line.split("=", 1) for line in done.stdout.splitlines())["POSTGRES_16_IMAGE"]
+
+
 @contextmanager
 def alone(thing: str) -> Iterator[None]:
     """Lock a resource that exists once in an engine, for one test in any process."""

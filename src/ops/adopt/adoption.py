@@ -122,6 +122,7 @@ def read_adoption(deployment: Deployment, folder: str, key_file: str | None = No
     stack = inspect_stack(original, deployment.project_directory)
     found = read_services(stack, names)
     found.add(read_files(original, names, keys))
+    found.drop_composed()
     adoption = Adoption(original, running=stack.running, left_alone=found.left_alone, notes=found.notes)
     database = _Database(stack.postgres, found.settings)
     for spec in deployment.catalog.secrets:

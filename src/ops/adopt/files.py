@@ -35,6 +35,7 @@ _SOUNDS_SECRET = re.compile(
 )
 _CREDENTIALS_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/@\s]*:[^/@\s]+@", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{|\$[A-Za-z_]|<[A-Z_]+>")
+_ROLE = re.compile(r"[A-Za-z0-9_][\w-]*")
 # Path in the configuration, and the secret there.
 _CONFIGURED = {
     ("database", "password"): "DATABASE_PASSWORD",
@@ -96,10 +97,10 @@ def read_named(name: str, value: str, place: str, match: Match | None, *, is_run
         if parts is None:
             found.notes.append(f"{name} ({place}) cannot be taken apart, so nothing of it was taken")
         elif parts.password and not _REFERENCE.search(parts.password):
-            found.values.append(FoundValue(match.spec.name, parts.password, f"{place}, in {name}", is_running))
+            found.values.append(FoundValue(match.spec.name, parts.password, f"{place}, in {name}", is_running, value))
         if parts is not None and match.spec.name == "DATABASE_PASSWORD":
             named = {"DATABASE_NAME": parts.database, "DATABASE_USER": parts.user}
-            found.settings |= {key: part for key, part in named.items() if part and not _REFERENCE.search(part)}
+            found.settings |= {key: part for key, part in named.items() if _ROLE.fullmatch(part)}
     elif match is not None and match.kind is not Kind.FILE:
         found.values.append(FoundValue(match.spec.name, value, place, is_running))
     elif match is None and name != MASTER_KEY and _SOUNDS_SECRET.search(name):

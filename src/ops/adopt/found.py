@@ -16,12 +16,14 @@ class FoundValue:
         value: The value.
         place: Where it lies, human-readable, for example ``.env, line 4``.
         is_running: Whether a container was started with it.
+        url: The URL that it was taken from.
     """
 
     name: str
     value: str = field(repr=False)
     place: str
     is_running: bool = False
+    url: str = field(default="", repr=False)
 
 
 @dataclass
@@ -39,6 +41,16 @@ class Found:
     settings: dict[str, str] = field(default_factory=dict)
     left_alone: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def drop_composed(self) -> None:
+        """Forget what was taken from a URL that was put together from another value here, without encoding it.
+
+        Such a URL is read in another way than it was meant when the password has an ``@`` or a ``/`` in it.
+        """
+        plain = {(one.name, one.value) for one in self.values if not one.url}
+        self.values = [
+            one for one in self.values if not any(name == one.name and f":{value}@" in one.url for name, value in plain)
+        ]
 
     def add(self, other: Found) -> None:
         """Take what another one has; a setting that is known stays."""

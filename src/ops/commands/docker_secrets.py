@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 from src.ops.containers.folder import CLOUD_COMPOSE_FILES, describe_extras, find_extras, find_prunable, is_cloud_mode
+from src.ops.containers.preflight import find_data_in_use
 from src.ops.containers.secret_files import (
     UNASKED,
     SecretFile,
@@ -21,6 +22,7 @@ from src.ops.containers.secret_files import (
     render_files,
     write_files,
 )
+from src.ops.containers.stack import Stack
 from src.ops.deployment.deployment import Deployment
 from src.ops.deployment.dotenv import read_dotenv, write_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
@@ -130,6 +132,9 @@ def _work_on(deployment: Deployment, options: argparse.Namespace) -> int:
     if options.prune:
         _prune(deployment, path, find_extras(deployment, path, snapshot, cloud=cloud))
     _warn_of_extras(deployment, path, snapshot, cloud=cloud)
+    in_use = find_data_in_use(deployment, Stack(deployment)) if engine not in UNASKED else None
+    if in_use is not None:
+        _warn(f"{in_use.message}. Start nothing before it is stopped", in_use.hints)
     return DONE
 
 
@@ -162,16 +167,14 @@ def _require_folder(deployment: Deployment, path: str) -> None:
 def _warn_of_extras(deployment: Deployment, path: str, snapshot: Snapshot, *, cloud: bool) -> None:
     """Say what is in the folder that Compose does not use. It stops nothing."""
     for advice in describe_extras(deployment, path, find_extras(deployment, path, snapshot, cloud=cloud)):
-        print(f"warning: {advice.message}", file=sys.stderr)  # noqa: T201
-        for hint in advice.hints:
-            print(f"hint: {spell(hint)}", file=sys.stderr)  # noqa: T201
+        _warn(advice.message, advice.hints)
 
 
 def _warn_of_engine(engine: str) -> None:
     """Say that the owner of the files is what was known before, or what is usual."""
     why = "Docker is not found on this PATH" if engine == "absent" else "Docker did not answer"
-    print(f"warning: {why}: who runs the containers is what was recorded before, or usual", file=sys.stderr)  # noqa: T201
-    print(f"hint: {spell(write_docker_files(purpose='When it answers, run this again'))}", file=sys.stderr)  # noqa: T201
+    again = write_docker_files(purpose="When it answers, run this again")
+    _warn(f"{why}: who runs the containers is what was recorded before, or usual", (again,))
 
 
 def _same_place(options: argparse.Namespace, path: str) -> list[str]:
@@ -188,8 +191,7 @@ def _warn_of_faults(deployment: Deployment, snapshot: Snapshot) -> None:
     for spec in deployment.catalog.secrets:
         value = snapshot.values.get(spec.name)
         for objection in judge(spec, value, Origin.STORE, names=names, others=snapshot.values)[:1] if value else ():
-            print(f"warning: {spec.name} {objection.text}", file=sys.stderr)  # noqa: T201
-            print(f"hint: {spell(manage('rotate', spec.name))}", file=sys.stderr)  # noqa: T201
+            _warn(f"{spec.name} {objection.text}", (manage("rotate", spec.name),))
 
 
 def _read_engine(descriptor: int | None) -> str:
@@ -302,6 +304,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     action.add_argument("--check", action="store_true", help="compare without writing; exit code 1 on any difference")
     action.add_argument("--swarm", action="store_true", help="make Swarm secrets in place of files, print the stanza")
     return parser.parse_args(arguments)
+
+
+def _warn(message: str, hints: Sequence[Hint]) -> None:
+    print(f"warning: {message}", file=sys.stderr)  # noqa: T201
+    for hint in hints:
+        print(f"hint: {spell(hint)}", file=sys.stderr)  # noqa: T201
 
 
 def _say(line: str) -> None:

@@ -41,7 +41,7 @@ class Problem:
 
 
 def find_problems(deployment: Deployment) -> list[Problem]:
-    """What is missing for the stack: Docker, Compose, its port.
+    """What is missing for the stack: Docker, Compose, its port, data that nobody else has open.
 
     Args:
         deployment: What is going to be started.
@@ -52,7 +52,10 @@ def find_problems(deployment: Deployment) -> list[Problem]:
     if not has_docker():
         return [Problem("Docker is not found on this machine", (INSTALL_DOCKER,))]
     with ThreadPoolExecutor() as pool:
-        checks = [pool.submit(check, deployment, stack) for check in (_find_docker, _find_compose, _find_port)]
+        checks = [
+            pool.submit(check, deployment, stack)
+            for check in (_find_docker, _find_compose, _find_port, find_data_in_use)
+        ]
         return [problem for check in checks if (problem := check.result()) is not None]
 
 
@@ -83,6 +86,18 @@ def _find_port(deployment: Deployment, stack: Stack) -> Problem | None:
         return None
     free = append_lines(os.path.abspath(deployment.compose_file), "APP_PORT=8001", purpose="Choose another one")
     return Problem(f"Another program listens on port {port}", (free,))
+
+
+def find_data_in_use(_deployment: Deployment, stack: Stack) -> Problem | None:
+    """Why the data that was taken over cannot be used yet."""
+    try:
+        users = stack.foreign_users()
+    except SecretsError:
+        return None  # said by the check of Docker
+    if not users:
+        return None
+    stop = program("docker", "stop", *users, purpose="Stop it; the data stays")
+    return Problem(f"Another container has this deployment's data open: {', '.join(users)}", (stop,))
 
 
 def _is_taken(address: str, port: int) -> bool:

@@ -28,6 +28,7 @@ COMPOSE_FILE = "docker-compose.yml"
 READY_SECONDS = 120
 COMMAND_SECONDS = 300
 SECONDS_FOR_DOCKER = 10  # where Docker is only asked, and somebody waits for the answer
+DATA_SETTINGS = ("POSTGRES_VOLUME", "REDIS_VOLUME")
 _PROJECT_LABEL = "com.docker.compose.project"
 _FOLDER_LABEL = "com.docker.compose.project.working_dir"
 
@@ -309,6 +310,27 @@ class Stack:
                         ),
                     ],
                 )
+
+    def foreign_users(self) -> list[str]:
+        """The running containers of others that have the data open which the settings name for this deployment.
+
+        Two servers on the same files destroy them.
+
+        Raises:
+            StackError: Docker does not answer.
+        """
+        lines = read_dotenv(self._deployment.compose_file)
+        volumes = [volume for name in DATA_SETTINGS if (volume := lines.get(name))]
+        if not volumes or not shutil.which("docker"):
+            return []
+        filters = [word for volume in volumes for word in ("--filter", f"volume={volume}")]
+        users = list_docker("ps", *filters, "--format", "{{.Names}}")
+        # Compose takes the place of a container with the name of one of its services.
+        own = {row.get("Name") for service, row in self.services().items() if service in self._service_names()}
+        return sorted(set(users) - own)
+
+    def _service_names(self) -> set[str]:
+        return set(self.configuration().get("services", {}))
 
     def require_docker(self) -> None:
         """Refuse to take a stack for absent because Docker is not found.

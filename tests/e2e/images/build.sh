@@ -63,16 +63,25 @@ base_recipe=$(recipe_of build.sh "$work/sources.list" "$work/pip.conf")
 base=standin-debian:$base_recipe
 exists "$base" || build_base "$base" "$base_recipe"
 
+# build_one FOLDER [ARGUMENT=IMAGE...]: sets `tag`; the images are those that it is built from.
 build_one() {
-    local variable=$1 folder=$2 tag
-    tag=standin-$folder:$(recipe_of <(echo "$base") "$folder"/*)
-    if ! exists "$tag"; then
-        say "building $tag"
-        docker build --network host --pull=false --build-arg BASE="$base" --tag "$tag" "$folder" >"$work/$folder.log" 2>&1 ||
-            { cat "$work/$folder.log" >&2; die "$tag: the build failed"; }
-    fi
-    echo "$variable=$tag"
+    local folder=$1 argument arguments=()
+    tag=standin-$folder:$(recipe_of <(echo "$base" "${@:2}") "$folder"/*)
+    if exists "$tag"; then return; fi
+    for argument in BASE="$base" "${@:2}"; do arguments+=(--build-arg "$argument"); done
+    say "building $tag"
+    docker build --network host --pull=false "${arguments[@]}" --tag "$tag" "$folder" >"$work/$folder.log" 2>&1 ||
+        { cat "$work/$folder.log" >&2; die "$tag: the build failed"; }
 }
-build_one BASE_IMAGE python
-build_one POSTGRES_IMAGE postgres
-build_one REDIS_IMAGE redis
+build_one python
+python=$tag
+echo "BASE_IMAGE=$tag"
+build_one postgres
+postgres=$tag
+echo "POSTGRES_IMAGE=$tag"
+build_one redis
+echo "REDIS_IMAGE=$tag"
+if [[ ${1-} == --postgres-16 ]]; then
+    build_one postgres16 PYTHON="$python" POSTGRES="$postgres"
+    echo "POSTGRES_16_IMAGE=$tag"
+fi
