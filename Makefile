@@ -73,7 +73,7 @@ lambda: install ## Pack the function for AWS's automatic rotation
 test: export COVERAGE_FILE := $(CURDIR)/.cache/coverage/data
 test: install-dev ## Run each test that this machine has the parts for
 	@rm -rf .cache/coverage && mkdir -p .cache/coverage
-	@$(PYTHON) -m coverage run -m pytest -n 2 $(PYTEST_ARGS)
+	@$(PYTHON) -m coverage run -m pytest -n 3 $(PYTEST_ARGS)
 	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report $(if $(REQUIRE_ALL),--fail-under=95)
 
