@@ -49,7 +49,7 @@ up: install ## Write the Docker files, start the stack, check it
 	@bash scripts/generate_docker_secrets.sh $(DEPLOYMENT)
 	@$(PYTHON) scripts/manage_secrets.py doctor --offline $(DEPLOYMENT) || \
 		echo 'These findings do not stop the stack.'
-	@$(COMPOSE) up -d --wait || { PYTHONPATH= $(PYTHON) -s -m src.ops.commands.shared.start_failed $(DEPLOYMENT); exit 1; }
+	@$(COMPOSE) up -d --wait || { PYTHONPATH= $(PYTHON) -s -m src.ops.commands.shared.start_failed $(DEPLOYMENT); }
 	@$(PYTHON) scripts/manage_secrets.py apply --yes $(DEPLOYMENT)
 
 down: ## Stop the stack; its data stays

@@ -27,8 +27,19 @@ from tests.support.checkout import (
 )
 from tests.support.engine import docker, need_engine, postgres_16_image, standin_images
 from tests.support.original import DATABASE_PASSWORD, STRONG, OriginalFolder
+from tests.support.terminal import Terminal
+
+from .test_docs_commands import blocks_of
 
 pytestmark = pytest.mark.timeout(900)
+QUESTIONS = [
+    "Where do you want to store the secrets",
+    "Name of the first administrator",
+    "Password of the first administrator",
+    "Do you send SMS",
+    "Where do you want to save the master key",
+    "Write this now",
+]
 USER, DATABASE = "faces_app", "faces"
 PLACEHOLDER = "your-redis-password"  # pragma: allowlist secret
 URL = "postgresql://faces_app:kV9%2FrT2%40wQ7%2BzL4x@postgres:5432/faces"  # pragma: allowlist secret
@@ -51,6 +62,10 @@ class Moving:
     project: str
     compose: list[str]
     image: str
+
+    @property
+    def is_16(self) -> bool:
+        return "16" in self.image.partition(":")[0]
 
     def run_compose(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -106,11 +121,11 @@ def moving(request: pytest.FixtureRequest) -> Iterator[Moving]:
     is_16 = request.param == 16
     image = postgres_16_image() if is_16 else standin_images()["POSTGRES_IMAGE"]
     base = Path(tempfile.mkdtemp(prefix="adopt-"))
-    checkout = linked_checkout(base)
+    checkout = linked_checkout(base, COLUMNS="250")
     moving = None
     try:
         with prepared_for_compose(checkout, f"adopt-test-{os.getpid()}-{request.param}"):
-            often = "services: {app: {healthcheck: {interval: 1s, retries: 60}}}\n"
+            often = "services: {app: {healthcheck: {interval: 1s, retries: 20, start_period: 2s}}}\n"
             (checkout.directory / "docker-compose.override.yml").write_text(often)
             moving = start_original(base, checkout, image, DATABASE_PASSWORD if is_16 else "password")
             yield moving
@@ -140,18 +155,33 @@ def signs_in(checkout: Checkout, password: str) -> bool:
     return done.returncode == 0
 
 
-def test_the_stack_comes_up_on_the_same_data(moving: Moving) -> None:
+def take_over(moving: Moving, block: str) -> str:
+    """Take it over: at a terminal, as the page has it, or without one; returns what is said."""
+    if not moving.is_16:
+        return moving.adopt()
+    checkout = moving.checkout
+    words = shlex.split(block.replace("/srv/original", str(moving.original.folder)))
+    terminal = Terminal(words, environ=checkout.environ, cwd=str(checkout.directory), columns=250, timeout=120)
+    for question in QUESTIONS:
+        terminal.answer(question)
+    assert terminal.finish() == 0, terminal.text
+    return terminal.text
+
+
+def test_the_page_is_typed_on_a_running_original(moving: Moving) -> None:
     checkout, original = moving.checkout, moving.original
-    is_16 = "16" in moving.image
+    is_16 = moving.is_16
+    plan, carry_out, start = [block.text for block in blocks_of("docs/from-the-original.md")]
     if is_16:  # one more password, which is not the database's
         original.write_config(database="another-one-8Kq2Zw5x")
         original.write_dotenv(DATABASE_URL=URL)
     before = original.state()
-    said = moving.adopt("--dry-run")
+    checkout.run("bash", "-euc", plan.replace("/srv/original", str(original.folder)))
     assert not (checkout.directory / "config/secrets.enc").exists()
     assert original.state() == before
 
-    said = moving.adopt()
+    said = take_over(moving, carry_out)
+    assert leaked(STRONG | {"the database's": DATABASE_PASSWORD}, said.encode()) == []
     assert original.state() == before
     values = checkout.values()
     assert values["SECRET_KEY"] == STRONG["SECRET_KEY"]
@@ -170,20 +200,17 @@ def test_the_stack_comes_up_on_the_same_data(moving: Moving) -> None:
     assert (lines["DATABASE_USER"], lines["DATABASE_NAME"]) == (USER, DATABASE)
 
     # Nothing starts on data that the original still has open; what is printed stops it.
+    stop = next(line for line in said.splitlines() if "docker stop " in line)
     generated = checkout.run("scripts/generate_docker_secrets.sh")
     assert "has this deployment's data open" in generated.stderr
-    stop = next(line for line in said.splitlines() if "docker stop " in line)
-    assert stop.strip() in generated.stderr or moving.container("postgres") in generated.stderr
-    refused = checkout.run(
-        "bash", "-c", "PYTHONPATH= .venv/bin/python -s -m src.ops.commands.shared.before_start", check=False
-    )
-    assert refused.returncode == 1
+    assert moving.container("postgres") in generated.stderr
+    refused = checkout.run("bash", "-euc", start, check=False)
+    assert refused.returncode == 2
     assert "has this deployment's data open" in refused.stderr
     checkout.run(*shlex.split(stop))
     assert "data open" not in checkout.run("scripts/generate_docker_secrets.sh").stderr
 
-    checkout.run("docker-compose", "up", "-d")
-    checkout.run("scripts/manage_secrets.py", "apply", "--yes")
+    checkout.run("bash", "-euc", start)
     wait_until_healthy(checkout)
     assert in_database(checkout, "SELECT name FROM cameras ORDER BY name") == "Door\nGarage\n"
     assert in_database(checkout, "SHOW server_version").startswith(str(16 if is_16 else 15))

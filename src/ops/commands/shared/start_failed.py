@@ -1,4 +1,4 @@
-"""What ``make up`` says when Compose did not start the stack."""
+"""What ``make up`` does when Compose says that the stack did not start."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import click
 from src.ops.containers.servers import RefusedError, reachable_servers, sign_in
 from src.ops.containers.stack import Stack
 from src.ops.setup.state import inspect_deployment
-from src.ops.terminal.report import report_error
-from src.utils.secrets.command import compose, manage
+from src.ops.terminal.report import DONE, report_error
+from src.utils.secrets.command import compose
 from src.utils.secrets.errors import SecretsError
 
 from .options import deployment_options, run_click
@@ -26,13 +26,16 @@ SECONDS_FOR_DOCKER = 20
 @click.command("up")
 @deployment_options
 def start_failed(deployment: Deployment) -> int:
-    """Say why, as far as that can be seen, and where to look."""
+    """Say why, as far as that can be seen, and where to look.
+
+    A server on the data of an earlier deployment has the password of that one. ``apply``, which comes next, tells it
+    the new one, so that this is no failure.
+    """
     refusing = _find_refusing(deployment)
-    hints = [compose("logs", purpose="See what each service logs")]
     if refusing is None:
-        return report_error("The stack did not start", *hints)
-    said = f"{refusing.title} refuses the {refusing.secret} in the store"
-    return report_error(f"The stack did not start: {said}", manage("apply", purpose="Give it that password"), *hints)
+        return report_error("The stack did not start", compose("logs", purpose="See what each service logs"))
+    click.echo(f"{refusing.title} has another {refusing.secret} than the store, from before; it gets the new one now.")
+    return DONE
 
 
 def _find_refusing(deployment: Deployment) -> Server | None:
