@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .original import Original
 
-OTHER_SECRET = "this application has no secret of that name"
+OTHER_SECRET = "this application has no secret of that name"  # pragma: allowlist secret
 CAMERA = "user and password of a camera"
 # Where a server is, and who signs in there, by the names that the original has for it.
 _SETTINGS = {"POSTGRES_DB": "DATABASE_NAME", "POSTGRES_USER": "DATABASE_USER"}
