@@ -27,9 +27,8 @@ from tests.support.checkout import (
 )
 from tests.support.engine import docker, need_engine, postgres_16_image, standin_images
 from tests.support.original import DATABASE_PASSWORD, STRONG, OriginalFolder
+from tests.support.pages import blocks_of
 from tests.support.terminal import Terminal
-
-from .test_docs_commands import blocks_of
 
 pytestmark = pytest.mark.timeout(900)
 QUESTIONS = [

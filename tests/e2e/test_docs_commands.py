@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from tests.servers.keyvault import KeyVault
 from tests.servers.vault import PROGRAM, running_vault
 from tests.support.checkout import Checkout, linked_checkout, prepared_for_compose
 from tests.support.engine import need_engine
+from tests.support.pages import Block, blocks_of
 from tests.support.terminal import ENTER, Terminal
 
 PASSPHRASE = "several unlikely words together 7"
@@ -54,34 +54,6 @@ PAGES = {
 }
 AWS_CLI = PROJECT / ".venv/awscli/bin/aws"
 LONGEST_BLOCK_SECONDS = 300
-
-
-@dataclass(frozen=True)
-class Block:
-    """One block of commands.
-
-    Attributes:
-        page: The page's path.
-        number: The number of the block in that page.
-        text: The commands.
-        reason: Why it is not run.
-        run_by: The other test that runs it.
-    """
-
-    page: str
-    number: int
-    text: str
-    reason: str
-    run_by: str
-
-
-def blocks_of(page: str) -> list[Block]:
-    pattern = r"(?:^<!-- (?:not run: (?P<reason>.*?)|run by: (?P<run_by>\w+)) -->\n)?^```sh\n(?P<text>.*?)^```$"
-    found = re.finditer(pattern, (PROJECT / page).read_text(), re.MULTILINE | re.DOTALL)
-    return [
-        Block(page, number, match["text"], match["reason"] or "", match["run_by"] or "")
-        for number, match in enumerate(found, 1)
-    ]
 
 
 def all_blocks() -> list[Block]:
