@@ -223,6 +223,8 @@ def _original(runner: Runner) -> None:
     original = OriginalFolder(runner.project.directory.parent / ORIGINAL)
     original.write_dotenv(SECRET_KEY=NEW)
     original.write_config()
+    for path in (original.folder, *original.folder.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 def prepare(runner: Runner, command: Command) -> None:
@@ -327,7 +329,10 @@ COMMANDS = (
         _a_complete_set,
         plain_files=(".env",),
     ),
-    Command("adopt", _SETUP, ("--non-interactive", "--adopt", f"../{ORIGINAL}"), _original, _adopted),
+    Command(
+        *("adopt", _SETUP, ("--non-interactive", "--adopt", f"../{ORIGINAL}"), _original, _adopted),
+        plain_files=(f"{ORIGINAL}/",),
+    ),
     Command(
         *("first Docker files", _DOCKER, (), _file_store, _docker_files_hold_the_values),
         after=None,

@@ -134,7 +134,12 @@ def inspect_stack(original: Original, project_directory: str) -> OriginalStack:
             hint="If it is installed, add its folder to PATH. Otherwise run this where the original runs",
         )
     label = f"label={_FOLDER_LABEL}={os.path.realpath(original.folder)}"
-    identities = list_docker("ps", "--all", "--quiet", "--no-trunc", "--filter", label)
+    try:
+        identities = list_docker("ps", "--all", "--quiet", "--no-trunc", "--filter", label)
+    except StackError:
+        if original.compose_file is None:  # it was started in another way, and has no volumes
+            return OriginalStack()
+        raise
     containers = json.loads(_inspect("inspect", *identities)) if identities else []
     described = _described(original)
     own = os.path.join(os.path.realpath(project_directory), COMPOSE_FILE)
