@@ -148,11 +148,9 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
     screen = Screen()
     adoption = None
     if options.adopt is not None:
-        from src.ops.wizard.adopt import adopt_unattended
+        from src.ops.wizard.adopt import how_to_start, make_room, read_and_show, show_kept, show_rest
 
-        adoption = adopt_unattended(screen, deployment, options)
-        if adoption is None:
-            return
+        adoption = read_and_show(screen, deployment, options, options.adopt)
     given, imported = read_given(
         deployment,
         sys.stdin.buffer,
@@ -163,6 +161,10 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
         adoption=adoption,
     )
     show_import(screen, imported, given)
+    if adoption is not None and not make_room(
+        screen, deployment, adoption, dry_run=options.dry_run, ask=lambda _question: True
+    ):
+        return
     kind = kind_of(options.backend) if options.backend is not None else kind_expected(deployment)
     in_use = None if options.start_over else read_store_in_use(deployment, kind)
     if in_use is not None:
@@ -175,14 +177,15 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
     if in_use is not None:
         screen.say(f"Taken over from {in_use.place}: {', '.join(in_use.snapshot.values)}")
     show_plan(screen, deployment, found, plan, imported)
+    if adoption is not None:
+        show_kept(screen, adoption, plan)
     if options.dry_run:
         screen.say("Dry run: nothing was written.")
         return
-    write_and_show(screen, deployment, found, plan)
+    start = how_to_start(adoption) if adoption is not None else []
+    write_and_show(screen, deployment, found, plan, start)
     if adoption is not None:
-        from src.ops.wizard.adopt import show_rest
-
-        show_rest(screen, deployment, adoption)
+        show_rest(screen, deployment, adoption, plan)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,8 @@ def test_every_value_of_the_originals_files_is_taken(
     assert "cameras.sources[0].url: user and password of a camera" in text
     assert "Authorization" in text
     assert "WEATHER_API_KEY" in text
-    assert "config/secrets.enc" in text.split("may be deleted")[1]
+    assert "config/config.yaml, database.password" in text.split("may be deleted")[1]
+    assert "config/secrets.enc" not in text.split("may be deleted")[1]  # it has something else in it, too
 
 
 def test_a_second_run_changes_nothing(project: Project, original: OriginalFolder, environ: dict[str, str]) -> None:
@@ -131,6 +132,69 @@ def test_a_part_of_a_feature_is_left_alone(project: Project, original: OriginalF
     original.write_dotenv(**PLACEHOLDERS | {"TWILIO_SID": sid})
     assert "there is no TWILIO_TOKEN with it" in adopt(project, original, environ)
     assert "TWILIO_SID" not in project.values()
+
+
+@pytest.mark.parametrize("password", ["Tr$ong9-Pa$s", "0719283746", "off", "a#b-c: d", "2026-11-28"])
+def test_a_password_in_the_configuration_is_taken_as_it_is_written(
+    project: Project, original: OriginalFolder, environ: dict[str, str], password: str
+) -> None:
+    quoted = f"'{password}'" if " " in password else password
+    original.write_config(database=quoted)
+    adopt(project, original, environ)
+    assert project.values()["DATABASE_PASSWORD"] == password
+
+
+def test_a_password_in_single_quotes_is_no_reference(
+    project: Project, original: OriginalFolder, environ: dict[str, str]
+) -> None:
+    original.write_dotenv(**PLACEHOLDERS | {"POSTGRES_PASSWORD": "'$xQ7-pad-91'"})
+    adopt(project, original, environ)
+    assert project.values()["DATABASE_PASSWORD"] == "$xQ7-pad-91"  # pragma: allowlist secret
+
+
+def test_a_secret_that_stands_for_a_name_in_the_configuration_is_not_shown(
+    project: Project, original: OriginalFolder, environ: dict[str, str]
+) -> None:
+    original.write_config()
+    key = "cctvfd_Zk39aa81Qw77xT20vB"  # pragma: allowlist secret
+    config = original.folder / "config/config.yaml"
+    config.write_text(f"{config.read_text()}keys:\n  {key}:\n    token: Xy-42-aa-91\n")
+    text = adopt(project, original, environ)
+    assert key not in text
+    assert "keys.(a key).token" in text
+
+
+def test_a_configuration_whose_parts_contain_each_other_many_times_is_read(
+    project: Project, original: OriginalFolder, environ: dict[str, str]
+) -> None:
+    original.write_config()
+    config = original.folder / "config/config.yaml"
+    bomb = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 30))
+    config.write_text(f"{config.read_text()}l0: &l0 [x]\n{bomb}")
+    adopt(project, original, environ)
+    assert project.values()["DATABASE_PASSWORD"] == DATABASE_PASSWORD
+
+
+def test_a_value_that_cannot_be_read_for_certain_can_be_given(
+    project: Project, original: OriginalFolder, environ: dict[str, str], tmp_path: Path
+) -> None:
+    original.write_dotenv(**PLACEHOLDERS | {"JWT_SECRET_KEY": f"{STRONG['JWT_SECRET_KEY']} # from the wiki"})
+    text = refused(project, original, environ)
+    assert ".env, line 10" in text
+    assert "--set-file JWT_SECRET_KEY=PATH" in text
+    value = tmp_path / "value"
+    value.write_text(STRONG["JWT_SECRET_KEY"])
+    adopt(project, original, environ, "--set-file", f"JWT_SECRET_KEY={value}")
+    assert project.values()["JWT_SECRET_KEY"] == STRONG["JWT_SECRET_KEY"]
+
+
+def test_a_value_that_another_place_has_need_not_be_readable(
+    project: Project, original: OriginalFolder, environ: dict[str, str]
+) -> None:
+    original.write_encrypted(STRONG)
+    original.write_dotenv(JWT_SECRET_KEY="something # from the wiki")
+    assert "not used, since another place has a value" in adopt(project, original, environ)
+    assert project.values()["JWT_SECRET_KEY"] == STRONG["JWT_SECRET_KEY"]
 
 
 # --- Refusals --------------------------------------------------------------------------------------------------------
@@ -252,6 +316,37 @@ def test_existing_values_are_kept_unless_they_are_to_be_replaced(
     assert project.values() == before | STRONG
 
 
+def test_a_store_that_is_not_read_is_refused_unless_its_values_come_in_another_way(
+    project: Project, original: OriginalFolder, environ: dict[str, str], tmp_path: Path
+) -> None:
+    original.write_config()
+    original.write_dotenv(SECRETS_BACKEND="vault")
+    assert "name a store that is not read here (.env, line 1)" in refused(project, original, environ)
+    values = tmp_path / "values"
+    values.write_text("".join(f"{name}={value}\n" for name, value in STRONG.items()))
+    adopt(project, original, environ, "--import", str(values))
+    assert project.values()["ENCRYPTION_KEY"] == STRONG["ENCRYPTION_KEY"]
+    assert project.values()["DATABASE_PASSWORD"] == DATABASE_PASSWORD
+
+
+def test_a_part_that_cannot_be_looked_at_is_not_taken_for_missing(
+    project: Project, original: OriginalFolder, environ: dict[str, str]
+) -> None:
+    original.write_dotenv(**PLACEHOLDERS)
+    (original.folder / "config").symlink_to("config")  # a circle
+    assert "cannot be looked at: Too many levels of symbolic links" in refused(project, original, environ)
+
+
+def test_the_compose_file_of_another_project_is_none_of_the_originals(
+    project: Project, original: OriginalFolder, environ: dict[str, str]
+) -> None:
+    original.folder.mkdir()
+    names = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "SECRET_KEY", "JWT_SECRET")
+    lines = "".join(f"      {name}: ${{{name}}}\n" for name in names)
+    (original.folder / "docker-compose.prod.yml").write_text(f"services:\n  web:\n    environment:\n{lines}")
+    assert "is no folder of the original system" in refused(project, original, environ)
+
+
 # --- In the original's own folder ------------------------------------------------------------------------------------
 
 
@@ -271,12 +366,13 @@ def test_files_of_the_same_names_are_moved_first(
 ) -> None:
     before = in_place.state()
     text = adopt(project, in_place, environ)
-    kept = {name.removeprefix("original/"): data for name, data in in_place.state().items() if "original/" in name}
+    folder = "before-adoption/"
+    kept = {name.removeprefix(folder): data for name, data in in_place.state().items() if folder in name}
     assert kept == {name: data for name, data in before.items() if name != "config/catalog.toml" and "yaml" not in name}
-    assert os.stat(project.directory / "original").st_mode & 0o777 == 0o700
+    assert os.stat(project.directory / "before-adoption").st_mode & 0o777 == 0o700
     assert project.values()["SECRET_KEY"] == STRONG["SECRET_KEY"]
     assert project.values()["DATABASE_PASSWORD"] == DATABASE_PASSWORD
-    assert "are moved to original/" in text
+    assert "are moved to before-adoption/" in text
     state = project.state()
     adopt(project, in_place, environ)
     assert project.state() == state
@@ -295,12 +391,58 @@ def test_a_move_that_was_interrupted_goes_on(
     before = in_place.state()
     names = [".env.production", ".env", "config/secrets.enc"]
     for name in names[:moved]:
-        target = project.directory / "original.part" / name
+        target = project.directory / "before-adoption.part" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (project.directory / name).rename(target)
     adopt(project, in_place, environ)
-    assert all((project.directory / "original" / name).read_bytes() == before[name] for name in names)
+    assert all((project.directory / "before-adoption" / name).read_bytes() == before[name] for name in names)
     assert project.values()["JWT_SECRET_KEY"] == STRONG["JWT_SECRET_KEY"]
+
+
+def test_nothing_is_moved_before_everything_is_decided(
+    project: Project, in_place: OriginalFolder, environ: dict[str, str]
+) -> None:
+    in_place.write_dotenv(POSTGRES_PASSWORD="another-one-8Kq2Zw5x")
+    assert "different values for DATABASE_PASSWORD" in refused(project, in_place, environ)
+
+
+def test_a_link_is_not_moved(project: Project, in_place: OriginalFolder, environ: dict[str, str]) -> None:
+    (project.directory / ".env").rename(project.home / "env")
+    (project.directory / ".env").symlink_to("../home/env")
+    assert "is a link" in refused(project, in_place, environ)
+
+
+def test_secrets_of_this_project_are_never_moved_away(
+    project: Project, original: OriginalFolder, environ: dict[str, str]
+) -> None:
+    project.set_up()
+    in_place = OriginalFolder(project.directory)
+    in_place.write_config()
+    assert "has secrets of this project already" in refused(project, in_place, environ)
+    terminal = wizard(project, columns=120, environ=environ)
+    terminal.wait_for("Where do you want to store the secrets")
+    terminal.process.send(CTRL_C)
+    assert terminal.finish() == 130
+    assert "original" not in terminal.text
+
+
+def test_files_that_are_named_like_nothing_of_this_project_stay(project: Project, environ: dict[str, str]) -> None:
+    in_place = OriginalFolder(project.directory)
+    in_place.write_config()
+    adopt(project, in_place, environ)
+    before = project.values()
+    assert before["DATABASE_PASSWORD"] == DATABASE_PASSWORD
+    adopt(project, in_place, environ)
+    assert project.values() == before
+
+
+def test_another_folder_of_the_same_name_is_not_the_one_that_was_made(
+    project: Project, original: OriginalFolder, environ: dict[str, str]
+) -> None:
+    original.write_encrypted(STRONG)
+    (original.folder / "before-adoption").mkdir()
+    adopt(project, original, environ)
+    assert project.values()["SECRET_KEY"] == STRONG["SECRET_KEY"]
 
 
 # --- With a person ---------------------------------------------------------------------------------------------------

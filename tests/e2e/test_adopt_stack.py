@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -167,6 +168,25 @@ def take_over(moving: Moving, block: str) -> str:
     return terminal.text
 
 
+def next_commands(said: str) -> list[str]:
+    """The commands under "Next:"."""
+    rest = said.partition("Next:\n")[2]
+    lines = itertools.takewhile(lambda line: line.startswith("  "), rest.splitlines())
+    return [line.strip() for line in lines]
+
+
+def lose_everything_but_the_settings_for_compose(moving: Moving) -> None:
+    """What a kill leaves behind between the first file that is written and the second."""
+    moving.adopt()
+    checkout = moving.checkout
+    for path in (checkout.directory / ".env.production", checkout.key_file):
+        path.unlink()
+    for path in checkout.directory.glob("config/*"):
+        if path.name != "catalog.toml":
+            path.unlink()
+    assert "POSTGRES_VOLUME=" in (checkout.directory / ".env").read_text()
+
+
 def test_the_page_is_typed_on_a_running_original(moving: Moving) -> None:
     checkout, original = moving.checkout, moving.original
     is_16 = moving.is_16
@@ -179,6 +199,8 @@ def test_the_page_is_typed_on_a_running_original(moving: Moving) -> None:
     assert not (checkout.directory / "config/secrets.enc").exists()
     assert original.state() == before
 
+    if not is_16:
+        lose_everything_but_the_settings_for_compose(moving)
     said = take_over(moving, carry_out)
     assert leaked(STRONG | {"the database's": DATABASE_PASSWORD}, said.encode()) == []
     assert original.state() == before
@@ -199,14 +221,16 @@ def test_the_page_is_typed_on_a_running_original(moving: Moving) -> None:
     assert (lines["DATABASE_USER"], lines["DATABASE_NAME"]) == (USER, DATABASE)
 
     # Nothing starts on data that the original still has open; what is printed stops it.
-    stop = next(line for line in said.splitlines() if "docker stop " in line)
+    *stop, then = next_commands(said)
+    assert then == "make up"
     generated = checkout.run("scripts/generate_docker_secrets.sh")
     assert "has this deployment's data open" in generated.stderr
     assert moving.container("postgres") in generated.stderr
     refused = checkout.run("bash", "-euc", start, check=False)
     assert refused.returncode == 2
     assert "has this deployment's data open" in refused.stderr
-    checkout.run(*shlex.split(stop))
+    for line in stop:
+        checkout.run(*shlex.split(line))
     assert "data open" not in checkout.run("scripts/generate_docker_secrets.sh").stderr
 
     checkout.run("bash", "-euc", start)
@@ -231,6 +255,12 @@ def test_the_page_is_typed_on_a_running_original(moving: Moving) -> None:
     assert not signs_in(checkout, "password")
     earlier = json.loads((checkout.directory / "secrets/encryption_key_previous.json").read_text())
     assert [entry["value"] for entry in earlier] == ["your-encryption-key-here"]
+
+    # Compose does not remove data that is not its own.
+    checkout.compose("down", "--volumes")
+    assert moving.project in docker("volume", "ls", "--quiet")
+    checkout.run("docker-compose", "up", "-d", "--wait")
+    assert in_database(checkout, "SELECT count(*) FROM cameras") == "2\n"
 
     env, secrets = (checkout.directory / ".env").read_bytes(), checkout.values()
     moving.adopt()

@@ -24,6 +24,7 @@ COMPOSE = """\
 services:
   postgres:
     image: {postgres}
+    restart: always
     environment:
       POSTGRES_DB: ${{POSTGRES_DB}}
       POSTGRES_USER: ${{POSTGRES_USER}}

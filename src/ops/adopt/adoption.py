@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from src.ops.containers.stack import StackError
+from src.ops.deployment.dotenv import read_dotenv
 from src.ops.values.importing.names import Names
 from src.utils.secrets.atomicfile import make_private_directory
 from src.utils.secrets.command import program
@@ -18,29 +20,32 @@ from src.utils.secrets.snapshot import PreviousValue, SecretMetadata, utc_now
 
 from .engine import (
     DATA_FOLDER,
+    REDIS_FOLDER,
     accepts,
-    asks_for_password,
+    can_be_asked,
     find_major,
     inspect_stack,
     keeps_append_only_file,
+    project_name,
     read_services,
     volume_exists,
+    volumes_of,
 )
 from .files import read_files
 from .found import FoundValue
 from .original import KEPT_FOLDER, PARTLY_KEPT_FOLDER, SHARED_FILES, Original, find_original
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.catalog import Catalog, SecretSpec
 
     from .engine import OriginalStack, Service
+    from .found import Found
 
 DATABASE_PASSWORD = "DATABASE_PASSWORD"  # pragma: allowlist secret
 TRIED_MAJORS = (15, 16)
-_REDIS_FOLDER = "/data"
 _SUPERUSER = "postgres"
 
 
@@ -50,6 +55,7 @@ class Decision(Enum):
     TAKEN = "taken"
     REPLACED = "replaced"
     NEW = "new"
+    ASKED = "not decided"
     LEFT = "left alone"
 
 
@@ -81,8 +87,9 @@ class Adoption:
         undecided: Why a value cannot be chosen, by the name of its secret.
         settings: Lines for Compose, so that it uses the same data.
         running: The original's containers that run.
+        coming_back: Those that Docker starts again when it starts itself, although somebody has stopped them.
         left_alone: What is secret there and stays there: the place, and what it is.
-        places: Where values of our secrets lie, which are not needed there afterwards.
+        found: Every value that is one of a secret here.
         notes: What a person should know.
     """
 
@@ -94,8 +101,9 @@ class Adoption:
     undecided: dict[str, ConfigurationError] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     running: list[str] = field(default_factory=list)
+    coming_back: list[str] = field(default_factory=list)
     left_alone: list[tuple[str, str]] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
+    found: list[FoundValue] = field(default_factory=list, repr=False)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -103,35 +111,89 @@ class Adoption:
         """The secrets that get a new value: the original has none of them that anything depends on."""
         return [row.name for row in self.rows if row.decision in (Decision.NEW, Decision.REPLACED)]
 
+    def obsolete_places(self, values: Mapping[str, str]) -> list[str]:
+        """Where the original has values that are no longer needed there.
 
-def read_adoption(deployment: Deployment, folder: str, key_file: str | None = None) -> Adoption:
+        Args:
+            values: What the store has now.
+        """
+        kept = {name: {old.value for old in history.previous} for name, history in self.histories.items()}
+        others = {place.partition(",")[0] for place, _what in self.left_alone}
+        places = [
+            one.place
+            for one in self.found
+            if one.is_in_file and one.value in {values.get(one.name), *kept.get(one.name, ())}
+        ]
+        # A file that has something else in it, too, is named with its line or not at all.
+        return [place for place in dict.fromkeys(places) if place not in others]
+
+
+def read_adoption(
+    deployment: Deployment,
+    folder: str,
+    *,
+    key_file: str | None = None,
+    given: Collection[str] = (),
+    has_import: bool = False,
+) -> Adoption:
     """Read everything of a deployment of the original, and decide. Nothing is changed.
 
     Args:
         deployment: What takes it over.
         folder: The original's folder; this project's own, where its files were put over the original's.
         key_file: A file with the original's master key, where its settings do not have it.
+        given: The secrets whose values somebody gives, so that the original's are not needed.
+        has_import: Whether values come from another file, too.
 
     Raises:
         ConfigurationError: The folder is none of the original, or a part of it cannot be read.
         StackError: Docker does not say which data there is, or it is of a kind that was never tried.
     """
-    original = find_original(folder)
+    original = find_original(folder, deployment.project_directory)
     names = Names(deployment.catalog)
     keys = [read_value_file(key_file, "--adopt-key-file")] if key_file else []
     stack = inspect_stack(original, deployment.project_directory)
     found = read_services(stack, names)
     found.add(read_files(original, names, keys))
     found.drop_composed()
-    adoption = Adoption(original, running=stack.running, left_alone=found.left_alone, notes=found.notes)
-    database = _Database(stack.postgres, found.settings)
+    _require_readable(found, given, has_import=has_import)
+    adoption = Adoption(original, running=stack.running, coming_back=stack.coming_back)
+    adoption.left_alone, adoption.found, adoption.notes = found.left_alone, found.values, found.notes
+    postgres = _choose_database(stack.databases)
+    database = _Database(postgres, found.settings)
     for spec in deployment.catalog.secrets:
-        _decide(adoption, deployment.catalog, spec, [one for one in found.values if one.name == spec.name], database)
+        if spec.name not in given:
+            mine = [one for one in found.values if one.name == spec.name]
+            _decide(adoption, deployment.catalog, spec, mine, database)
     for feature in deployment.catalog.features:
         _require_whole(adoption, deployment.catalog, feature)
-    adoption.settings = _settings(deployment, stack, found.settings, adoption)
-    adoption.places = list(dict.fromkeys(one.place for one in found.values if not one.place.startswith("container ")))
+    adoption.settings = _settings(deployment, stack, database, adoption)
     return adoption
+
+
+def _require_readable(found: Found, given: Collection[str], *, has_import: bool) -> None:
+    """Refuse a value that cannot be read for certain, where nothing else has it.
+
+    Raises:
+        ConfigurationError: There is one, or all values are in a store that is not read.
+    """
+    if found.store and not has_import:
+        raise ConfigurationError(
+            f"The original's settings name a store that is not read here ({found.store}); nothing was changed",
+            hint="Write what that store has into a file of NAME=value lines, and add: --import FILE",
+        )
+    known = {one.name for one in found.values} | set(given)
+    unread = [(name, where) for name, where in found.unread if name not in known]
+    absent = list(dict.fromkeys(name for name, _ in unread))
+    if absent:
+        raise ConfigurationError(
+            f"{', '.join(absent)} of the original cannot be read; nothing was changed",
+            hint=[
+                *(f"{name}: {where}" for name, where in unread),
+                *(f"Give it: --set-file {name}=PATH" for name in absent),
+            ],
+        )
+    found.notes += [f"{name}: {where}; not used, since another place has a value" for name, where in found.unread]
 
 
 def is_in_place(deployment: Deployment, original: Original) -> bool:
@@ -139,12 +201,25 @@ def is_in_place(deployment: Deployment, original: Original) -> bool:
     return os.path.realpath(original.folder) == os.path.realpath(deployment.project_directory)
 
 
-def files_to_move(original: Original) -> list[tuple[str, str]]:
-    """The files of the original that are called as this project's own: where each is, and where it will be."""
+def files_to_move(original: Original) -> list[tuple[str, str]] | None:
+    """The files of the original that are called as this project's own: where each is, and where it will be.
+
+    Returns:
+        ``None`` when they were moved before.
+
+    Raises:
+        ConfigurationError: One of them is a link, which would lead elsewhere from there.
+    """
     kept, partly = (os.path.join(original.folder, name) for name in (KEPT_FOLDER, PARTLY_KEPT_FOLDER))
-    if os.path.isdir(kept):
-        return []
+    if os.path.lexists(kept):
+        return None
     found = [name for name in SHARED_FILES if _is_somewhere(name, (original.folder, partly))]
+    for path in (os.path.join(original.folder, name) for name in found):
+        if os.path.islink(path):
+            raise ConfigurationError(
+                f"{path} is a link, and is in the place of a file of this project; nothing was changed",
+                hint="Put the file itself there, and run this again",
+            )
     return [(os.path.join(original.folder, name), os.path.join(kept, name)) for name in found]
 
 
@@ -155,17 +230,19 @@ def move_files(original: Original) -> None:
         ConfigurationError: One cannot be moved.
     """
     kept, partly = (os.path.join(original.folder, name) for name in (KEPT_FOLDER, PARTLY_KEPT_FOLDER))
-    for here, there in files_to_move(original):
-        target = os.path.join(partly, os.path.relpath(there, kept))
-        try:
+    here = original.folder
+    try:
+        make_private_directory(partly)
+        for here, there in files_to_move(original) or ():
+            target = os.path.join(partly, os.path.relpath(there, kept))
             make_private_directory(os.path.dirname(target))
             if os.path.lexists(here) and not os.path.lexists(target):
                 os.rename(here, target)
-        except OSError as error:
-            raise ConfigurationError(
-                f"{here} cannot be moved to {target}: {error.strerror}", hint="Move it yourself, and run this again"
-            ) from None
-    os.rename(partly, kept)
+        os.rename(partly, kept)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{here} cannot be moved to {kept}: {error.strerror}", hint="Run this again when that is mended"
+        ) from None
 
 
 def _is_somewhere(name: str, folders: Sequence[str]) -> bool:
@@ -184,9 +261,12 @@ class _Database:
     def find_right(self, passwords: Sequence[str]) -> tuple[str | None, bool]:
         """The password that it accepts, and whether it could be asked."""
         service = self.service
-        if service is None or not service.is_running or not asks_for_password(service, self.user, self.name):
+        if service is None or not service.is_running or not can_be_asked(service, self.user, self.name):
             return None, False
-        return next((one for one in passwords if accepts(service, self.user, self.name, one)), None), True
+        # One of several lines is none that can be typed in one.
+        answers = {one: accepts(service, self.user, self.name, one) for one in passwords if one.isprintable()}
+        right = next((one for one, answer in answers.items() if answer), None)
+        return right, right is not None or all(answer is False for answer in answers.values())
 
 
 def _decide(
@@ -210,10 +290,13 @@ def _decide(
     good = [one for one in found if not faults[one.value]]
     if spec.name == DATABASE_PASSWORD and not proof and len({one.value for one in good}) > 1:
         adoption.undecided[spec.name] = _several(good, database)
+        adoption.rows.append(Row(spec.name, Decision.ASKED, "several values, and no running database to ask"))
         return
     if not good:
         decision = Decision.REPLACED if spec.generated else Decision.LEFT
-        adoption.rows.append(Row(spec.name, decision, f"{found[0].place}: {faults[found[0].value]}{proof}"))
+        kept = "; kept as an earlier value" if spec.previous_values == "kept" else ""
+        why = f"{found[0].place}: {faults[found[0].value]}{proof}{kept}"
+        adoption.rows.append(Row(spec.name, decision, why))
         _keep_earlier(adoption, spec, list(faults))
         return
     chosen = next((one for one in good if one.is_running), good[0])
@@ -278,32 +361,69 @@ def _require_whole(adoption: Adoption, catalog: Catalog, feature: str) -> None:
 # --- The data --------------------------------------------------------------------------------------------------------
 
 
-def _settings(
-    deployment: Deployment, stack: OriginalStack, named: Mapping[str, str], adoption: Adoption
-) -> dict[str, str]:
+def _choose_database(databases: Sequence[Service]) -> Service | None:
+    """The one database of the original.
+
+    Raises:
+        StackError: There are several.
+    """
+    volumes = {service.volumes[DATA_FOLDER]: service for service in databases if DATA_FOLDER in service.volumes}
+    if len(volumes) > 1:
+        raise StackError(
+            "The original has several databases, and it is not known which one to take over: "
+            f"{', '.join(f'{service.name} ({volume})' for volume, service in volumes.items())}; nothing was changed",
+            hint="Remove the containers of the others with `docker rm`; their data stays",
+        )
+    return databases[0] if databases else None
+
+
+def _settings(deployment: Deployment, stack: OriginalStack, database: _Database, adoption: Adoption) -> dict[str, str]:
     """The lines for Compose."""
     lines = {}
-    postgres, redis = stack.postgres, stack.redis
+    postgres, redis = database.service, stack.redis
     volume = _volume_of(postgres, DATA_FOLDER, adoption)
     if postgres is not None and volume:
         _require_tried(postgres)
-        database = _Database(postgres, named)
         lines = {
             "POSTGRES_IMAGE": postgres.image,
             "POSTGRES_VOLUME": volume,
+            "POSTGRES_VOLUME_EXTERNAL": "true",
             "DATABASE_NAME": database.name,
             "DATABASE_USER": database.user,
         }
-    volume = _volume_of(redis, _REDIS_FOLDER, adoption)
+    elif any(one.name == DATABASE_PASSWORD for one in adoption.found):
+        adoption.notes.append("No volume of a database was found: this stack makes a new one, which is empty")
+    volume = _volume_of(redis, REDIS_FOLDER, adoption)
     if redis is not None and volume:
-        lines |= {"REDIS_IMAGE": redis.image, "REDIS_VOLUME": volume}
+        lines |= {"REDIS_IMAGE": redis.image, "REDIS_VOLUME": volume, "REDIS_VOLUME_EXTERNAL": "true"}
         if keeps_append_only_file(redis):
             lines["REDIS_APPENDONLY"] = "yes"
-    if lines and stack.project and not is_in_place(deployment, adoption.original):
-        own = os.path.basename(os.path.realpath(deployment.project_directory)).lower()
+    present = read_dotenv(deployment.compose_file)
+    if lines and not is_in_place(deployment, adoption.original):
+        own = present.get("COMPOSE_PROJECT_NAME") or project_name(deployment.project_directory)
+        _require_no_data(own, present)
         if stack.project == own:  # both folders have one name, and Compose would take their containers for the same
-            lines["COMPOSE_PROJECT_NAME"] = f"{stack.project}-adopted"
+            lines["COMPOSE_PROJECT_NAME"] = f"{own}-adopted"
     return lines
+
+
+def _require_no_data(project: str, present: Mapping[str, str | None]) -> None:
+    """Refuse to give up the data of this deployment for the original's.
+
+    Raises:
+        StackError: It has data.
+    """
+    volumes = () if present.get("POSTGRES_VOLUME") else volumes_of(project)
+    if volumes:
+        raise StackError(
+            f"This deployment has data of its own: {', '.join(volumes)}; nothing was changed",
+            hint=[
+                "Take the original over in a fresh clone",
+                program(
+                    "docker", "volume", "rm", *volumes, purpose="Or, if this data is not needed, remove it for good"
+                ),
+            ],
+        )
 
 
 def _volume_of(service: Service | None, folder: str, adoption: Adoption) -> str:
@@ -321,6 +441,10 @@ def _volume_of(service: Service | None, folder: str, adoption: Adoption) -> str:
             hint="Make a volume of it first, and let the original use that: docs/from-the-original.md",
         )
     volume = service.volumes.get(folder, "")
+    if re.fullmatch(r"[0-9a-f]{64}", volume):
+        adoption.notes.append(
+            f"The volume of {service.name} has no name: `docker volume prune` removes it while no container uses it"
+        )
     if volume and not volume_exists(volume):
         adoption.notes.append(f"Docker has no volume {volume} here: {service.name} starts without data")
         return ""

@@ -27,7 +27,7 @@ def is_encrypted(data: bytes) -> bool:
     return data.lstrip().startswith(_TOKEN_START)
 
 
-def decrypt(data: bytes, master_keys: Iterable[str], place: str) -> dict[str, str]:
+def decrypt(data: bytes, master_keys: Iterable[str], place: str) -> dict[str, object]:
     """The values in the original's encrypted file.
 
     Args:
@@ -36,7 +36,7 @@ def decrypt(data: bytes, master_keys: Iterable[str], place: str) -> dict[str, st
         place: The file, for errors.
 
     Returns:
-        Value by name; what is no text is left out.
+        Value by name.
 
     Raises:
         WrongMasterKeyError: None of the keys opens it, or there is none.
@@ -61,14 +61,14 @@ def decrypt(data: bytes, master_keys: Iterable[str], place: str) -> dict[str, st
     )
 
 
-def _parse(content: bytes, place: str) -> dict[str, str]:
+def _parse(content: bytes, place: str) -> dict[str, object]:
     try:
         values = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
         raise ConfigurationError(
             f"{place} holds no list of names and values; nothing was changed",
             hint="Check that it is the original's file",
         )
-    return {name: value for name, value in values.items() if isinstance(value, str) and value}
+    return values

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shlex
+import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,29 +20,37 @@ from src.ops.containers.stack import (
     list_docker,
     run_docker,
 )
+from src.ops.values.importing.names import Kind
 from src.utils.secrets.children import run_child
 from src.utils.secrets.command import program
-from src.utils.secrets.judge import SECRETS_MOUNT
 from src.utils.secrets.settings import PROJECT_DIRECTORY
 
 from .files import read_named
-from .found import Found, FoundValue
+from .found import MASTER_KEY, Found, FoundValue
+from .original import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from src.ops.values.importing.names import Names
+    from src.utils.secrets.children import Child
 
     from .original import Original
 
 DATA_FOLDER = "/var/lib/postgresql/data"
+REDIS_FOLDER = "/data"
 _FOLDER_LABEL = "com.docker.compose.project.working_dir"
 _FILES_LABEL = "com.docker.compose.project.config_files"
 _PROJECT_LABEL = "com.docker.compose.project"
+_ONE_OFF_LABEL = "com.docker.compose.oneoff"
 _SERVICE_LABEL = "com.docker.compose.service"
 _COMPOSE_SECONDS = 60
 _LOGIN_SECONDS = 20
 _REFUSED = "password authentication failed"
+_NO_DATABASE = re.compile(r'database "[^"]*" does not exist')
+_OF_IMAGES = frozenset({"GPG_KEY"})  # a public key that the official images of Python name
+_OWN_VARIABLES = frozenset({"POSTGRES_INITDB_ARGS", "REDIS_APPENDONLY", "SECRETS_BACKEND"})
+_KEPT = frozenset({"HOME", "LANG", "PATH", "TMPDIR", "USER", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"})
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class Service:
         folders: Folders of this machine, by the folder that each is mounted on.
         container: The name of its container; empty when there is none.
         is_running: Whether that runs.
+        comes_back: Whether Docker starts it again when it starts itself, although somebody has stopped it.
     """
 
     name: str
@@ -67,11 +77,13 @@ class Service:
     folders: Mapping[str, str] = field(default_factory=dict)
     container: str = ""
     is_running: bool = False
+    comes_back: bool = False
 
     @property
     def is_postgres(self) -> bool:
-        """Whether it is the database."""
-        return DATA_FOLDER in self.volumes or "PG_MAJOR" in self.environ or _product(self.image) in _POSTGRES
+        """Whether it is a database."""
+        is_image = "PG_MAJOR" in self.environ or _product(self.image) in _POSTGRES
+        return is_image and (DATA_FOLDER in self.volumes or DATA_FOLDER in self.folders)
 
     @property
     def is_redis(self) -> bool:
@@ -101,9 +113,10 @@ class OriginalStack:
     services: tuple[Service, ...] = ()
 
     @property
-    def postgres(self) -> Service | None:
-        """Its database."""
-        return next((service for service in self.services if service.is_postgres), None)
+    def databases(self) -> list[Service]:
+        """Its databases; those that run come first."""
+        found = [service for service in self.services if service.is_postgres]
+        return sorted(found, key=lambda service: not service.is_running)
 
     @property
     def redis(self) -> Service | None:
@@ -114,6 +127,11 @@ class OriginalStack:
     def running(self) -> list[str]:
         """The names of its containers that run."""
         return [service.container for service in self.services if service.is_running]
+
+    @property
+    def coming_back(self) -> list[str]:
+        """The names of those that Docker starts again when it starts itself, although somebody has stopped them."""
+        return [service.container for service in self.services if service.comes_back]
 
 
 def inspect_stack(original: Original, project_directory: str) -> OriginalStack:
@@ -133,26 +151,34 @@ def inspect_stack(original: Original, project_directory: str) -> OriginalStack:
             "Docker is not found on this PATH, so it is not known which data the original has; nothing was changed",
             hint="If it is installed, add its folder to PATH. Otherwise run this where the original runs",
         )
-    label = f"label={_FOLDER_LABEL}={os.path.realpath(original.folder)}"
     try:
-        identities = list_docker("ps", "--all", "--quiet", "--no-trunc", "--filter", label)
+        containers = _containers_of(original.folder)
     except StackError:
         if original.compose_file is None:  # it was started in another way, and has no volumes
             return OriginalStack()
         raise
-    containers = json.loads(_inspect("inspect", *identities)) if identities else []
-    described = _described(original)
     own = os.path.join(os.path.realpath(project_directory), COMPOSE_FILE)
-    containers = [one for one in containers if not _is_ours(one, own)]
-    services = [_of_container(container) for container in containers if _SERVICE_LABEL in _labels(container)]
+    containers = [one for one in containers if _is_of_original(one, own)]
+    services = [_of_container(container) for container in containers]
+    described = _described(original, may_fail=bool(services))
     known = {service.name for service in services}
     services += [
-        _of_description(item[0], item[1], described)
-        for item in described.get("services", {}).items()
-        if item[0] not in known
+        _of_description(name, service, described)
+        for name, service in described.get("services", {}).items()
+        if name not in known
     ]
     projects = [_labels(container).get(_PROJECT_LABEL, "") for container in containers]
     return OriginalStack(next(filter(None, [*projects, described.get("name", "")]), ""), tuple(services))
+
+
+def _containers_of(folder: str) -> list[dict[str, Any]]:
+    """What Docker says of the containers that were started from a folder, also through a link to it."""
+    identities: dict[str, None] = {}
+    for path in dict.fromkeys((folder, os.path.realpath(folder))):
+        label = f"label={_FOLDER_LABEL}={path}"
+        identities |= dict.fromkeys(list_docker("ps", "--all", "--quiet", "--no-trunc", "--filter", label))
+    containers: list[dict[str, Any]] = json.loads(_inspect("inspect", *identities)) if identities else []
+    return containers
 
 
 def read_services(stack: OriginalStack, names: Names) -> Found:
@@ -160,8 +186,11 @@ def read_services(stack: OriginalStack, names: Names) -> Found:
     found = Found()
     for service in stack.services:
         for name, value in service.environ.items():
-            if value:
-                found.add(read_named(name, value, service.place, names.find(name), is_running=service.is_running))
+            match = names.find(name)
+            if match is not None and match.kind is Kind.FILE:
+                found.add(_read_mounted(service, match.spec.name, value))
+            elif value and name not in _OF_IMAGES:
+                found.add(read_named(name, value, service.place, match, is_running=service.is_running))
     redis = stack.redis
     password = _option(redis.command, "requirepass") if redis else ""
     if redis and password:
@@ -169,9 +198,33 @@ def read_services(stack: OriginalStack, names: Names) -> Found:
     return found
 
 
+def _read_mounted(service: Service, name: str, path: str) -> Found:
+    """The value in a file of a container."""
+    if service.is_running:
+        done = run_docker("exec", service.container, "cat", path, seconds=_LOGIN_SECONDS)
+        value = done.output.removesuffix("\n").removesuffix("\r")
+        if done.code == 0 and value:
+            return Found([FoundValue(name, value, f"{service.place}, in a file", is_running=True)])
+    return Found(unread=[(name, f"the file that {service.name} of the original has for it")])
+
+
 def keeps_append_only_file(redis: Service) -> bool:
-    """Whether a Redis writes each change to a file, from which alone it then starts."""
-    return _option(redis.command, "appendonly").lower() == "yes"
+    """Whether a Redis writes each change to a file, from which alone it then starts.
+
+    Raises:
+        StackError: Docker does not answer.
+    """
+    said = _option(redis.command, "appendonly").lower()
+    if said or not any(word.endswith(".conf") for word in redis.command):
+        return said == "yes"
+    # The rest of its settings is in a file, whose marks are beside the data.
+    files = _in_volume(redis, REDIS_FOLDER, "ls", REDIS_FOLDER)
+    return bool({"appendonlydir", "appendonly.aof"} & set((files or "").split()))
+
+
+def volumes_of(project: str) -> list[str]:
+    """The volumes of a Compose project."""
+    return list_docker("volume", "ls", "--quiet", "--filter", f"label={_PROJECT_LABEL}={project}")
 
 
 def volume_exists(name: str) -> bool:
@@ -185,25 +238,29 @@ def find_major(postgres: Service) -> int | None:
     Raises:
         StackError: Docker does not answer.
     """
-    folder = postgres.environ.get("PGDATA", DATA_FOLDER)
-    if postgres.is_running:
-        done = run_docker("exec", postgres.container, "cat", f"{folder}/PG_VERSION", seconds=_LOGIN_SECONDS)
-    else:
-        volume = postgres.volumes.get(DATA_FOLDER, "")
-        mount = f"type=volume,source={volume},target={DATA_FOLDER},readonly"
-        limits = ["--rm", "--pull", "never", "--network", "none", "--user", "0", "--entrypoint", "cat"]
-        arguments = ["run", *limits, "--mount", mount, postgres.image, f"{folder}/PG_VERSION"]
-        done = run_docker(*arguments, seconds=_COMPOSE_SECONDS)
-    said = done.output if done.code == 0 else postgres.environ.get("PG_MAJOR", "") or _tag(postgres.image)
+    said = _in_volume(postgres, DATA_FOLDER, "cat", f"{DATA_FOLDER}/PG_VERSION")
+    said = said or postgres.environ.get("PG_MAJOR", "") or _tag(postgres.image)
     digits = re.match(r"\d+", said.strip())
     return int(digits[0]) if digits else None
 
 
-def accepts(postgres: Service, user: str, database: str, password: str) -> bool:
-    """Whether the running database lets somebody in with a password.
+def _in_volume(service: Service, folder: str, *command: str) -> str | None:
+    """What a command prints that looks at a service's volume; ``None`` when it fails."""
+    if service.is_running:
+        done = run_docker("exec", service.container, *command, seconds=_LOGIN_SECONDS)
+    else:
+        mount = f"type=volume,source={service.volumes[folder]},target={folder},readonly"
+        limits = ["--rm", "--pull", "never", "--network", "none", "--user", "0", "--entrypoint", command[0]]
+        arguments = ["run", *limits, "--mount", mount, service.image, *command[1:]]
+        done = run_docker(*arguments, seconds=_COMPOSE_SECONDS)
+    return done.output if done.code == 0 else None
+
+
+def accepts(postgres: Service, user: str, database: str, password: str) -> bool | None:
+    """Whether the running database lets somebody in with a password; ``None`` when it says neither.
 
     Raises:
-        StackError: It does not answer.
+        StackError: Docker does not answer.
     """
     # Not through loopback, where the official image asks for no password. The value is in no argument.
     script = (
@@ -212,21 +269,20 @@ def accepts(postgres: Service, user: str, database: str, password: str) -> bool:
     )
     arguments = ["exec", "--interactive", postgres.container, "sh", "-c", script, "sh", user, database]
     done = run_docker(*arguments, standard_input=f"{password}\n", seconds=_LOGIN_SECONDS)
-    if done.code and _REFUSED not in done.errors:
-        raise StackError(
-            f"The original's database ({postgres.container}) does not answer; nothing was changed",
-            hint=program("docker", "logs", "--tail", "20", postgres.container, purpose="See what it logs"),
-        )
-    return done.code == 0
+    if done.code == 0 or _NO_DATABASE.search(done.errors):  # said only to those who are let in
+        return True
+    return False if _REFUSED in done.errors else None
 
 
-def asks_for_password(postgres: Service, user: str, database: str) -> bool:
-    """Whether the running database refuses a wrong password at all.
+def can_be_asked(postgres: Service, user: str, database: str) -> bool:
+    """Whether the answer of the running database means something: it knows the role, and refuses a wrong password.
 
     Raises:
-        StackError: It does not answer.
+        StackError: Docker does not answer.
     """
-    return not accepts(postgres, user, database, secrets.token_urlsafe())
+    words = ["exec", postgres.container, "psql", "-w", "-X", "-U", user, "-d", database, "-Atqc", "SELECT 1"]
+    done = run_docker(*words, seconds=_LOGIN_SECONDS)
+    return done.code == 0 and accepts(postgres, user, database, secrets.token_urlsafe()) is False
 
 
 def _inspect(*arguments: str) -> str:
@@ -236,28 +292,55 @@ def _inspect(*arguments: str) -> str:
     return done.output
 
 
-def _described(original: Original) -> dict[str, Any]:
-    """The Compose file of the original as Compose understands it; empty without one."""
+def _described(original: Original, *, may_fail: bool) -> dict[str, Any]:
+    """The Compose file of the original as Compose understands it; empty without one.
+
+    Args:
+        original: Where it is.
+        may_fail: Whether it is enough not to know.
+
+    Raises:
+        StackError: Compose does not understand the file.
+    """
     if original.compose_file is None:
         return {}
-    script = os.path.join(PROJECT_DIRECTORY, "scripts", "compose.sh")
-    command = ["bash", script, "--project-directory", original.folder, "--file", original.compose_file]
-    for path in reversed(original.dotenv_files):  # the last one comes first
-        command += ["--env-file", path]
-    done = run_child(
-        [*command, "config", "--format", "json"],
-        seconds=_COMPOSE_SECONDS,
-        folder=original.folder,
-        environ=compose_environ(),
+    with tempfile.TemporaryDirectory() as folder:
+        done = _run_compose(original, original.compose_file, folder)
+    if done.code == 0:
+        described: dict[str, Any] = json.loads(done.output)
+        return described
+    if may_fail:
+        return {}
+    # What Compose says may have a value in it.
+    raise StackError(
+        f"Docker Compose does not understand {original.shown(original.compose_file)} of the original, which has no "
+        "containers either; nothing was changed",
+        hint="Start the original once as you always do, so that its containers can be asked, and run this again",
     )
-    if done.code:
-        shown = original.shown(original.compose_file)
-        raise StackError(
-            f"Docker Compose does not understand {shown} of the original; nothing was changed",
-            hint=program("docker-compose", *command[2:], "config", "--quiet", purpose="See why"),
-        )
-    described: dict[str, Any] = json.loads(done.output)
-    return described
+
+
+def _run_compose(original: Original, compose_file: str, temporary: str) -> Child:
+    """Let Compose read the original's file, with its ``.env`` less the master key: this may have any sign in it."""
+    place, flags = original.folder, []
+    env_file = next(iter(reversed(original.dotenv_files)), None)
+    if env_file is not None:
+        text = read_text(env_file)
+        copy = os.path.join(temporary, "env")
+        with open(copy, "w", encoding="utf-8", errors="surrogateescape") as file:  # the folder is private
+            file.writelines(line for line in text.splitlines(keepends=True) if MASTER_KEY not in line)
+        flags = ["--env-file", copy]
+        place = os.path.dirname(env_file)
+    if place != original.folder and not re.search(r"^name:", read_text(compose_file), re.MULTILINE):
+        flags += ["--project-name", project_name(original.folder)]
+    script = os.path.join(PROJECT_DIRECTORY, "scripts", "compose.sh")
+    command = ["bash", script, "--project-directory", place, "--file", compose_file, *flags]
+    kept = {name: value for name, value in compose_environ().items() if name in _KEPT or name.startswith("DOCKER_")}
+    return run_child([*command, "config", "--format", "json"], seconds=_COMPOSE_SECONDS, folder=place, environ=kept)
+
+
+def project_name(folder: str) -> str:
+    """What Compose calls the project in a folder. https://docs.docker.com/compose/how-tos/project-name/"""
+    return re.sub(r"[^a-z0-9_-]", "", os.path.basename(os.path.realpath(folder)).lower()).lstrip("_-")
 
 
 def _of_container(container: Mapping[str, Any]) -> Service:
@@ -273,6 +356,7 @@ def _of_container(container: Mapping[str, Any]) -> Service:
         {mount["Destination"]: mount["Source"] for mount in mounts if mount.get("Type") == "bind"},
         container["Name"].removeprefix("/"),
         container.get("State", {}).get("Running") is True,
+        container.get("HostConfig", {}).get("RestartPolicy", {}).get("Name") == "always",
     )
 
 
@@ -290,11 +374,16 @@ def _of_description(name: str, service: Mapping[str, Any], described: Mapping[st
     return Service(name, service.get("image", ""), variables, command, kinds["volume"], kinds["bind"])
 
 
-def _is_ours(container: Mapping[str, Any], compose_file: str) -> bool:
-    """Whether this project started a container: from a file that may have taken the place of one of the original."""
-    files = _labels(container).get(_FILES_LABEL, "").split(",")
-    mounted = [mount.get("Destination", "") for mount in container.get("Mounts") or []]
-    return compose_file in files and any(path.startswith(SECRETS_MOUNT) for path in mounted)
+def _is_of_original(container: Mapping[str, Any], compose_file: str) -> bool:
+    """Whether a container is a service of the original: no command that somebody ran, and not started by this project.
+
+    This project's Compose file may have taken the place of one of the original.
+    """
+    labels = _labels(container)
+    if _SERVICE_LABEL not in labels or labels.get(_ONE_OFF_LABEL, "").lower() == "true":
+        return False
+    variables = {variable.partition("=")[0] for variable in container["Config"].get("Env") or []}
+    return compose_file not in labels.get(_FILES_LABEL, "").split(",") or not variables & _OWN_VARIABLES
 
 
 def _labels(container: Mapping[str, Any]) -> dict[str, str]:
@@ -305,7 +394,8 @@ def _option(command: Sequence[str], name: str) -> str:
     """What a command line gives an option of redis-server; empty when it does not."""
     words = list(_words(command))
     places = [place for place, word in enumerate(words[:-1]) if word == f"--{name}"]
-    return words[places[-1] + 1] if places else ""
+    value = words[places[-1] + 1] if places else ""
+    return "" if value.startswith("--") or re.fullmatch(r"\$\{?\w+\}?", value) else value
 
 
 def _words(command: Iterable[str]) -> Iterable[str]:

@@ -6,11 +6,11 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from src.ops.values.importing.entries import FILE, LINE, Problem, refuse
+from src.ops.values.importing import faults
 from src.ops.values.importing.folder import read_folder
 from src.ops.values.importing.lines import read_lines
 from src.ops.values.importing.names import Kind, Names, can_be_shown
-from src.ops.values.importing.text import decode, with_plain_line_ends
+from src.ops.values.importing.text import decode, is_utf8, with_plain_line_ends
 from src.ops.values.importing.urls import read_parts
 from src.utils.secrets.errors import ConfigurationError
 
@@ -34,7 +34,8 @@ _SOUNDS_SECRET = re.compile(
     r"PASS(?:WORD|WD|PHRASE)?$|SECRET|TOKEN|(?:^|_)KEY$|API_?KEY|WEBHOOK_URL|CREDENTIAL|_DSN$", re.IGNORECASE
 )
 _CREDENTIALS_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/@\s]*:[^/@\s]+@", re.IGNORECASE)
-_REFERENCE = re.compile(r"\$\{|\$[A-Za-z_]|<[A-Z_]+>")
+_REFERENCE = re.compile(r"\$\{[^}]*\}|\$[A-Za-z_]\w*|<[A-Z_]+>")
+_FILE_STORES = ("", "file", "encrypted_file", "env", "environment")
 _ROLE = re.compile(r"[A-Za-z0-9_][\w-]*")
 # Path in the configuration, and the secret there.
 _CONFIGURED = {
@@ -96,12 +97,14 @@ def read_named(name: str, value: str, place: str, match: Match | None, *, is_run
         parts = read_parts(value)
         if parts is None:
             found.notes.append(f"{name} ({place}) cannot be taken apart, so nothing of it was taken")
-        elif parts.password and not _REFERENCE.search(parts.password):
+        elif parts.password and not _REFERENCE.fullmatch(parts.password):
             found.values.append(FoundValue(match.spec.name, parts.password, f"{place}, in {name}", is_running, value))
         if parts is not None and match.spec.name == "DATABASE_PASSWORD":
             named = {"DATABASE_NAME": parts.database, "DATABASE_USER": parts.user}
             found.settings |= {key: part for key, part in named.items() if _ROLE.fullmatch(part)}
-    elif match is not None and match.kind is not Kind.FILE:
+    elif match is not None and match.kind is Kind.FILE:
+        found.unread.append((match.spec.name, f"the file that {name} names ({place})"))
+    elif match is not None:
         found.values.append(FoundValue(match.spec.name, value, place, is_running))
     elif match is None and name != MASTER_KEY and _SOUNDS_SECRET.search(name):
         found.left_alone.append((f"{place}, {name}" if can_be_shown(name) else place, OTHER_SECRET))
@@ -112,20 +115,24 @@ def read_named(name: str, value: str, place: str, match: Match | None, *, is_run
 
 def _read_dotenv(path: str, shown: str, names: Names) -> Found:
     content = read_lines(with_plain_line_ends(decode(read_bytes(path), shown)), names.is_ours)
-    found, problems = Found(), []
+    found = Found()
     for entry in content.entries:
         match = names.find(entry.name)
-        if match is not None and entry.fault:
-            problems.append(Problem((entry.place,), entry.name, entry.fault))
-        elif isinstance(entry.value, str) and entry.value and not _refers(entry, names):
-            found.add(read_named(entry.name, entry.value, f"{shown}, line {entry.place}", match))
-    if problems:
-        raise refuse(problems, shown, LINE)
+        place = f"{shown}, line {entry.place}"
+        value = entry.value if isinstance(entry.value, str) else ""
+        if entry.name == "SECRETS_BACKEND" and value.lower() not in _FILE_STORES:
+            found.store = place
+        if match is not None and (entry.fault or not is_utf8(value)):
+            found.unread.append((match.spec.name, f"{place}: {entry.fault or faults.NOT_UTF8}"))
+        elif value and not _refers(entry, names):
+            found.add(read_named(entry.name, value, place, match))
     return found
 
 
 def _refers(entry: Entry, names: Names) -> bool:
     """Whether a value is only the name of another variable, which is read by itself."""
+    if entry.is_quoted:
+        return False
     return names.is_ours(entry.name) and re.fullmatch(r"\$\{?\w+\}?", str(entry.value)) is not None
 
 
@@ -133,7 +140,10 @@ def _read_encrypted(original: Original, path: str, names: Names, keys: Sequence[
     shown = original.shown(path)
     found = Found()
     for name, value in decrypt(read_bytes(path), keys, shown).items():
-        found.add(read_named(name, value, shown, names.find(name)))
+        if isinstance(value, str):
+            found.add(read_named(name, value, shown, names.find(name)) if value else Found())
+        elif can_be_shown(name):
+            found.left_alone.append((f"{shown}, {name}", "not a text"))
     return found
 
 
@@ -146,7 +156,7 @@ def _read_values_folder(original: Original, folder: str, names: Names) -> Found:
             f"{folder} cannot be read: {error.strerror}; nothing was changed",
             hint="Let a user run this who may read it",
         ) from None
-    found, problems = Found(), []
+    found = Found()
     files = [name for name in sorted(os.listdir(folder)) if os.path.isfile(os.path.join(folder, name))]
     for entry in content.entries:
         match = names.find_file(entry.name)
@@ -155,30 +165,30 @@ def _read_values_folder(original: Original, folder: str, names: Names) -> Found:
             place = os.path.join(shown, file) if can_be_shown(entry.name, is_file=True) else shown
             found.left_alone.append((place, OTHER_SECRET))
         elif entry.fault:
-            problems.append(Problem((entry.place,), entry.name, entry.fault))
+            found.unread.append((match.spec.name, f"{os.path.join(shown, entry.name)}: {entry.fault}"))
         elif entry.value:
             found.values.append(FoundValue(match.spec.name, str(entry.value), os.path.join(shown, entry.name)))
-    if problems:
-        raise refuse(problems, shown, FILE)
     return found
 
 
 def _read_configuration(path: str, shown: str) -> Found:
     import yaml
 
+    text = read_text(path)
     try:
-        document = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, ValueError) as error:
+        # Every value as it is written: 0123 is no number. Neither tags nor what is not UTF-8 is read.
+        document = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - it makes texts, lists and maps only
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
         raise ConfigurationError(
-            f"{shown}{where} is not YAML; nothing was changed",
-            hint="Mend that line in a copy, or remove the file there",
+            f"{shown}{where} cannot be read as YAML in UTF-8; nothing was changed",
+            hint="Copy the folder, mend the file in the copy, and name the copy with --adopt",
         ) from None
     found = Found()
-    for keys, value in _walk(document, ()):
-        text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
-        if not text or _REFERENCE.search(text):
+    for keys, value in _walk(document, (), set()):
+        text = str(value)
+        if text in ("", "null", "~") or _REFERENCE.fullmatch(text):
             continue
         place = f"{shown}, {_dotted(keys)}"
         names = tuple(key for key in keys if isinstance(key, str))
@@ -195,13 +205,15 @@ def _read_configuration(path: str, shown: str) -> Found:
     return found
 
 
-def _walk(node: Any, keys: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _walk(value, (*keys, str(key)))
-    elif isinstance(node, list):
-        for position, value in enumerate(node):
-            yield from _walk(value, (*keys, position))
+def _walk(node: Any, keys: tuple[str | int, ...], seen: set[int]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every value with its keys; what several places share (``&`` and ``*``) comes once."""
+    if isinstance(node, dict | list):
+        if id(node) in seen:
+            return
+        seen.add(id(node))
+        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in pairs:
+            yield from _walk(value, (*keys, key if isinstance(key, int) else str(key)), seen)
     else:
         yield keys, node
 
@@ -213,5 +225,5 @@ def _dotted(keys: Sequence[str | int]) -> str:
         if isinstance(key, int):
             text += f"[{key}]"
         else:
-            text += f".{key}" if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,39}", key) else ".(a key)"
+            text += f".{key}" if can_be_shown(key.replace("-", "_"), is_file=True) else ".(a key)"
     return text.lstrip(".")

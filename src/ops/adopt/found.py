@@ -25,6 +25,11 @@ class FoundValue:
     is_running: bool = False
     url: str = field(default="", repr=False)
 
+    @property
+    def is_in_file(self) -> bool:
+        """Whether it lies in a file of the original, in place of what only Docker knows."""
+        return not self.place.startswith(("container ", "the service "))
+
 
 @dataclass
 class Found:
@@ -35,12 +40,16 @@ class Found:
         settings: Names that say where a server is or who signs in there, by name. None of them is secret.
         left_alone: What is secret there and no secret of ours: the place, and what it is.
         notes: What a person should know, a sentence each.
+        unread: Values that are there and cannot be read for certain: the secret, and where it is.
+        store: The store that its settings name, where it is none that is read here.
     """
 
     values: list[FoundValue] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
     left_alone: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unread: list[tuple[str, str]] = field(default_factory=list)
+    store: str = ""
 
     def drop_composed(self) -> None:
         """Forget what was taken from a URL that was put together from another value here, without encoding it.
@@ -58,3 +67,5 @@ class Found:
         self.settings = other.settings | self.settings
         self.left_alone += other.left_alone
         self.notes += other.notes
+        self.unread += other.unread
+        self.store = self.store or other.store

@@ -96,8 +96,9 @@ def find_data_in_use(_deployment: Deployment, stack: Stack) -> Problem | None:
         return None  # said by the check of Docker
     if not users:
         return None
+    keep = program("docker", "update", "--restart", "no", *users, purpose="Let it not start by itself again")
     stop = program("docker", "stop", *users, purpose="Stop it; the data stays")
-    return Problem(f"Another container has this deployment's data open: {', '.join(users)}", (stop,))
+    return Problem(f"Another container has this deployment's data open: {', '.join(users)}", (keep, stop))
 
 
 def _is_taken(address: str, port: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ class Stack:
         Raises:
             StackError: Docker does not answer.
         """
-        if self.services():
+        if self.services() or any(map(read_dotenv(self._deployment.compose_file).get, DATA_SETTINGS)):
             return True
         name = self.configuration().get("name")
         if not name or not shutil.which("docker"):
@@ -312,7 +313,8 @@ class Stack:
                 )
 
     def foreign_users(self) -> list[str]:
-        """The running containers of others that have the data open which the settings name for this deployment.
+        """The containers of others that have the data open which the settings name for this deployment, or come back
+        to it when Docker starts.
 
         Two servers on the same files destroy them.
 
@@ -324,13 +326,14 @@ class Stack:
         if not volumes or not shutil.which("docker"):
             return []
         filters = [word for volume in volumes for word in ("--filter", f"volume={volume}")]
-        users = list_docker("ps", *filters, "--format", "{{.Names}}")
+        users = list_docker("ps", "--all", *filters, "--format", "{{.Names}}")
+        form = "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}"
+        states = list_docker("inspect", "--format", form, *users) if users else []
+        users = [user for user, state in zip(users, states, strict=True) if re.match("true|.* always$", state)]
         # Compose takes the place of a container with the name of one of its services.
-        own = {row.get("Name") for service, row in self.services().items() if service in self._service_names()}
+        services = set(self.configuration().get("services", {})) if users else set()
+        own = {row.get("Name") for service, row in self.services().items() if service in services} if users else set()
         return sorted(set(users) - own)
-
-    def _service_names(self) -> set[str]:
-        return set(self.configuration().get("services", {}))
 
     def require_docker(self) -> None:
         """Refuse to take a stack for absent because Docker is not found.

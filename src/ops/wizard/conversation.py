@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from src.ops.setup.given import GivenValues
     from src.ops.setup.inspect import FoundStore
     from src.ops.setup.options import Options
+    from src.ops.setup.plan import Plan
     from src.ops.store_kinds.base import StoreKind
     from src.ops.terminal.screen import Screen
     from src.ops.values.importer import Imported
@@ -74,21 +75,38 @@ class Wizard:
             SecretsError: Something failed; what was there before is still there.
             KeyboardInterrupt: The person left; the same.
         """
-        folder = self._options.adopt or find_near(
-            self._deployment.project_directory, is_set_up=is_set_up(self._deployment)
-        )
-        if folder is not None:
-            self._adopt(folder)
-        self._interview.run(self._converse)
+        folder = self._options.adopt or self._find_original()
+        if folder is None or self._adopt(folder):
+            self._interview.run(self._converse)
 
-    def _adopt(self, folder: str) -> None:
-        """Offer to take over a deployment of the original."""
-        from .adopt import ask_to_adopt
+    def _find_original(self) -> str | None:
+        """A deployment of the original that can be offered."""
+        if self._options.start_over or not self._deployment.is_production:
+            return None
+        return find_near(self._deployment.project_directory, is_set_up=is_set_up(self._deployment))
+
+    def _adopt(self, folder: str) -> bool:
+        """Take over a deployment of the original; a person who has not named it is asked.
+
+        Returns:
+            Whether the set-up goes on from there.
+        """
+        from src.ops.terminal.prompts import confirm
+
+        from .adopt import make_room, offer, read_and_show
 
         self._screen.title(self._screen.heading)
-        self._adoption = ask_to_adopt(self._screen, self._deployment, self._options, folder)
-        if self._adoption is not None:
-            self._given, self._imported = self._read_given()
+        if not self._options.adopt and not offer(self._screen, folder):
+            return True
+        self._adoption = read_and_show(self._screen, self._deployment, self._options, folder)
+        self._given, self._imported = self._read_given()
+        return make_room(
+            self._screen,
+            self._deployment,
+            self._adoption,
+            dry_run=self._options.dry_run,
+            ask=lambda question: confirm(question, default=True),
+        )
 
     def _read_given(self) -> tuple[GivenValues, Imported | None]:
         return read_given(
@@ -245,24 +263,35 @@ class Wizard:
     def _review_and_write(self, found: FoundStore, given: GivenValues) -> None:
         from src.ops.setup.plan import plan_setup
 
-        from .review import show_plan, write_and_show
+        from .review import show_plan
 
         plan = plan_setup(self._deployment, found, given)
         self._interview.forget_repeated()
         show_plan(self._screen, self._deployment, found, plan, self._imported)
+        if self._adoption is not None:
+            from .adopt import show_kept
+
+            show_kept(self._screen, self._adoption, plan)
         if self._options.dry_run:
             self._screen.say("Dry run: nothing was written.")
             return
         if not plan.written and found.exists:
             self._screen.say("Every secret already has a value.")
         self._confirm()
-        write_and_show(self._screen, self._deployment, found, plan)
-        if self._adoption is not None:
-            from .adopt import show_rest
-
-            show_rest(self._screen, self._deployment, self._adoption)
+        self._write(found, plan)
         if plan.written and found.exists:
             self._offer_to_apply(found)
+
+    def _write(self, found: FoundStore, plan: Plan) -> None:
+        from .review import write_and_show
+
+        if self._adoption is None:
+            write_and_show(self._screen, self._deployment, found, plan)
+            return
+        from .adopt import how_to_start, show_rest
+
+        write_and_show(self._screen, self._deployment, found, plan, how_to_start(self._adoption))
+        show_rest(self._screen, self._deployment, self._adoption, plan)
 
     def _offer_to_apply(self, found: FoundStore) -> None:
         """Go on with what brings running containers up to date: it shows its plan, and asks."""

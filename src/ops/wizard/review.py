@@ -13,6 +13,8 @@ from src.ops.setup.plan import Origin
 from src.utils.secrets.command import compose, export_typed, manage, spell, write_docker_files
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from src.ops.deployment.deployment import Deployment
     from src.ops.setup.apply import Report
     from src.ops.setup.given import GivenValues
@@ -23,8 +25,17 @@ if TYPE_CHECKING:
     from src.utils.secrets.command import Hint
 
 
-def write_and_show(screen: Screen, deployment: Deployment, found: FoundStore, plan: Plan) -> None:
+def write_and_show(
+    screen: Screen, deployment: Deployment, found: FoundStore, plan: Plan, start: Sequence[Hint] = ()
+) -> None:
     """Write the plan and say what was done; Ctrl-C undoes it or comes too late, and then the person sees the rest.
+
+    Args:
+        screen: Where it is said.
+        deployment: What is set up.
+        found: Where the secrets go.
+        plan: What is written.
+        start: What starts the stack, where that is not as usual.
 
     Raises:
         SecretsError: It failed; what was there before is there again.
@@ -33,7 +44,7 @@ def write_and_show(screen: Screen, deployment: Deployment, found: FoundStore, pl
     with deferred_interrupts():
         with screen.progress("Writing", len(plan.written)) as progress:
             report = apply_setup(deployment, found, plan, progress)
-        show_result(screen, deployment, found, plan, report)
+        show_result(screen, deployment, found, plan, report, start)
         _write_summary(screen, deployment, found, plan)
 
 
@@ -115,7 +126,14 @@ def _kept_lines(deployment: Deployment, path: str) -> str:
     return " (its other lines stay)" if is_there else ""
 
 
-def show_result(screen: Screen, deployment: Deployment, found: FoundStore, plan: Plan, report: Report) -> None:
+def show_result(
+    screen: Screen,
+    deployment: Deployment,
+    found: FoundStore,
+    plan: Plan,
+    report: Report,
+    start: Sequence[Hint] = (),
+) -> None:
     """What was done, and the next commands."""
     screen.title("Done")
     if report.place:
@@ -131,8 +149,8 @@ def show_result(screen: Screen, deployment: Deployment, found: FoundStore, plan:
         return
     exports = [export_typed(name) for name in settings_not_kept(deployment, found)]
     is_used = Stack(deployment).is_used
-    start: list[Hint] = [manage("apply")] if is_used else [write_docker_files(), compose("up", "-d")]
-    screen.commands("Next:", [*exports, *start])
+    usual: list[Hint] = [manage("apply")] if is_used else [write_docker_files(), compose("up", "-d")]
+    screen.commands("Next:", [*exports, *(start or usual)])
     if found.kind.is_read_by_app and not is_used:
         screen.say("Or, if the app is to read the store itself (docs/compose.md):")
         screen.command(write_docker_files("--cloud"))
