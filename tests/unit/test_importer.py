@@ -20,6 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from src.ops.values.importer import Imported, ImportRefusedError, parse_import, read_import
+from src.ops.values.importing.choose import NOT_SET
 from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.errors import ConfigurationError
 
@@ -674,9 +675,12 @@ def test_whatever_is_read_of_a_quoted_or_exported_line_is_what_a_shell_reads(
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
 @example("it's\r\n\\'\\\\ \" $x `y` \\n # ;\r")
+@example("NULL")
+@example("(null)")
 def test_what_shlex_quotes_in_an_export_reads_back_the_same(value: str) -> None:
     found = imported(f"export A=1\nexport SECRET_KEY={shlex.quote(value)}\nexport B=2\n")
-    assert found.values.get(S, "") == value
+    is_nothing = shlex.quote(value) == value and value.lower() in NOT_SET
+    assert found.values.get(S, "") == ("" if is_nothing else value)
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1))

@@ -29,7 +29,7 @@ _ASSIGNED = re.compile(rf"(?<![\w.-])({NAME})[\s\u00a0]*(?:[:?+]?=|<<)")
 _FIRST_WORD = re.compile(rf"[^\w#]*({NAME})[ \t]+\S")
 _WRAPPED = re.compile(r"[A-Za-z0-9+/]{64}|[A-Za-z0-9+/]{76}")  # where openssl and base64 begin another line
 _HAS_PASSWORD = re.compile(r"://[^@]*:[^@]*@|password=", re.IGNORECASE)
-_NOT_SET = frozenset({"null", "(null)", "none", "nil", "undefined", "empty", "(empty)"})
+NOT_SET = frozenset({"null", "(null)", "none", "nil", "undefined", "empty", "(empty)"})
 _REFERENCE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?::?[-?+][^}]*)?\}|([A-Za-z_]\w*))")
 
 
@@ -225,7 +225,7 @@ class _Chooser:
 def _is_unset(entry: Entry, *, in_lines: bool) -> bool:
     if entry.value in (None, ""):
         return True
-    return in_lines and isinstance(entry.value, str) and not entry.is_quoted and entry.value.lower() in _NOT_SET
+    return in_lines and isinstance(entry.value, str) and not entry.is_quoted and entry.value.lower() in NOT_SET
 
 
 def without_line_end(text: str) -> str:
