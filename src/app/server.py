@@ -158,7 +158,7 @@ class Shell:
     async def reload(self) -> None:
         """Read the secrets again, and update the administrator's account. What SIGHUP does."""
         try:
-            self.manager.refresh()
+            await asyncio.to_thread(self.manager.refresh)  # the store may take its time
         except SecretsError as error:
             logger.error("Secrets were not read again: %s", error)
             return

@@ -19,6 +19,7 @@ from .errors import (
     SecretNotFoundError,
     SecretsError,
     StoreError,
+    StoreUnavailableError,
 )
 from .settings import SecretsBackend, Settings
 from .snapshot import Snapshot, utc_now
@@ -38,6 +39,8 @@ else:
 
 
 LONGEST_RETRY_SECONDS = 60.0
+PATIENCE_SECONDS = 1.0
+"""How long a read waits for a load that runs, when the values in use are older than they may be."""
 
 
 class Health:
@@ -65,7 +68,8 @@ class SecretsManager:
 
     The first read loads the store and raises when that fails. Once a load has worked, a store that fails later leaves
     the last good values in use, with one warning, and is tried again after about 1, 2, 4, ... up to 60 seconds;
-    ``SECRETS_MAX_STALE`` is how many seconds old they may get before reading raises.
+    ``SECRETS_MAX_STALE`` is how many seconds old they may get before reading raises; so that there is time to read the
+    store, that begins at the latest after half of these. While it runs, too, the clock alone says how old they are.
 
     Args:
         backend: The store; ``SECRETS_BACKEND`` when left out.
@@ -201,7 +205,10 @@ class SecretsManager:
             return Health(None, _class_name(self._refresh_error), None)
         now = monotonic()
         planned = None if self._is_live or not self._settings.cache_ttl else max(0.0, self._next_try - now)
-        return Health(0.0 if self._is_live else now - self._loaded_at, _class_name(self._refresh_error), planned)
+        error = _class_name(self._refresh_error)
+        if error is None and self._is_too_old():
+            error = StoreUnavailableError.__name__  # it has been asked, and has not answered yet
+        return Health(0.0 if self._is_live else now - self._loaded_at, error, planned)
 
     def describe(self) -> str:
         """Where the secrets come from, human-readable."""
@@ -244,7 +251,10 @@ class SecretsManager:
                 "A secret was asked for while this very thread loads them",
                 hint="Read secrets before a logging handler needs them, not in it",
             )
-        with self._lock:
+        is_waiting_for_another = self._snapshot is not None and self._is_too_old()
+        if not self._lock.acquire(timeout=PATIENCE_SECONDS if is_waiting_for_another else -1):
+            raise self._no_answer()
+        try:
             if self._snapshot is not None and self._may_be_kept:
                 return self._snapshot  # another thread has loaded it meanwhile
             # A thread that waited while another one failed to make the first load shares that.
@@ -252,6 +262,8 @@ class SecretsManager:
             is_too_early = self._failures > 0 and monotonic() < self._next_try
             outcome = _Outcome(self._refresh_error) if shares_failure or is_too_early else self._load()
             snapshot = self._snapshot
+        finally:
+            self._lock.release()
         self._tell(outcome)
         if outcome.error is not None and (snapshot is None or self._is_too_old()):
             raise outcome.error.again()
@@ -270,6 +282,7 @@ class SecretsManager:
         """Read the store, with the lock held. Nothing is logged here: a handler might read a secret."""
         before, was_failing = self._snapshot, self._failures > 0
         self._loading_thread = threading.get_ident()
+        timer = self._watch_age()
         try:
             snapshot = self._open_store().load()
         except SecretsError as error:
@@ -281,9 +294,11 @@ class SecretsManager:
         finally:
             self._loading_thread = 0
             self._attempts += 1
+            if timer is not None:
+                timer.cancel()
         self._failures, self._refresh_error = 0, None
         self._loaded_at = monotonic()
-        self._next_try = self._loaded_at + self._settings.cache_ttl
+        self._next_try = self._loaded_at + self._seconds_between_loads
         self._snapshot = snapshot
         if self._thread is not None or self._is_live:
             self._get = snapshot.values.get
@@ -293,6 +308,30 @@ class SecretsManager:
 
         redaction.protect(snapshot)
         return _Outcome(recovered=was_failing and before is not None, changed=_changed_names(before, snapshot))
+
+    def _watch_age(self) -> threading.Timer | None:
+        """While a load runs, have the values in use end at their time: reads are plain lookups, and know no clock."""
+        max_stale = self._settings.max_stale
+        if max_stale is None or self._snapshot is None or self._is_live:
+            return None
+        timer = threading.Timer(max(0.0, self._loaded_at + max_stale - monotonic()), self._stop_if_too_old)
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError:
+            return None  # no thread to be had now: the end of the load is soon enough
+        return timer
+
+    def _stop_if_too_old(self) -> None:
+        if self._is_too_old():
+            self._get = self._get_slowly
+
+    def _no_answer(self) -> StoreUnavailableError:
+        return StoreUnavailableError(
+            f"{self._settings.backend.title} has not answered yet, and the last good values are older than "
+            "SECRETS_MAX_STALE allows",
+            hint="Check the network and the server",
+        )
 
     def _note_failure(self, error: SecretsError) -> _Outcome:
         is_first = self._failures == 0
@@ -349,6 +388,11 @@ class SecretsManager:
             if not self._is_too_old():
                 self._get = self._snapshot.values.get if self._snapshot else self._get_slowly
 
+    @property
+    def _seconds_between_loads(self) -> float:
+        ttl, max_stale = self._settings.cache_ttl, self._settings.max_stale
+        return ttl if max_stale is None else min(ttl, max(max_stale / 2, 1.0))
+
     def _seconds_to_next_try(self) -> float:
         return max(0.0, self._next_try - monotonic())
 
@@ -358,7 +402,9 @@ class SecretsManager:
 
     def _is_too_old(self) -> bool:
         max_stale = self._settings.max_stale
-        return max_stale is not None and self._failures > 0 and monotonic() - self._loaded_at > max_stale
+        if max_stale is None or not (self._failures or self._loading_thread):
+            return False
+        return monotonic() - self._loaded_at >= max_stale
 
     @property
     def _is_live(self) -> bool:

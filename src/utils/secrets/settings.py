@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PROJECT_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 PRODUCTION = "production"
 DEFAULT_CACHE_TTL = 300.0
+DEFAULT_LOAD_TIMEOUT = 20.0
 MAX_VALUE_BYTES = 1024 * 1024
 
 # Settings that exclude each other: what the environment sets of a family hides the whole family in a dotenv file.
@@ -105,7 +106,7 @@ class Settings:
         ConfigurationError: A setting has no usable value.
     """
 
-    __slots__ = ("backend", "cache_ttl", "environ", "file_path", "max_stale", "project_directory")
+    __slots__ = ("backend", "cache_ttl", "environ", "file_path", "load_timeout", "max_stale", "project_directory")
 
     def __init__(
         self,
@@ -124,6 +125,7 @@ class Settings:
         ttl = _seconds(self.environ, "SECRETS_CACHE_TTL")
         self.cache_ttl = DEFAULT_CACHE_TTL if ttl is None else ttl
         self.max_stale = _seconds(self.environ, "SECRETS_MAX_STALE")
+        self.load_timeout = _seconds(self.environ, "SECRETS_LOAD_TIMEOUT") or DEFAULT_LOAD_TIMEOUT
 
     def __repr__(self) -> str:
         return f"<Settings backend={self.backend.value}>"

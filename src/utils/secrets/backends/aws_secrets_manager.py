@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 
+from ..bounded import Budget, BudgetError, pool_classes
 from ..command import manage, set_up
 from ..errors import (
     ConfigurationError,
@@ -38,6 +39,8 @@ MAX_SECRET_BYTES = 65536  # https://docs.aws.amazon.com/secretsmanager/latest/us
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 10
 REQUEST_ATTEMPTS = 3
+TIMES_TO_WRITE = 3
+"""How many times as long as reading may writing take: it reads before and after, too."""
 LOST_RACE_CODES = ("InvalidParameterException", "InvalidRequestException")
 ABSENT = "absent"
 NO_VALUE = "no value"
@@ -124,6 +127,12 @@ FAILURES = (
         "Set the region that the secret is in, for example: export AWS_REGION=eu-central-1",
     ),
     Failure(
+        "JSONDecodeError",
+        ConfigurationError,
+        "The program in credential_process of the AWS profile prints no JSON",
+        "Run it by itself: aws configure get credential_process",
+    ),
+    Failure(
         "SSLError",
         StoreUnavailableError,
         "The TLS certificate of AWS Secrets Manager is not accepted: {reason}",
@@ -146,12 +155,16 @@ class AwsBackend:
         make_client: Makes the SDK's client of a service.
         secret_id: Name or ARN of the secret.
         region: Where it is.
+        budget: What an operation may take; the clients keep to it.
     """
 
     live = False
     empty_revision = ABSENT
 
-    def __init__(self, make_client: Callable[[str], Any], secret_id: str, region: str) -> None:
+    def __init__(
+        self, make_client: Callable[[str], Any], secret_id: str, region: str, budget: Budget | None = None
+    ) -> None:
+        self._budget = budget or Budget("AWS Secrets Manager")
         self._make_client = make_client
         self._client = make_client("secretsmanager")
         self.secret_id = secret_id
@@ -159,7 +172,8 @@ class AwsBackend:
 
     def load(self) -> Snapshot:
         """Read everything, in one request."""
-        content, revision = self._read(VersionStage=CURRENT)
+        with self._budget.spent():
+            content, revision = self._read(VersionStage=CURRENT)
         return read_flat_map(content, revision, self.describe())
 
     def save(
@@ -170,12 +184,14 @@ class AwsBackend:
         progress: Callable[[str], None] | None = None,
     ) -> Snapshot:
         """Write ``changes`` as a new version, again if another writer was faster."""
-        return save_flat_map(self, changes, expected_revision, progress)
+        with self._budget.spent(TIMES_TO_WRITE):
+            return save_flat_map(self, changes, expected_revision, progress)
 
     def check_access(self, names: Iterable[str]) -> str:  # noqa: ARG002 - they are all in one secret
         """Ask AWS who is asking; what may be written shows only when it is tried."""
         try:
-            account = self._call(self._make_client("sts").get_caller_identity)["Account"]
+            with self._budget.spent():
+                account = self._call(self._make_client("sts").get_caller_identity)["Account"]
         except SecretsError:
             # Some networks let only Secrets Manager through; whether that works, reading it shows.
             account = "unknown"
@@ -183,7 +199,8 @@ class AwsBackend:
 
     def restore(self, names: Iterable[str]) -> None:  # noqa: ARG002
         """Take the deletion of the secret back."""
-        self._call(self._client.restore_secret, SecretId=self.secret_id)
+        with self._budget.spent():
+            self._call(self._client.restore_secret, SecretId=self.secret_id)
 
     def describe(self) -> str:
         """Region and secret."""
@@ -333,7 +350,6 @@ def open_backend(settings: Settings) -> AwsBackend:
     _quieten_sdk()
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
-    from botocore.session import Session
 
     environ = settings.environ
     secret_id = environ.get("SECRETS_AWS_SECRET_ID") or SecretsBackend.AWS.default_place()
@@ -342,8 +358,9 @@ def open_backend(settings: Settings) -> AwsBackend:
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
     )
+    budget = Budget("AWS Secrets Manager", settings.load_timeout)
     try:
-        session = Session(profile=environ.get("AWS_PROFILE") or None)
+        session = _make_session(environ.get("AWS_PROFILE") or None, config, budget)
         session.register_component("data_loader", _make_loader(session.get_config_variable("data_path")))
         region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or session.get_config_variable("region")
         if not region:
@@ -351,15 +368,106 @@ def open_backend(settings: Settings) -> AwsBackend:
                 "AWS_REGION not set",
                 hint="Set the region that the secret is in, for example: export AWS_REGION=eu-central-1",
             )
+        session.region = region  # the SDK itself reads another variable, and asks the token service, too
         endpoints = {"secretsmanager": environ.get("AWS_ENDPOINT_URL_SECRETS_MANAGER")}
 
         def make_client(service: str) -> Any:
             url = endpoints.get(service) or environ.get("AWS_ENDPOINT_URL") or None
-            return session.create_client(service, region_name=region, endpoint_url=url, config=config)
+            return session.create_client(service, region_name=region, endpoint_url=url)
 
-        return AwsBackend(make_client, secret_id, region)
+        # Making a client gets the credentials.
+        with budget.spent():
+            return AwsBackend(make_client, secret_id, region, budget)
     except (BotoCoreError, ValueError) as error:
         raise store_error(FAILURES, class_names(error), where=secret_id, action="connecting") from None
+
+
+def _make_session(profile: str | None, config: Any, budget: Budget) -> Any:
+    """A session whose clients all have the same limits, also those that it makes by itself to get credentials."""
+    from botocore.awsrequest import AWSHTTPConnectionPool, AWSHTTPSConnectionPool
+    from botocore.session import Session
+
+    classes = pool_classes(budget, AWSHTTPConnectionPool, AWSHTTPSConnectionPool)
+
+    class BoundedSession(Session):  # type: ignore[misc]
+        region: str | None = None
+
+        def create_client(self, service_name: str, region_name: str | None = None, **named: Any) -> Any:
+            given = named.pop("config", None)
+            merged = config.merge(given) if given else config
+            client = super().create_client(service_name, region_name or self.region, config=merged, **named)
+            http_session = client._endpoint.http_session  # noqa: SLF001 - the SDK has no public way to it
+            http_session._pool_classes_by_scheme = classes  # noqa: SLF001
+            http_session._manager.pool_classes_by_scheme = classes  # noqa: SLF001
+            http_session.send = _without_retries_of(http_session.send)
+            return client
+
+    session = BoundedSession(profile=profile)
+    for provider in session.get_component("credential_provider").providers:
+        if hasattr(provider, "_prompter"):
+            provider._prompter = _code_prompt(budget)  # noqa: SLF001
+        if provider.METHOD == "custom-process":
+            provider._popen = _bounded_process(budget)  # noqa: SLF001
+    return session
+
+
+def _code_prompt(budget: Budget) -> Callable[[str], str]:
+    """Asks for an MFA code, if somebody can type it."""
+
+    def ask(prompt: str) -> str:
+        import sys
+        from getpass import getpass
+
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise ConfigurationError(
+                "The AWS profile asks for an MFA code, and there is no terminal to type it",
+                hint=(
+                    "Sign in first, and use the credentials of that session: aws sts get-session-token",
+                    "Or set AWS_PROFILE to one without mfa_serial",
+                ),
+            )
+        with budget.paused():
+            return getpass(prompt)
+
+    return ask
+
+
+def _bounded_process(budget: Budget) -> Any:
+    """A ``Popen`` that is not waited for without end."""
+    from subprocess import Popen, TimeoutExpired
+
+    class Process(Popen):  # type: ignore[type-arg]
+        def communicate(self, input: Any = None, timeout: float | None = None) -> Any:  # noqa: A002
+            try:
+                return super().communicate(input, timeout=budget.left() if timeout is None else timeout)
+            except TimeoutExpired:
+                self.kill()
+                self.wait()
+                for pipe in filter(None, (self.stdout, self.stderr)):
+                    pipe.close()
+                raise ConfigurationError(
+                    "The program in credential_process of the AWS profile does not answer",
+                    hint="Run it by itself: it prints credentials as JSON, and asks nothing",
+                ) from None
+
+    return Process
+
+
+def _without_retries_of(send: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let an error of the budget through: the SDK would take it for one of the network, and try again."""
+
+    def send_once(request: Any) -> Any:
+        from botocore.exceptions import HTTPClientError
+
+        try:
+            return send(request)
+        except HTTPClientError as error:
+            inner = error.kwargs.get("error")
+            if isinstance(inner, BudgetError):
+                raise inner from None
+            raise
+
+    return send_once
 
 
 def _make_loader(data_path: str | None) -> Any:

@@ -12,6 +12,7 @@ import hashlib
 import re
 from time import sleep
 
+from ..bounded import Budget, bound_session
 from ..command import set_up
 from ..errors import (
     ConfigurationError,
@@ -45,6 +46,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 10
 CREDENTIAL_TIMEOUT_SECONDS = 3
 THROTTLED_ATTEMPTS = 3
+TIMES_TO_WRITE = 10  # each secret takes a request of its own, and another to read it back
 LONGEST_RETRY_AFTER_SECONDS = 5.0
 _PREVIOUS_TAG = "previous-{}"
 _PLAIN_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -148,17 +150,23 @@ class AzureBackend:
 
     Args:
         client: The SDK's client of the vault.
+        budget: What an operation may take; the client keeps to it.
     """
 
     live = False
     empty_revision = hashlib.sha256(b"[]").hexdigest()
 
-    def __init__(self, client: SecretClient) -> None:
+    def __init__(self, client: SecretClient, budget: Budget | None = None) -> None:
         self._client = client
+        self._budget = budget or Budget(f"Azure Key Vault at {client.vault_url}")
         self.url = client.vault_url.rstrip("/")
 
     def load(self) -> Snapshot:
         """Read every secret of the vault that is enabled, but for the keys of certificates."""
+        with self._budget.spent():
+            return self._load()
+
+    def _load(self) -> Snapshot:
         # The first request gets the challenge that the parallel ones then answer without asking.
         listed = self._call("listing secrets", lambda: list(self._client.list_properties_of_secrets()))
         with ResponseGuard(self.url):
@@ -175,6 +183,15 @@ class AzureBackend:
         progress: Callable[[str], None] | None = None,
     ) -> Snapshot:
         """Write ``changes`` one by one, each read back."""
+        with self._budget.spent(TIMES_TO_WRITE):
+            return self._save(changes, expected_revision, progress)
+
+    def _save(
+        self,
+        changes: Mapping[str, Change],
+        expected_revision: str | None,
+        progress: Callable[[str], None] | None,
+    ) -> Snapshot:
         from ..changes import apply_changes, load_if_any, require_unchanged
 
         before = load_if_any(self)
@@ -201,7 +218,8 @@ class AzureBackend:
 
     def check_access(self, names: Iterable[str]) -> str:
         """Look for deleted secrets of these names, which cannot be written."""
-        self._check_not_deleted(names)
+        with self._budget.spent():
+            self._check_not_deleted(names)
         return self.url
 
     def restore(self, names: Iterable[str]) -> None:
@@ -427,15 +445,19 @@ def open_backend(settings: Settings) -> AzureBackend:
             hint="It has this form: https://NAME.vault.azure.net",
         )
     _quieten_sdk()
+    from azure.core.pipeline.transport import RequestsTransport
     from azure.identity import DefaultAzureCredential
     from azure.keyvault.secrets import SecretClient
+    from requests import Session
 
+    budget = Budget(f"Azure Key Vault at {url.rstrip('/')}", settings.load_timeout)
     credential = DefaultAzureCredential(
         process_timeout=CREDENTIAL_TIMEOUT_SECONDS,
         connection_timeout=CREDENTIAL_TIMEOUT_SECONDS,
         read_timeout=CREDENTIAL_TIMEOUT_SECONDS,
         retry_total=1,
         exclude_shared_token_cache_credential=True,
+        transport=RequestsTransport(session=bound_session(Session(), budget)),
     )
     client = SecretClient(
         vault_url=url,
@@ -446,9 +468,10 @@ def open_backend(settings: Settings) -> AzureBackend:
         read_timeout=READ_TIMEOUT_SECONDS,
         retry_total=2,
         retry_backoff_factor=0.2,
+        transport=RequestsTransport(session=bound_session(Session(), budget)),
         retry_status=0,  # throttling is handled here: the SDK would sleep as long as the server says
     )
-    return AzureBackend(client)
+    return AzureBackend(client, budget)
 
 
 def _quieten_sdk() -> None:

@@ -14,6 +14,7 @@ import os
 from contextlib import suppress
 from time import monotonic
 
+from ..bounded import Budget, bound_session
 from ..command import set_up
 from ..errors import (
     ConfigurationError,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 DEFAULT_MOUNT_POINT = "secret"
 TIMEOUT_SECONDS = (5, 10)  # to connect, to answer
 REQUEST_RETRIES = 2
+TIMES_TO_WRITE = 3
+"""How many times as long as reading may writing take: it reads before and after, too."""
 NO_SECRET = "0"
 """The check-and-set number that means: only if nothing is there."""
 
@@ -104,6 +107,12 @@ FAILURES = (
         StoreUnavailableError,
         "Vault is sealed: {where}",
         "Unseal it: vault operator unseal",
+    ),
+    Failure(
+        "Upgrading",
+        StoreUnavailableError,
+        "Vault is upgrading the secrets engine to version 2: {where}",
+        LATER_HINT,
     ),
     Failure(
         "VaultNotInitialized",
@@ -248,13 +257,15 @@ class VaultBackend:
         login: Gives the token.
         mount_point: The engine.
         path: The secret in it.
+        budget: What an operation may take; the session of the client keeps to it.
     """
 
     live = False
     empty_revision = NO_SECRET
 
-    def __init__(self, client: Client, login: Login, mount_point: str, path: str) -> None:
+    def __init__(self, client: Client, login: Login, mount_point: str, path: str, budget: Budget | None = None) -> None:
         self._client = client
+        self._budget = budget or Budget(f"Vault at {client.url}")
         self._login = login
         self._mount_point = mount_point
         self._path = path
@@ -262,8 +273,9 @@ class VaultBackend:
 
     def load(self) -> Snapshot:
         """Read everything, in one request."""
-        self._renew_token()
-        content, revision = self._read()
+        with self._budget.spent():
+            self._renew_token()
+            content, revision = self._read_whatever_version()
         return read_flat_map(content, revision, self.describe())
 
     def save(
@@ -274,10 +286,16 @@ class VaultBackend:
         progress: Callable[[str], None] | None = None,
     ) -> Snapshot:
         """Write ``changes`` as a new version, again if another writer was faster."""
-        return save_flat_map(self, changes, expected_revision, progress)
+        self._engine_version = None  # it may be another one by now, and a write would go wrong
+        with self._budget.spent(TIMES_TO_WRITE):
+            return save_flat_map(self, changes, expected_revision, progress)
 
-    def check_access(self, names: Iterable[str]) -> str:  # noqa: ARG002 - they are all in one secret
+    def check_access(self, names: Iterable[str]) -> str:
         """Ask Vault what the token may do with the secret."""
+        with self._budget.spent():
+            return self._check_access(names)
+
+    def _check_access(self, names: Iterable[str]) -> str:  # noqa: ARG002 - they are all in one secret
         version = self._version()
         path = f"{self._mount_point}/{'data/' if version == 2 else ''}{self._path}"  # noqa: PLR2004
         answer = self._call("read of its own capabilities", self._client.sys.get_capabilities, paths=[path])
@@ -289,6 +307,10 @@ class VaultBackend:
 
     def restore(self, names: Iterable[str]) -> None:  # noqa: ARG002
         """Undelete the newest version."""
+        with self._budget.spent():
+            self._undelete()
+
+    def _undelete(self) -> None:
         metadata = self._call(
             "reading the versions",
             self._client.secrets.kv.v2.read_secret_metadata,
@@ -310,7 +332,8 @@ class VaultBackend:
 
         https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self
         """
-        answer = self._call("looking the token up", self._client.auth.token.lookup_self)
+        with self._budget.spent():
+            answer = self._call("looking the token up", self._client.auth.token.lookup_self)
         with ResponseGuard(self._client.url):
             data = answer["data"]
             ends = bool(data.get("expire_time")) and not self._login.is_repeatable
@@ -322,6 +345,21 @@ class VaultBackend:
 
     def _where(self) -> str:
         return f"{self._mount_point}/{self._path} at {self._client.url}"
+
+    def _read_whatever_version(self) -> tuple[dict[str, Any], str]:
+        """Read; where that fails, ask the engine's version again: it may have been upgraded since."""
+        known = self._engine_version
+        try:
+            return self._read()
+        except StoreUnavailableError:
+            raise
+        except SecretsError:
+            if known is None:
+                raise
+            self._engine_version = None
+            if self._version() == known:
+                raise
+            return self._read()
 
     def _read(self, version: int | None = None) -> tuple[dict[str, Any], str]:
         if self._version() == 1:
@@ -467,6 +505,8 @@ class VaultBackend:
             codes.insert(0, "DestroyedVersion")
         if "sealed" in said:
             codes.insert(0, "Sealed")
+        if "upgrading from non-versioned" in said:
+            codes.insert(0, "Upgrading")
         where = self._client.url if "sealed" in said else self._where()
         return store_error(FAILURES, codes, where=where, action=action, reason=said)
 
@@ -499,12 +539,13 @@ def open_backend(settings: Settings) -> VaultBackend:
         raise ConfigurationError(
             "VAULT_ADDR not set", hint="Give the server's address: export VAULT_ADDR=https://vault.example.com:8200"
         )
+    budget = Budget(f"Vault at {address.rstrip('/')}", settings.load_timeout)
     # An empty token keeps the SDK from looking for one by itself.
     client = Client(
         url=address.rstrip("/"),
         token="",
         namespace=environ.get("VAULT_NAMESPACE") or None,
-        session=_session(environ.get("VAULT_CACERT") or environ.get("VAULT_CAPATH")),
+        session=_session(environ.get("VAULT_CACERT") or environ.get("VAULT_CAPATH"), budget),
         timeout=TIMEOUT_SECONDS,
         allow_redirects=False,
     )
@@ -513,12 +554,12 @@ def open_backend(settings: Settings) -> VaultBackend:
         Login(environ),
         (environ.get("VAULT_MOUNT_POINT") or DEFAULT_MOUNT_POINT).strip("/"),
         (environ.get("VAULT_SECRET_PATH") or SecretsBackend.VAULT.default_place()).strip("/"),
+        budget,
     )
 
 
-def _session(ca: str | None) -> Any:
+def _session(ca: str | None, budget: Budget) -> Any:
     from requests import Session
-    from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
     session = Session()
@@ -539,8 +580,7 @@ def _session(ca: str | None) -> Any:
         redirect=False,
         respect_retry_after_header=False,
     )
-    session.mount("https://", HTTPAdapter(max_retries=retry))
-    session.mount("http://", HTTPAdapter(max_retries=retry))
+    bound_session(session, budget, max_retries=retry)
     session.hooks["response"].append(_refuse_redirect)
     return session
 
