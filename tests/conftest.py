@@ -93,6 +93,25 @@ def interrupts() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the further cases of each test."""
+    seen = set()
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        if name in seen:
+            item.add_marker("further_case")
+        seen.add(name)
+
+
+@pytest.fixture(autouse=True)
+def measure_programs_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure the programs that the first case of a test starts; those of the others run the same lines, and faster."""
+    if request.node.get_closest_marker("further_case"):
+        for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+            monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove settings of the shell that runs the tests."""

@@ -18,6 +18,7 @@ from dotenv import dotenv_values
 
 from tests.conftest import need_root
 from tests.leaks import leaked
+from tests.servers.ports import free_port
 from tests.support.checkout import (
     Checkout,
     containers,
@@ -86,9 +87,9 @@ class Moving:
         return self.run_compose("ps", "--format", "{{.Name}}", service).strip()
 
 
-def start_original(base: Path, checkout: Checkout, image: str, password: str) -> Moving:
+def start_original(base: Path, checkout: Checkout, image: str, password: str, folder: Path | None = None) -> Moving:
     """Start the original's stack, with data in both of its volumes."""
-    original = OriginalFolder(base / f"original-{os.getpid()}-{base.name[-4:].lower()}")
+    original = OriginalFolder(folder or base / f"original-{os.getpid()}-{base.name[-4:].lower()}")
     original.write_compose(image, standin_images()["REDIS_IMAGE"])
     original.write_dotenv(
         POSTGRES_DB=DATABASE,
@@ -266,6 +267,36 @@ def test_the_page_is_typed_on_a_running_original(moving: Moving) -> None:
     moving.adopt()
     assert (checkout.directory / ".env").read_bytes() == env
     assert checkout.values() == secrets
+
+
+def test_a_project_in_the_folder_of_the_original_takes_over_its_containers(tmp_path: Path) -> None:
+    need_root()
+    need_engine()
+    checkout = linked_checkout(tmp_path, COLUMNS="250")
+    folder = checkout.directory.rename(tmp_path / f"in-place-{os.getpid()}")
+    checkout.directory = folder
+    moving = start_original(tmp_path, checkout, standin_images()["POSTGRES_IMAGE"], DATABASE_PASSWORD, folder)
+    own = standin_images() | {
+        "APP_PORT": str(free_port()),
+        "BUILD_NETWORK": "host",
+        "APP_IMAGE": f"{folder.name}:latest",
+    }
+    own.pop("POSTGRES_IMAGE")
+    try:
+        before = (folder / ".env").read_bytes()
+        said = moving.adopt()
+        assert (folder / "before-adoption/.env").read_bytes() == before
+        assert checkout.values()["DATABASE_PASSWORD"] == DATABASE_PASSWORD
+        with (folder / ".env").open("a") as file:
+            file.writelines(f"{name}={value}\n" for name, value in own.items())
+        for line in next_commands(said):
+            checkout.run("bash", "-euc", line)
+        wait_until_healthy(checkout)
+        assert in_database(checkout, "SELECT count(*) FROM cameras") == "2\n"
+    finally:
+        checkout.compose("down", "--timeout", "5", "--remove-orphans", check=False)
+        docker("volume", "rm", f"{folder.name}_postgres_data", f"{folder.name}_redis_data", check=False)
+        docker("image", "rm", own["APP_IMAGE"], check=False)
 
 
 def test_a_database_of_a_version_that_was_never_tried_is_refused(moving: Moving, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import secrets
 import string
 from collections.abc import Callable
@@ -176,13 +177,14 @@ def test_nothing_of_a_value_is_in_what_is_said() -> None:
 
 WORDS: list[str] = [word for word in FREQUENCY_LISTS["english_wikipedia"][:8000] if len(word) > 3]
 CHARACTERS = string.ascii_letters + string.digits + string.punctuation
+CHOICES = random.Random(20261128)
 GENERATORS: dict[str, Callable[[], str]] = {
     "this project's": lambda: generate_value(spec("SECRET_KEY")),
-    "pass": lambda: "".join(secrets.choice(CHARACTERS) for _ in range(25)),
-    "KeePass": lambda: "".join(secrets.choice(string.ascii_letters + string.digits + "!#%+-_@=") for _ in range(20)),
+    "pass": lambda: "".join(CHOICES.choice(CHARACTERS) for _ in range(25)),
+    "KeePass": lambda: "".join(CHOICES.choice(string.ascii_letters + string.digits + "!#%+-_@=") for _ in range(20)),
     "hexadecimal": lambda: secrets.token_hex(32),
-    "25 letters and digits": lambda: "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(25)),
-    "several words": lambda: " ".join(secrets.choice(WORDS) for _ in range(6)),
+    "25 letters and digits": lambda: "".join(CHOICES.choice(string.ascii_letters + string.digits) for _ in range(25)),
+    "several words": lambda: " ".join(CHOICES.choice(WORDS) for _ in range(6)),
 }
 
 

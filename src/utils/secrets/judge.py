@@ -163,7 +163,7 @@ def _is_invisible(character: str) -> bool:
 
 # So narrow that no random password has one by chance.
 _EXPANSION = re.compile(
-    r"\$\{(?:[A-Z][A-Z0-9_]+|[a-z][a-z0-9_]+)(?::?[-=?+][^{}]*)?\}"
+    r"\$\{(?:[A-Z]{2}[A-Z_][A-Z0-9_]*|[a-z]{2}[a-z_][a-z0-9_]*)(?::?[-=?+][^{}]*)?\}"
     r"|\$\((?:[\w./~-]*/[a-z]+|[a-z]{4,}|[a-z][\w.-]*\s[^()]*)\)|\$\{\{\s*[\w.]+\s*\}\}"
 )
 _WHOLE_EXPANSION = re.compile(
