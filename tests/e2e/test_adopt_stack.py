@@ -291,7 +291,7 @@ def test_a_project_in_the_folder_of_the_original_takes_over_its_containers(tmp_p
             file.writelines(f"{name}={value}\n" for name, value in own.items())
         for line in next_commands(said):
             checkout.run("bash", "-euc", line)
-        wait_until_healthy(checkout)
+        assert log_in(checkout, checkout.values()["ADMIN_PASSWORD"]).status_code == 200
         assert in_database(checkout, "SELECT count(*) FROM cameras") == "2\n"
     finally:
         checkout.compose("down", "--timeout", "5", "--remove-orphans", check=False)
