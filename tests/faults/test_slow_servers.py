@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,7 +131,7 @@ def test_writing_ends_in_time(settings: Settings) -> None:
 
 @pytest.mark.parametrize("answer", ["the body byte by byte"], indirect=True)
 def test_looking_at_a_place_ends_in_time(settings: Settings) -> None:
-    backend = open_backend(settings)
+    backend: Any = open_backend(settings)
     start = time.monotonic()
     with contextlib.suppress(SecretsError):  # AWS only leaves the account's number out
         backend.check_access(["SECRET_KEY"])
