@@ -219,13 +219,6 @@ def test_short_server_errors_are_retried(vault_server: Vault, tmp_path: Path) ->
         assert opened(vault_server, tmp_path, VAULT_ADDR=faulty.url).load().values == {"A": "1"}
 
 
-def test_a_namespace_is_sent(vault_server: Vault, tmp_path: Path) -> None:
-    with running_faulty(vault_server.url) as faulty:
-        with pytest.raises(StoreError):
-            opened(vault_server, tmp_path, VAULT_ADDR=faulty.url, VAULT_NAMESPACE="team").load()
-        assert faulty.requests[0][2]["X-Vault-Namespace"] == "team"
-
-
 def test_version_1_is_detected_and_a_conflicting_write_is_reported(
     vault_server: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

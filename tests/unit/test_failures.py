@@ -7,23 +7,34 @@ import socket
 
 import pytest
 
-from src.utils.secrets.backends.aws_secrets_manager import FAILURES as AWS
-from src.utils.secrets.backends.azure_keyvault import FAILURES as AZURE
-from src.utils.secrets.backends.hashicorp_vault import FAILURES as VAULT
+from src.utils.secrets.backends.aws_secrets_manager_failures import FAILURES as AWS
+from src.utils.secrets.backends.azure_keyvault_failures import FAILURES as AZURE
+from src.utils.secrets.backends.hashicorp_vault_failures import FAILURES as VAULT
 from src.utils.secrets.errors import SecretsError, StoreDeniedError, StoreError
-from src.utils.secrets.failures import Failure, class_names, root_cause, store_error
+from src.utils.secrets.failures import ANY_CODE, Failure, class_names, root_cause, sentence, store_error
+from src.utils.secrets.redaction import protect_values
 
 TABLES = {"AWS": AWS, "Vault": VAULT, "Azure": AZURE}
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
-def test_each_code_means_one_thing_and_each_failure_has_a_hint(table: tuple[Failure, ...]) -> None:
-    codes = [code for failure in table for code in failure.codes]
-    assert len(codes) == len(set(codes))
+def test_each_failure_has_a_hint_and_no_row_hides_another(table: tuple[Failure, ...]) -> None:
+    closed: set[str] = set()
     for failure in table:
+        assert not closed & set(failure.codes), failure.message
+        if not failure.says:
+            closed |= set(failure.codes)
         assert issubclass(failure.error, SecretsError)
         assert failure.hints
-        assert set(re.findall(r"{.*?}", failure.message)) <= {"{where}", "{action}", "{reason}"}
+        assert set(re.findall(r"{.*?}", failure.message)) <= {"{where}", "{action}", "{reason}", "{code}", "{name}"}
+    assert table[-1].codes == [ANY_CODE]
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_nobody_is_asked_to_report_what_a_server_or_a_setting_says(table: tuple[Failure, ...]) -> None:
+    for failure in table:
+        error = store_error(table, failure.codes[:1], where="here", reason="words")
+        assert not re.search("bug|report|unexpected", f"{error} {error.hint}", re.IGNORECASE)
 
 
 def test_the_first_known_code_is_used() -> None:
@@ -32,11 +43,39 @@ def test_the_first_known_code_is_used() -> None:
     assert str(error) == "AWS denies reading on here"
 
 
-def test_an_unknown_code_is_named_and_asked_to_be_reported() -> None:
-    error = store_error(AWS, ["Unheard"], where="here", action="reading")
+def test_the_words_decide_where_a_code_has_several_meanings() -> None:
+    said = "Access to KMS is not allowed"
+    error = store_error(AWS, ["AccessDeniedException"], where="here", action="reading", reason=said)
+    assert "KMS key of here" in str(error)
+    error = store_error(AWS, ["AccessDeniedException"], where="here", action="reading", said=said, reason="other")
+    assert "KMS key of here" in str(error)
+
+
+def test_an_unknown_code_is_shown_with_the_words_of_the_service() -> None:
+    error = store_error(AWS, ["Unheard"], where="here", action="reading", reason="Too\tgreen.\n")
     assert type(error) is StoreError
-    assert str(error) == "here: reading failed with Unheard"
-    assert "report" in error.hint
+    assert str(error) == "AWS refuses reading on here: Too green. (Unheard)"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("", "no reason given"),
+        ("two\nlines\x1b[31m and red", "two lines [31m and red"),
+        ("the value canary4711 is wrong", "its reason holds a secret, and is not shown"),
+        ("the token hvs.CAESIJ8a0815bcdefghijklmnop is wrong", "the token hvs.... is wrong"),
+        ("<!DOCTYPE html><p>Sign in</p>", "a web page"),
+        ("word " * 100, "word " * 40 + "..."),
+        ("\u202eevil\u0007", "evil"),
+    ],
+)
+def test_what_a_server_says_is_one_short_line_without_secrets(said: str, shown: str) -> None:
+    assert sentence(said, ["canary4711", ""]) == shown
+
+
+def test_a_value_that_was_loaded_is_not_repeated_either() -> None:
+    protect_values({"loaded-canary"})
+    assert "canary" not in sentence("it is loaded-canary")
 
 
 def test_the_reason_at_the_bottom_of_a_network_error_is_found() -> None:

@@ -15,7 +15,7 @@ import pytest
 from src.ops.commands.shared.backup_lock import read_lock
 from src.ops.commands.shared.given_keys import read_key
 from src.ops.deployment.deployment import Deployment
-from src.utils.secrets.backends.hashicorp_vault import Login
+from src.utils.secrets.backends.hashicorp_vault_login import Login
 from src.utils.secrets.errors import MasterKeyOwnerError, SecretsError, UntrustedPlaceError
 from src.utils.secrets.masterkey import generate_master_key, load_master_key
 from src.utils.secrets.trusted_place import require_trusted_place

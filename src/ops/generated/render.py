@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from src.ops.setup.state import State
@@ -149,14 +149,17 @@ def render_errors() -> str:
         for failure in table:
             hint = "<br>".join(map(spell, failure.hints))
             codes = ", ".join(f"`{code}`" for code in failure.codes)
+            codes += f", saying {_cell(failure.says)}" if failure.says else ""
             lines.append(f"| {failure.message} | {hint} | `{failure.error.__name__}` | {codes} |")
     return "\n".join(lines) + "\n"
 
 
 def _failures(kind: StoreKind[Any]) -> tuple[Failure, ...]:
     """The table of failures beside a store's backend; empty when it has none."""
-    backend = importlib.import_module(f"src.utils.secrets.backends.{kind.name}")
-    table: tuple[Failure, ...] = getattr(backend, "FAILURES", ())
+    module = f"src.utils.secrets.backends.{kind.name}_failures"
+    if importlib.util.find_spec(module) is None:
+        return ()
+    table: tuple[Failure, ...] = importlib.import_module(module).FAILURES
     return table
 
 

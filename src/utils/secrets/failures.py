@@ -1,18 +1,18 @@
 """What the stores' servers and SDKs report, and what this program says about it.
 
-Each backend has its table, ``FAILURES``; ``docs/errors.md`` is rendered from them. No SDK is imported for that: a
-failure is known by its error code, or by the name of its exception's class.
+Each cloud store has its table, ``FAILURES``, in ``backends/<name>_failures.py``, which is imported only when something
+fails; ``docs/errors.md`` is rendered from them. No SDK is imported for that: a failure is known by its error code, by
+the name of its exception's class, and by what the service says in words. The last row of each table stands for all that
+nobody has thought of, and shows those words.
 """
 
 from __future__ import annotations
 
+import re
+
 from .command import manage
-from .errors import (
-    SecretsError,
-    StoreError,
-    StoreUnavailableError,
-    several,
-)
+from .errors import ConfigurationError, SecretsError, StoreDeniedError, StoreUnavailableError, several
+from .redaction import redact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 LONGEST_REASON = 200
 LATER_HINT = "Try again in a minute"
+ANY_CODE = "*"
+"""The code of a table's last row, which holds for all others."""
+_HIDDEN = "..."
+_SHORTEST_HIDDEN = 4
+# Longer than any word: a token, a key, an id. Real words have no digits in them.
+_LONG_RUN = re.compile(r"(?=[\w+=-]*\d)[\w+=-]{20,}")
+_PAGE = re.compile(r"\s*<(!doctype|html|head|\?xml|!--|title|center|h1)\b", re.IGNORECASE)
 
 
 class Failure:
@@ -30,17 +37,22 @@ class Failure:
     Args:
         codes: The error codes, or names of exception classes, that mean it.
         error: The error to raise.
-        message: Its text; ``{where}``, ``{action}`` and ``{reason}`` are filled in.
+        message: Its text; ``{where}``, ``{action}``, ``{reason}``, ``{code}`` and ``{name}`` are filled in.
         hints: What to do about it: one step, or several in their order.
+        says: A regular expression, if the codes mean it only where the service's words match. Such a row stands in
+            front of the one for all other words.
     """
 
-    __slots__ = ("codes", "error", "hints", "message")
+    __slots__ = ("codes", "error", "hints", "message", "says")
 
-    def __init__(self, codes: str, error: type[SecretsError], message: str, hints: Hint | Sequence[Hint]) -> None:
+    def __init__(
+        self, codes: str, error: type[SecretsError], message: str, hints: Hint | Sequence[Hint], *, says: str = ""
+    ) -> None:
         self.codes = codes.split()
         self.error = error
         self.message = message
         self.hints = several(hints)
+        self.says = says
 
 
 def see_policy(store: str) -> Command:
@@ -55,6 +67,10 @@ def store_error(
     where: str,
     action: str = "access",
     reason: str = "",
+    said: str = "",
+    code: str = "",
+    name: str = "",
+    hidden: Iterable[str] = (),
 ) -> SecretsError:
     """The error for a failure.
 
@@ -63,15 +79,179 @@ def store_error(
         codes: What is known about the failure, the most telling first.
         where: What was accessed.
         action: What was tried.
-        reason: What the server or the system said, if that holds no value.
+        reason: What the server or the system said.
+        said: More of that, which decides but is not shown; ``reason`` when left out.
+        code: How the service calls it; the first of ``codes`` when left out.
+        name: Which secret it is about.
+        hidden: The values that it must not repeat, as far as they are known.
+
+    Raises:
+        LookupError: The table has no row for it. One with :data:`ANY_CODE` has.
     """
-    codes = list(codes)
-    by_code = {code: failure for failure in table for code in failure.codes}
-    for code in codes:
-        failure = by_code.get(code)
-        if failure is not None:
-            return failure.error(_fill(failure.message, where, action, reason), hint=failure.hints)
-    return StoreError(f"{where}: {action} failed with {codes[0]}", hint="Please report this as a bug if it comes again")
+    codes = [*codes, ANY_CODE]
+    code = code or codes[0]
+    failure = next(
+        failure
+        for known in codes
+        for failure in table
+        if known in failure.codes and re.search(failure.says, said or reason, re.IGNORECASE)
+    )
+    parts = {
+        "{where}": where,
+        "{action}": action,
+        "{reason}": sentence(reason, hidden),
+        "{code}": code,
+        "{name}": name,
+    }
+    return failure.error(_fill(failure.message, parts), hint=failure.hints)
+
+
+def sentence(text: str, hidden: Iterable[str] = ()) -> str:
+    """What a server said, fit to be shown: one short line, without control characters and without secrets.
+
+    Args:
+        text: Its words.
+        hidden: Values that must not be shown, besides those that were loaded. Where one is found, nothing of the text
+            is.
+    """
+    if is_page(text):
+        return "a web page"
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    shown = " ".join(shown.split())
+    holds_secret = any(len(value) >= _SHORTEST_HIDDEN and value in shown for value in hidden) or redact(shown) != shown
+    if holds_secret:
+        return "its reason holds a secret, and is not shown"
+    if not shown:
+        return "no reason given"
+    shown = _LONG_RUN.sub(_HIDDEN, shown)
+    return shown if len(shown) <= LONGEST_REASON else shown[:LONGEST_REASON].rsplit(" ", 1)[0] + " " + _HIDDEN
+
+
+def is_page(text: str) -> bool:
+    """Whether a text is a web page: no store's service sends one, but proxies and sign-in pages do."""
+    return bool(_PAGE.match(text))
+
+
+def network_failures(server: str, *, address: str, ca: str, client_certificate: str = "") -> tuple[Failure, ...]:
+    """The rows of a table for what goes wrong on the way to a server: proxies, TLS, names, connections.
+
+    Args:
+        server: What people call it.
+        address: The setting with its address.
+        ca: The setting that names the file with the CA's certificate.
+        client_certificate: What to set where the server demands a certificate of its clients.
+    """
+    return (
+        Failure(
+            "ProxyConnectionError ProxyError",
+            ConfigurationError,
+            f"The proxy on the way to {server} demands a user name and a password",
+            "Write them into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
+            says="407",
+        ),
+        Failure(
+            "ProxyConnectionError ProxyError InvalidProxyURL",
+            StoreUnavailableError,
+            f"The proxy on the way to {server} does not answer, or refuses: {{reason}}",
+            (
+                "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names it; it has the form http://HOST:PORT",
+                "To go around it, add the server's host name to NO_PROXY",
+            ),
+        ),
+        Failure(
+            "InvalidSchema",
+            ConfigurationError,
+            f"The proxy on the way to {server} is one of SOCKS, which is not supported",
+            "Set HTTPS_PROXY to an http:// proxy, or add the server's host name to NO_PROXY",
+            says="SOCKS",
+        ),
+        Failure(
+            "SSLError",
+            ConfigurationError,
+            f"{server} does not speak TLS at this address: {{where}}",
+            f"Check scheme and port in {address}: a server without TLS has http://",
+            says="wrong.version.number|record.layer.failure|packet.length.too.long|http.request|unknown.protocol",
+        ),
+        Failure(
+            "SSLError",
+            ConfigurationError,
+            f"{server} demands a certificate of its clients: {{where}}",
+            client_certificate or f"Check {address}: the service itself demands none",
+            says="certificate.required|bad.certificate|handshake.failure",
+        ),
+        Failure(
+            "SSLError",
+            ConfigurationError,
+            "The file with the certificates of the CAs cannot be read, or holds none",
+            f"Check the file that {ca} names, and REQUESTS_CA_BUNDLE if that is set",
+            says="no such file|is a directory|permission denied|no certificate or crl|\\[x509",
+        ),
+        Failure(
+            "SSLError",
+            StoreUnavailableError,
+            f"The TLS certificate of {server} is for another time: {{where}}: {{reason}}",
+            ("Check the clock of this machine: date", "If that is right, the server needs a new certificate"),
+            says="has expired|not yet valid",
+        ),
+        Failure(
+            "SSLError",
+            StoreUnavailableError,
+            f"The TLS certificate of {server} is for another name: {{where}}: {{reason}}",
+            f"Write the name that the certificate is for into {address}",
+            says="mismatch|doesn't match",
+        ),
+        Failure(
+            "SSLError",
+            StoreUnavailableError,
+            f"{server} ends the connection while TLS begins: {{where}}",
+            (f"Check the port in {address}", "It may demand a certificate of its clients, or refuse this address"),
+            says="EOF occurred|reset by peer|broken pipe",
+        ),
+        Failure(
+            "SSLError",
+            StoreUnavailableError,
+            f"The TLS certificate of {server} is not accepted: {{where}}: {{reason}}",
+            f"Set {ca} to the file with the certificate of the CA that signed it",
+        ),
+        Failure(
+            "page-407 http-407",
+            ConfigurationError,
+            f"A proxy on the way to {server} demands a user name and a password",
+            "Write them into HTTP_PROXY and HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
+        ),
+        Failure(
+            "page-401 page-403 page-451",
+            StoreDeniedError,
+            f"Something on the way to {server} refuses the request with a web page: {{where}}",
+            ("Ask who runs the proxy or firewall in front of it", f"And check {address}"),
+        ),
+        Failure(
+            "page",
+            StoreUnavailableError,
+            f"Something on the way to {server} answers with a web page ({{code}}): {{where}}",
+            ("A proxy, a sign-in page or a load balancer may be in between: check HTTPS_PROXY", f"And check {address}"),
+        ),
+        Failure(
+            "EndpointConnectionError ConnectTimeoutError ReadTimeoutError ConnectionClosedError HTTPClientError"
+            " ConnectionError ConnectTimeout ReadTimeout Timeout ChunkedEncodingError RetryError"
+            " ServiceRequestError ServiceRequestTimeoutError ServiceResponseError ServiceResponseTimeoutError"
+            " IncompleteReadError",
+            StoreUnavailableError,
+            f"{server} cannot be reached: {{where}}: {{reason}}",
+            f"Check the network, {address}, and that the server runs",
+        ),
+    )
+
+
+def status_codes(status: int, text: str) -> list[str]:
+    """The codes for an answer's HTTP status, the most telling first: ``page-403 page http-403 http-4xx``.
+
+    Args:
+        status: The HTTP status.
+        text: The answer's body, or what the SDK took out of it.
+    """
+    pages = [f"page-{status}", "page"] if is_page(text) else []
+    return [*pages, f"http-{status}", f"http-{status // 100}xx"]
 
 
 class ResponseGuard:
@@ -120,8 +300,8 @@ def class_names(error: BaseException) -> list[str]:
     return [kind.__name__ for kind in type(error).__mro__[:-3]] or [type(error).__name__]
 
 
-def root_cause(error: BaseException) -> str:
-    """What the operating system or TLS said at the bottom of a network error: ``Connection refused``."""
+def causes(error: BaseException) -> list[BaseException]:
+    """The error, and all that it came from, as far as the SDKs and urllib3 keep that somewhere."""
     seen: list[BaseException] = []
     queue: list[object] = [error]
     while queue:
@@ -132,15 +312,46 @@ def root_cause(error: BaseException) -> str:
         queue += [current.__cause__, current.__context__]
         queue += [getattr(current, name, None) for name in ("reason", "inner_exception", "error")]
         queue += [current.args[-1]] if current.args else []
+    return seen
+
+
+def network_codes(error: BaseException) -> list[str]:
+    """The codes of an error on the way to a server: what is at its bottom, if that tells more, then its classes."""
+    found = causes(error)
+    names = {kind.__name__ for cause in found for kind in type(cause).__mro__}
+    if any(type(cause) is ValueError and "Invalid header" in str(cause) for cause in found):
+        names.add("InvalidHeader")
+    telling = [name for name in ("InvalidHeader", "ProxyConnectionError", "ProxyError", "SSLError") if name in names]
+    return [*telling, *class_names(error)]
+
+
+def root_cause(error: BaseException) -> str:
+    """What the operating system or TLS said at the bottom of a network error: ``Connection refused``."""
+    seen = causes(error)
     for found in reversed(seen):
-        text = getattr(found, "verify_message", None) or (found.strerror if isinstance(found, OSError) else None)
+        text = getattr(found, "verify_message", None) or (isinstance(found, OSError) and _system_text(found))
         if text:
             return str(text)[:LONGEST_REASON]
     return "no answer in time" if any("imeout" in type(found).__name__ for found in seen) else type(error).__name__
 
 
-def _fill(message: str, where: str, action: str, reason: str) -> str:
-    parts: Mapping[str, str] = {"{where}": where, "{action}": action, "{reason}": " ".join(reason.split())}
-    for placeholder, text in parts.items():
-        message = message.replace(placeholder, text)
-    return message
+def unreadable_file(error: OSError, environ: Mapping[str, str]) -> str:
+    """What is wrong with the file that an SDK could not read, and the variable that names it."""
+    import os
+
+    from .settings import absent_path
+
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    setting = next((name for name, value in environ.items() if value == path and name.isupper()), "") if path else ""
+    place = setting or (absent_path(path) if path else "")
+    return ": ".join(filter(None, (error.strerror or type(error).__name__, place)))
+
+
+def _system_text(error: OSError) -> str | None:
+    # http.client raises this one without a number, when a proxy refuses to connect.
+    tunnel = re.match(r"Tunnel connection failed: [\w -]*", str(error))
+    return tunnel[0] if tunnel else error.strerror
+
+
+def _fill(message: str, parts: Mapping[str, str]) -> str:
+    return re.sub(r"\{\w+\}", lambda found: parts[found[0]], message)

@@ -9,30 +9,27 @@ https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_UpdateSecretV
 from __future__ import annotations
 
 import json
+import re
 
 from ..bounded import Budget, BudgetError, pool_classes
-from ..command import manage, set_up
 from ..errors import (
     ConfigurationError,
     SecretsError,
-    StoreDeletedError,
-    StoreDeniedError,
     StoreEmptyError,
     StoreError,
     StoreUnavailableError,
 )
-from ..failures import LATER_HINT, Failure, ResponseGuard, class_names, root_cause, see_policy, store_error
+from ..failures import ResponseGuard
 from ..flatmap import read_flat_map, save_flat_map
 from ..settings import SecretsBackend, Settings
 from ..snapshot import Snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from ..changes import Change
-    from ..command import Hint
 
 CURRENT = "AWSCURRENT"
 MAX_SECRET_BYTES = 65536  # https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
@@ -42,110 +39,10 @@ REQUEST_ATTEMPTS = 3
 TIMES_TO_WRITE = 3
 """How many times as long as reading may writing take: it reads before and after, too."""
 LOST_RACE_CODES = ("InvalidParameterException", "InvalidRequestException")
+_ARN = re.compile(r"arn:[\w-]+:secretsmanager:(?P<region>[\w-]+):\d*:secret:")
+_ENDPOINTS = {"secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER", "sts": "AWS_ENDPOINT_URL_STS"}
 ABSENT = "absent"
 NO_VALUE = "no value"
-
-
-FAILURES = (
-    Failure(
-        "NoCredentialsError PartialCredentialsError CredentialRetrievalError",
-        StoreDeniedError,
-        "No AWS credentials were found",
-        (
-            "Sign in: aws configure, or aws sso login",
-            "On EC2 or ECS, attach a role to the machine or task",
-            see_policy("aws"),
-        ),
-    ),
-    Failure(
-        "ProfileNotFound",
-        ConfigurationError,
-        "The AWS profile that AWS_PROFILE names does not exist",
-        "List the profiles: aws configure list-profiles",
-    ),
-    Failure(
-        "ExpiredTokenException ExpiredToken RequestExpired TokenRetrievalError SSOTokenLoadError"
-        " UnauthorizedSSOTokenError",
-        StoreDeniedError,
-        "The AWS credentials have expired",
-        "Sign in again: aws sso login, or renew AWS_SESSION_TOKEN",
-    ),
-    Failure(
-        "UnrecognizedClientException InvalidClientTokenId InvalidSignatureException SignatureDoesNotMatch"
-        " IncompleteSignature MissingAuthenticationToken AuthFailure",
-        StoreDeniedError,
-        "AWS does not know these credentials",
-        "Check who you are: aws sts get-caller-identity",
-    ),
-    Failure(
-        "AccessDeniedException AccessDenied",
-        StoreDeniedError,
-        "AWS denies {action} on {where}",
-        see_policy("aws"),
-    ),
-    Failure(
-        "ResourceNotFoundException",
-        StoreEmptyError,
-        "Secret not found in AWS Secrets Manager: {where}",
-        (set_up(purpose="Make it"), "Or check AWS_REGION and SECRETS_AWS_SECRET_ID"),
-    ),
-    Failure(
-        "ScheduledForDeletion",
-        StoreDeletedError,
-        "The secret is scheduled for deletion in AWS Secrets Manager: {where}",
-        (set_up(purpose="Let the set-up restore it"), "Or: aws secretsmanager restore-secret --secret-id NAME"),
-    ),
-    Failure(
-        "ThrottlingException Throttling TooManyRequestsException RequestLimitExceeded",
-        StoreUnavailableError,
-        "AWS Secrets Manager is throttling requests",
-        LATER_HINT,
-    ),
-    Failure(
-        "DecryptionFailure EncryptionFailure",
-        StoreDeniedError,
-        "AWS cannot use the KMS key of {where}",
-        manage("policy", "aws", "--kms-key", "ARN", purpose="Allow kms:Decrypt and kms:GenerateDataKey on the key"),
-    ),
-    Failure(
-        "LimitExceededException",
-        StoreError,
-        "An AWS Secrets Manager quota is used up: {action} on {where}",
-        "https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html",
-    ),
-    Failure(
-        "InternalServiceError InternalServiceErrorException InternalFailure ServiceUnavailable"
-        " ServiceUnavailableException",
-        StoreUnavailableError,
-        "AWS Secrets Manager has an internal error",
-        LATER_HINT,
-    ),
-    Failure(
-        "NoRegionError InvalidRegionError",
-        ConfigurationError,
-        "AWS_REGION not set, or not the name of a region",
-        "Set the region that the secret is in, for example: export AWS_REGION=eu-central-1",
-    ),
-    Failure(
-        "JSONDecodeError",
-        ConfigurationError,
-        "The program in credential_process of the AWS profile prints no JSON",
-        "Run it by itself: aws configure get credential_process",
-    ),
-    Failure(
-        "SSLError",
-        StoreUnavailableError,
-        "The TLS certificate of AWS Secrets Manager is not accepted: {reason}",
-        "Behind a proxy with its own CA, set AWS_CA_BUNDLE to its certificate",
-    ),
-    Failure(
-        "EndpointConnectionError ConnectTimeoutError ReadTimeoutError ConnectionClosedError ProxyConnectionError"
-        " HTTPClientError",
-        StoreUnavailableError,
-        "AWS Secrets Manager cannot be reached: {where}: {reason}",
-        "Check the network, AWS_REGION, and AWS_ENDPOINT_URL if it is set",
-    ),
-)
 
 
 class AwsBackend:
@@ -156,15 +53,22 @@ class AwsBackend:
         secret_id: Name or ARN of the secret.
         region: Where it is.
         budget: What an operation may take; the clients keep to it.
+        environ: The settings.
     """
 
     live = False
     empty_revision = ABSENT
 
     def __init__(
-        self, make_client: Callable[[str], Any], secret_id: str, region: str, budget: Budget | None = None
+        self,
+        make_client: Callable[[str], Any],
+        secret_id: str,
+        region: str,
+        budget: Budget,
+        environ: Mapping[str, str],
     ) -> None:
-        self._budget = budget or Budget("AWS Secrets Manager")
+        self._budget = budget
+        self._environ = environ
         self._make_client = make_client
         self._client = make_client("secretsmanager")
         self.secret_id = secret_id
@@ -208,14 +112,17 @@ class AwsBackend:
 
     def _read(self, **which: str) -> tuple[dict[str, Any], str]:
         answer = self._call(self._client.get_secret_value, SecretId=self.secret_id, **which)
-        if "SecretString" not in answer:
+        if "SecretBinary" in answer:
             raise StoreError(
                 f"{self.describe()} is binary, not text",
                 hint="Name another secret: SECRETS_AWS_SECRET_ID",
             )
+        with ResponseGuard(self.describe()):
+            text = answer["SecretString"]
         try:
-            content = json.loads(answer["SecretString"])
-        except (ValueError, TypeError, RecursionError):
+            # A file that Windows has saved begins with a byte order mark.
+            content = json.loads(text.removeprefix("\ufeff"))
+        except (AttributeError, ValueError, TypeError, RecursionError):
             content = None
         read_flat_map(content, "", self.describe())
         with ResponseGuard(self.describe()):
@@ -242,6 +149,8 @@ class AwsBackend:
         """Make ``content`` the current version; returns its id, or ``None`` when another writer was faster."""
         from uuid import uuid4
 
+        from .aws_secrets_manager_failures import RefusalError
+
         text = self._encode(content)
         version = str(uuid4())
         if replaces == ABSENT:
@@ -249,7 +158,7 @@ class AwsBackend:
                 self._call(
                     self._client.create_secret, Name=self.secret_id, ClientRequestToken=version, SecretString=text
                 )
-            except _CodeError as error:
+            except RefusalError as error:
                 if error.code != "ResourceExistsException":
                     raise
                 replaces = self._current_version() or NO_VALUE
@@ -271,6 +180,8 @@ class AwsBackend:
             self._remove_label(label, version)
 
     def _commit(self, version: str, text: str, replaces: str) -> bool:
+        from .aws_secrets_manager_failures import RefusalError
+
         stored = self._call(self._client.get_secret_value, SecretId=self.secret_id, VersionId=version)
         if stored.get("SecretString") != text:
             raise StoreError(
@@ -285,9 +196,9 @@ class AwsBackend:
                 MoveToVersionId=version,
                 **removal,
             )
-        except (_CodeError, StoreUnavailableError) as error:
-            lost_race = isinstance(error, _CodeError) and error.code in LOST_RACE_CODES
-            if isinstance(error, _CodeError) and not lost_race:
+        except (RefusalError, StoreUnavailableError) as error:
+            lost_race = isinstance(error, RefusalError) and error.code in LOST_RACE_CODES
+            if isinstance(error, RefusalError) and not lost_race:
                 raise
             # Either another writer was faster, or it was done, and only the answer got lost.
             if self._current_version() == version:
@@ -321,38 +232,25 @@ class AwsBackend:
         from botocore.parsers import ResponseParserError
 
         where = f"{self.secret_id} in {self.region}"
-        action = f"{'sts' if method.__name__ == 'get_caller_identity' else 'secretsmanager'}:{_camel(method.__name__)}"
         try:
-            with ResponseGuard(where, (BotoCoreError, ClientError), (ResponseParserError,)):
+            with ResponseGuard(where, (BotoCoreError, ClientError, OSError), (ResponseParserError,)):
                 return method(**parameters)
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "an unknown error")
-            raise self._error([_refined(code, error)], action) from None
-        except BotoCoreError as error:
-            raise self._error(class_names(error), action, root_cause(error)) from None
+        except (BotoCoreError, ClientError, OSError) as error:
+            from .aws_secrets_manager_failures import action_name, classified
 
-    def _error(self, codes: list[str], action: str, reason: str = "") -> SecretsError:
-        where = f"{self.secret_id} in {self.region}"
-        error = store_error(FAILURES, codes, where=where, action=action, reason=reason)
-        return _CodeError(str(error), hint=error.hints, code=codes[0]) if type(error) is StoreError else error
-
-
-class _CodeError(StoreError):
-    """A failure that may be an answer to a question; ``code`` says which."""
-
-    def __init__(self, message: str, *, hint: Sequence[Hint], code: str) -> None:
-        super().__init__(message, hint=hint)
-        self.code = code
+            hidden = [parameters["SecretString"]] if "SecretString" in parameters else []
+            raise classified(error, where, action_name(_camel(method.__name__)), self._environ, hidden) from None
 
 
 def open_backend(settings: Settings) -> AwsBackend:
     """The store for these settings."""
     _quieten_sdk()
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     environ = settings.environ
     secret_id = environ.get("SECRETS_AWS_SECRET_ID") or SecretsBackend.AWS.default_place()
+    region_of_arn = _ARN.match(secret_id)
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
@@ -362,24 +260,32 @@ def open_backend(settings: Settings) -> AwsBackend:
     try:
         session = _make_session(environ.get("AWS_PROFILE") or None, config, budget)
         session.register_component("data_loader", _make_loader(session.get_config_variable("data_path")))
-        region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or session.get_config_variable("region")
+        # An ARN is in one region, whatever else is said.
+        region = (
+            region_of_arn["region"]
+            if region_of_arn
+            else (
+                environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or session.get_config_variable("region")
+            )
+        )
         if not region:
             raise ConfigurationError(
                 "AWS_REGION not set",
                 hint="Set the region that the secret is in, for example: export AWS_REGION=eu-central-1",
             )
         session.region = region  # the SDK itself reads another variable, and asks the token service, too
-        endpoints = {"secretsmanager": environ.get("AWS_ENDPOINT_URL_SECRETS_MANAGER")}
 
         def make_client(service: str) -> Any:
-            url = endpoints.get(service) or environ.get("AWS_ENDPOINT_URL") or None
+            url = environ.get(_ENDPOINTS[service]) or environ.get("AWS_ENDPOINT_URL") or None
             return session.create_client(service, region_name=region, endpoint_url=url)
 
         # Making a client gets the credentials.
         with budget.spent():
-            return AwsBackend(make_client, secret_id, region, budget)
-    except (BotoCoreError, ValueError) as error:
-        raise store_error(FAILURES, class_names(error), where=secret_id, action="connecting") from None
+            return AwsBackend(make_client, secret_id, region, budget, environ)
+    except (BotoCoreError, ClientError, OSError, ValueError) as error:
+        from .aws_secrets_manager_failures import classified
+
+        raise classified(error, secret_id, "connecting", environ) from None
 
 
 def _make_session(profile: str | None, config: Any, budget: Budget) -> Any:
@@ -499,13 +405,6 @@ def _quieten_sdk() -> None:
     logger = logging.getLogger("botocore")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
-
-
-def _refined(code: str, error: Any) -> str:
-    # The service has no code of its own for it: https://docs.aws.amazon.com/secretsmanager/latest/apireference/
-    if code == "InvalidRequestException" and "delet" in str(error.response["Error"].get("Message", "")):
-        return "ScheduledForDeletion"
-    return str(code)
 
 
 def _camel(name: str) -> str:

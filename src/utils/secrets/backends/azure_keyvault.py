@@ -13,7 +13,6 @@ import re
 from time import sleep
 
 from ..bounded import Budget, bound_session
-from ..command import set_up
 from ..errors import (
     ConfigurationError,
     InvalidSecretError,
@@ -23,9 +22,8 @@ from ..errors import (
     StoreDeniedError,
     StoreEmptyError,
     StoreError,
-    StoreUnavailableError,
 )
-from ..failures import LATER_HINT, Failure, ResponseGuard, class_names, root_cause, see_policy, store_error
+from ..failures import ResponseGuard, store_error
 from ..settings import Settings
 from ..snapshot import PreviousValue, SecretMetadata, Snapshot
 
@@ -52,97 +50,6 @@ _PREVIOUS_TAG = "previous-{}"
 _PLAIN_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _ENCODED_PREFIX = "HEX--"
 TOO_MANY_REQUESTS = 429
-SERVER_ERROR = 500
-
-
-FAILURES = (
-    Failure(
-        "ClientAuthenticationError CredentialUnavailableError",
-        StoreDeniedError,
-        "Azure authentication failed: no credential was accepted; tried: {reason}",
-        (
-            "Sign in: az login",
-            "On an Azure machine, give it a managed identity",
-            "Elsewhere set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_CERTIFICATE_PATH",
-        ),
-    ),
-    Failure(
-        "Unauthorized",
-        StoreDeniedError,
-        "Azure Key Vault does not accept the credential: {where}",
-        "Check that the vault belongs to the tenant that you are signed in to: az account show",
-    ),
-    Failure(
-        "ValueError",
-        ConfigurationError,
-        "The server at {where} is no key vault of that name: it asks for credentials of another service",
-        "Check AZURE_KEYVAULT_URL. For an emulator or a private name: AZURE_KEYVAULT_VERIFY_CHALLENGE=false",
-    ),
-    Failure(
-        "ForbiddenByFirewall",
-        StoreDeniedError,
-        "The firewall of the key vault refuses this address: {where}",
-        "Allow it: az keyvault network-rule add --name VAULT --ip-address ADDRESS",
-    ),
-    Failure(
-        "Forbidden ForbiddenByRbac ForbiddenByPolicy AccessDenied",
-        StoreDeniedError,
-        "Azure Key Vault denies {action} on {where}",
-        see_policy("azure"),
-    ),
-    Failure(
-        "SecretDisabled",
-        StoreDeniedError,
-        "{action} is disabled in Azure Key Vault: {where}",
-        "Enable it: az keyvault secret set-attributes --enabled true --vault-name VAULT --name NAME",
-    ),
-    Failure(
-        "SecretNotFound",
-        StoreEmptyError,
-        "Secret not found in Azure Key Vault: {where}",
-        (set_up(purpose="Make it"), "Or check AZURE_KEYVAULT_URL"),
-    ),
-    Failure(
-        "ObjectIsDeletedButRecoverable Conflict",
-        StoreDeletedError,
-        "Deleted in Azure Key Vault, but not gone, so the name cannot be used: {reason} in {where}",
-        (
-            set_up(purpose="Let the set-up recover or purge it"),
-            "Or: az keyvault secret recover --vault-name VAULT --name NAME",
-        ),
-    ),
-    Failure(
-        "ObjectIsBeingDeleted ObjectIsBeingRecovered",
-        StoreUnavailableError,
-        "Azure Key Vault has not finished deleting or recovering: {reason} in {where}",
-        LATER_HINT,
-    ),
-    Failure(
-        "Throttled TooManyRequests",
-        StoreUnavailableError,
-        "Azure Key Vault is throttling requests: {where}{reason}",
-        LATER_HINT,
-    ),
-    Failure(
-        "SSLError",
-        StoreUnavailableError,
-        "The TLS certificate of the key vault is not accepted: {where}: {reason}",
-        "Behind a proxy with its own CA, set REQUESTS_CA_BUNDLE to its certificate",
-    ),
-    Failure(
-        "ServerError",
-        StoreUnavailableError,
-        "Azure Key Vault has an internal error: {where}",
-        LATER_HINT,
-    ),
-    Failure(
-        "ServiceRequestError ServiceRequestTimeoutError ServiceResponseError ServiceResponseTimeoutError"
-        " IncompleteReadError",
-        StoreUnavailableError,
-        "The key vault cannot be reached: {where}: {reason}",
-        "Check AZURE_KEYVAULT_URL and the network",
-    ),
-)
 
 
 class AzureBackend:
@@ -151,14 +58,16 @@ class AzureBackend:
     Args:
         client: The SDK's client of the vault.
         budget: What an operation may take; the client keeps to it.
+        environ: The settings.
     """
 
     live = False
     empty_revision = hashlib.sha256(b"[]").hexdigest()
 
-    def __init__(self, client: SecretClient, budget: Budget | None = None) -> None:
+    def __init__(self, client: SecretClient, budget: Budget, environ: Mapping[str, str]) -> None:
         self._client = client
-        self._budget = budget or Budget(f"Azure Key Vault at {client.vault_url}")
+        self._budget = budget
+        self._environ = environ
         self.url = client.vault_url.rstrip("/")
 
     def load(self) -> Snapshot:
@@ -167,6 +76,8 @@ class AzureBackend:
             return self._load()
 
     def _load(self) -> Snapshot:
+        from .azure_keyvault_failures import FAILURES
+
         # The first request gets the challenge that the parallel ones then answer without asking.
         listed = self._call("listing secrets", lambda: list(self._client.list_properties_of_secrets()))
         with ResponseGuard(self.url):
@@ -240,6 +151,8 @@ class AzureBackend:
     def _fetch(self, listed: list[SecretProperties]) -> Snapshot:
         from concurrent.futures import ThreadPoolExecutor
 
+        from .azure_keyvault_failures import FAILURES
+
         enabled = [properties.name or "" for properties in listed if properties.enabled is not False]
         earlier = [(p.name or "", entry[0]) for p in listed for entry in _previous_entries(p)]
         with ThreadPoolExecutor(min(PARALLEL_REQUESTS, len(enabled) + len(earlier)) or 1) as pool:
@@ -306,7 +219,9 @@ class AzureBackend:
             raise self._deleted(deleted)
 
     def _deleted(self, names: list[str]) -> StoreDeletedError:
-        error = store_error(FAILURES, ["ObjectIsDeletedButRecoverable"], where=self.url, reason=", ".join(names))
+        from .azure_keyvault_failures import FAILURES
+
+        error = store_error(FAILURES, ["ObjectIsDeletedButRecoverable"], where=self.url, name=", ".join(names))
         return StoreDeletedError(str(error), hint=error.hints, names=names)
 
     def _write(self, name: str, value: str | None, before: Snapshot, metadata: SecretMetadata) -> None:
@@ -340,53 +255,21 @@ class AzureBackend:
 
     def _call(self, action: str, method: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
         """Make a request; when the service throttles, wait as it says, up to 5 s, and ask again."""
-        from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+        from azure.core.exceptions import AzureError
 
         for attempt in range(1, THROTTLED_ATTEMPTS + 1):
             try:
-                with ResponseGuard(self.url, (AzureError, ValueError)):
+                with ResponseGuard(self.url, (AzureError, OSError, ValueError)):
                     return method(*arguments, **parameters)
-            except ClientAuthenticationError as error:
-                raise self._authentication_error(error) from None
-            except HttpResponseError as error:
-                pause = _retry_after(error)
-                if (
-                    error.status_code == TOO_MANY_REQUESTS
-                    and pause <= LONGEST_RETRY_AFTER_SECONDS
-                    and attempt < THROTTLED_ATTEMPTS
-                ):
+            except (AzureError, OSError, ValueError) as error:
+                pause = _pause_before_next(error)
+                if pause is not None and pause <= LONGEST_RETRY_AFTER_SECONDS and attempt < THROTTLED_ATTEMPTS:
                     sleep(pause)
                     continue
-                raise self._refusal(error, action, pause) from None
-            except (AzureError, ValueError) as error:
-                tls = ["SSLError"] if "certificate" in root_cause(error).lower() else []
-                codes = [*tls, *class_names(error)]
-                raise store_error(FAILURES, codes, where=self.url, action=action, reason=root_cause(error)) from None
+                from .azure_keyvault_failures import classified
+
+                raise classified(error, self.url, action, pause, self._environ, _values(arguments)) from None
         raise AssertionError("the last attempt raises")
-
-    def _refusal(self, error: Any, action: str, pause: float) -> SecretsError:
-        details = getattr(error, "error", None)
-        codes = [code for code in (_inner_code(details), getattr(details, "code", None)) if code]
-        status = error.status_code or 0
-        if status == TOO_MANY_REQUESTS:
-            return store_error(FAILURES, ["Throttled"], where=self.url, reason=f"; it asks to wait {pause:g} s")
-        if status >= SERVER_ERROR:
-            codes.append("ServerError")
-        codes.append(
-            {401: "Unauthorized", 403: "Forbidden", 404: "SecretNotFound", 409: "Conflict"}.get(
-                status, f"HTTP {status}"
-            )
-        )
-        name = action.rsplit(maxsplit=1)[-1]
-        target = name if codes[0] == "SecretDisabled" else action
-        return store_error(FAILURES, codes, where=self.url, action=target, reason=name)
-
-    def _authentication_error(self, error: Any) -> SecretsError:
-        if getattr(error, "status_code", None) == 401 and getattr(error, "response", None) is not None:  # noqa: PLR2004
-            said = re.search(r"AADSTS\d+", str(error))
-            if said is None:
-                return store_error(FAILURES, ["Unauthorized"], where=self.url)
-        return store_error(FAILURES, ["ClientAuthenticationError"], where=self.url, reason=_tried(str(error)))
 
 
 class _StoredValue(PreviousValue):
@@ -445,20 +328,18 @@ def open_backend(settings: Settings) -> AzureBackend:
             hint="It has this form: https://NAME.vault.azure.net",
         )
     _quieten_sdk()
+    from azure.core.exceptions import AzureError
     from azure.core.pipeline.transport import RequestsTransport
-    from azure.identity import DefaultAzureCredential
     from azure.keyvault.secrets import SecretClient
     from requests import Session
 
     budget = Budget(f"Azure Key Vault at {url.rstrip('/')}", settings.load_timeout)
-    credential = DefaultAzureCredential(
-        process_timeout=CREDENTIAL_TIMEOUT_SECONDS,
-        connection_timeout=CREDENTIAL_TIMEOUT_SECONDS,
-        read_timeout=CREDENTIAL_TIMEOUT_SECONDS,
-        retry_total=1,
-        exclude_shared_token_cache_credential=True,
-        transport=RequestsTransport(session=bound_session(Session(), budget)),
-    )
+    try:
+        credential = _make_credential(budget)
+    except (AzureError, OSError, ValueError) as error:
+        from .azure_keyvault_failures import classified
+
+        raise classified(error, url, "signing in", None, settings.environ) from None
     client = SecretClient(
         vault_url=url,
         credential=credential,
@@ -471,7 +352,22 @@ def open_backend(settings: Settings) -> AzureBackend:
         transport=RequestsTransport(session=bound_session(Session(), budget)),
         retry_status=0,  # throttling is handled here: the SDK would sleep as long as the server says
     )
-    return AzureBackend(client, budget)
+    return AzureBackend(client, budget, settings.environ)
+
+
+def _make_credential(budget: Budget) -> Any:
+    from azure.core.pipeline.transport import RequestsTransport
+    from azure.identity import DefaultAzureCredential
+    from requests import Session
+
+    return DefaultAzureCredential(
+        process_timeout=CREDENTIAL_TIMEOUT_SECONDS,
+        connection_timeout=CREDENTIAL_TIMEOUT_SECONDS,
+        read_timeout=CREDENTIAL_TIMEOUT_SECONDS,
+        retry_total=1,
+        exclude_shared_token_cache_credential=True,
+        transport=RequestsTransport(session=bound_session(Session(), budget)),
+    )
 
 
 def _quieten_sdk() -> None:
@@ -552,13 +448,10 @@ def _revision(versions: Mapping[str, str]) -> str:
     return hashlib.sha256(repr(sorted(versions.items())).encode()).hexdigest()
 
 
-def _inner_code(details: Any) -> str | None:
-    inner = getattr(details, "innererror", None)
-    code = inner.get("code") if isinstance(inner, dict) else getattr(inner, "code", None)
-    return str(code) if code else None
-
-
-def _retry_after(error: Any) -> float:
+def _pause_before_next(error: Any) -> float | None:
+    """How many seconds the service asks to wait, when it throttles; ``None`` for any other error."""
+    if getattr(error, "status_code", None) != TOO_MANY_REQUESTS:
+        return None
     headers = getattr(error.response, "headers", None) or {}
     try:
         return max(0.0, float(headers.get("Retry-After", 1)))
@@ -566,10 +459,6 @@ def _retry_after(error: Any) -> float:
         return LONGEST_RETRY_AFTER_SECONDS + 1
 
 
-def _tried(message: str) -> str:
-    """The names of the credentials in the SDK's long message, and the directory's error code."""
-    names = list(dict.fromkeys(re.findall(r"^\s+(\w+Credential):", message, re.MULTILINE)))
-    codes = list(dict.fromkeys(re.findall(r"AADSTS\d+", message)))
-    return ", ".join(names or re.findall(r"\b\w+Credential\b", message)[:1] or ["the configured one"]) + (
-        f" ({', '.join(codes)})" if codes else ""
-    )
+def _values(arguments: tuple[Any, ...]) -> list[str]:
+    """What a request writes: the value behind the name."""
+    return [argument for argument in arguments[1:] if isinstance(argument, str)]

@@ -12,24 +12,23 @@ import hashlib
 import json
 import os
 from contextlib import suppress
-from time import monotonic
+from time import sleep
 
 from ..bounded import Budget, bound_session
-from ..command import set_up
 from ..errors import (
     ConfigurationError,
     SecretsError,
     StoreChangedError,
-    StoreDeletedError,
     StoreDeniedError,
     StoreEmptyError,
     StoreError,
     StoreUnavailableError,
 )
-from ..failures import LATER_HINT, Failure, ResponseGuard, class_names, root_cause, see_policy, store_error
+from ..failures import ResponseGuard, store_error
 from ..flatmap import read_flat_map, save_flat_map
-from ..settings import SecretsBackend, Settings, absent_path, read_private_file, read_variable
+from ..settings import SecretsBackend, Settings, absent_path
 from ..snapshot import Snapshot
+from .hashicorp_vault_login import Login
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,208 +44,11 @@ TIMEOUT_SECONDS = (5, 10)  # to connect, to answer
 REQUEST_RETRIES = 2
 TIMES_TO_WRITE = 3
 """How many times as long as reading may writing take: it reads before and after, too."""
+UPGRADE_PAUSES = (0.5, 1, 2)
+"""Seconds to wait for an engine that is being upgraded, which takes about two."""
+LOOKING_UP = "looking the engine up"
 NO_SECRET = "0"
 """The check-and-set number that means: only if nothing is there."""
-
-
-FAILURES = (
-    Failure(
-        "BadToken",
-        StoreDeniedError,
-        "Vault authentication failed: {where} does not accept the token: it is wrong, expired or revoked",
-        ("Sign in again: vault login", "Or set VAULT_TOKEN_FILE, or VAULT_ROLE_ID and VAULT_SECRET_ID_FILE"),
-    ),
-    Failure(
-        "BadAppRole",
-        StoreDeniedError,
-        "Vault authentication failed: {where} does not accept this AppRole: {reason}",
-        "Make a new secret id: vault write -f auth/approle/role/ROLE/secret-id",
-    ),
-    Failure(
-        "Forbidden Unauthorized",
-        StoreDeniedError,
-        "Vault denies {action} on {where}",
-        see_policy("vault"),
-    ),
-    Failure(
-        "NoMount",
-        StoreDeniedError,
-        "Vault has no secrets engine at {where}, or the token's policies do not mention it",
-        ("List the engines: vault secrets list", "Then set VAULT_MOUNT_POINT", see_policy("vault")),
-    ),
-    Failure(
-        "NotKeyValue",
-        ConfigurationError,
-        "The secrets engine at {where} is not a key-value one: {reason}",
-        "Set VAULT_MOUNT_POINT to one of type kv: vault secrets list",
-    ),
-    Failure(
-        "InvalidPath",
-        StoreEmptyError,
-        "Secret not found in HashiCorp Vault: {where}",
-        (set_up(purpose="Make it"), "Or check VAULT_MOUNT_POINT and VAULT_SECRET_PATH"),
-    ),
-    Failure(
-        "DeletedVersion",
-        StoreDeletedError,
-        "The newest version of the secret is deleted in HashiCorp Vault: {where}",
-        (set_up(purpose="Let the set-up restore it"), "Or: vault kv undelete -versions=N -mount=MOUNT PATH"),
-    ),
-    Failure(
-        "DestroyedVersion",
-        StoreError,
-        "The newest version of the secret is destroyed in HashiCorp Vault: {where}",
-        (
-            "Restore an older version: vault kv rollback -version=N -mount=MOUNT PATH",
-            "Or, if no version can be used, delete them all: vault kv metadata delete -mount=MOUNT PATH",
-            set_up(purpose="Then make new secrets"),
-        ),
-    ),
-    Failure(
-        "Sealed",
-        StoreUnavailableError,
-        "Vault is sealed: {where}",
-        "Unseal it: vault operator unseal",
-    ),
-    Failure(
-        "Upgrading",
-        StoreUnavailableError,
-        "Vault is upgrading the secrets engine to version 2: {where}",
-        LATER_HINT,
-    ),
-    Failure(
-        "VaultNotInitialized",
-        StoreUnavailableError,
-        "Vault is not initialised: {where}",
-        "Initialise it: vault operator init",
-    ),
-    Failure(
-        "Redirect",
-        StoreUnavailableError,
-        "Vault at {where} sends its clients elsewhere, to {reason}: it is a standby node",
-        "Set VAULT_ADDR to the active node: a token is not sent to another address",
-    ),
-    Failure(
-        "RateLimitExceeded",
-        StoreUnavailableError,
-        "Vault is limiting the rate of requests: {where}",
-        LATER_HINT,
-    ),
-    Failure(
-        "InternalServerError BadGateway VaultDown PreconditionFailed",
-        StoreUnavailableError,
-        "Vault at {where} has an internal error",
-        "Look at its log, and at: vault status",
-    ),
-    Failure(
-        "SSLError",
-        StoreUnavailableError,
-        "The TLS certificate of Vault at {where} is not accepted: {reason}",
-        "Set VAULT_CACERT to the file with the certificate of the CA that signed it",
-    ),
-    Failure(
-        "InvalidHeader",
-        ConfigurationError,
-        "The Vault token has characters that no token has",
-        "Check VAULT_TOKEN, or the file that VAULT_TOKEN_FILE names: one line, nothing else",
-    ),
-    Failure(
-        "InvalidURL MissingSchema InvalidSchema",
-        ConfigurationError,
-        "VAULT_ADDR is not a usable address: {where}",
-        "Give scheme, host and port: export VAULT_ADDR=https://vault.example.com:8200",
-    ),
-    Failure(
-        "ConnectionError ConnectTimeout ReadTimeout Timeout ChunkedEncodingError ProxyError RetryError",
-        StoreUnavailableError,
-        "Vault cannot be reached at {where}: {reason}",
-        "Check VAULT_ADDR, and that the server runs: vault status",
-    ),
-)
-
-
-class Login:
-    """Where the token comes from: a fixed one, a file, or an AppRole.
-
-    Args:
-        environ: ``VAULT_TOKEN``, ``VAULT_ROLE_ID``, ``VAULT_SECRET_ID``, each also as ``..._FILE``.
-    """
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._renew_at = float("inf")
-        self._lifetime_known = False
-
-    def _variable(self, name: str) -> str | None:
-        return read_variable(self._environ, name, read=read_private_file)
-
-    def token(self, client: Client) -> str:
-        """A token, read or newly issued."""
-        token = self._variable("VAULT_TOKEN")
-        if token:
-            return token.strip()
-        role_id = self._variable("VAULT_ROLE_ID")
-        if role_id:
-            return self._log_in(client, role_id.strip())
-        path = os.path.join(self._environ.get("HOME") or os.path.expanduser("~"), ".vault-token")
-        if os.path.exists(path):
-            return read_private_file(path, "the Vault login").strip()
-        raise StoreDeniedError(
-            "Vault authentication failed: no token was found; tried VAULT_TOKEN, VAULT_TOKEN_FILE, VAULT_ROLE_ID and "
-            "~/.vault-token",
-            hint=["Sign in: vault login", "Or set VAULT_TOKEN_FILE, or VAULT_ROLE_ID and VAULT_SECRET_ID_FILE"],
-        )
-
-    def renew(self, client: Client) -> None:
-        """Renew the token when half of its life is over. A token that cannot be renewed is used until it ends."""
-        from hvac.exceptions import VaultError
-        from requests.exceptions import RequestException
-
-        if not self._lifetime_known:
-            self._lifetime_known = True
-            try:
-                with ResponseGuard(client.url, (VaultError, RequestException)):
-                    found = client.auth.token.lookup_self()["data"]
-                    ttl, renewable = found.get("ttl", 0), bool(found.get("renewable"))
-            except VaultError:
-                return
-            self._plan_renewal(ttl, renewable=renewable)
-        if monotonic() < self._renew_at:
-            return
-        try:
-            issued = client.auth.token.renew_self()["auth"]
-        except VaultError:
-            self._renew_at = float("inf")
-            return
-        self._plan_renewal(issued["lease_duration"], renewable=issued["renewable"])
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether a new token can be had when this one has ended."""
-        return not self._variable("VAULT_TOKEN") and bool(self._variable("VAULT_ROLE_ID"))
-
-    def forget(self) -> None:
-        """The token is not accepted any more."""
-        self._lifetime_known = False
-        self._renew_at = float("inf")
-
-    def _log_in(self, client: Client, role_id: str) -> str:
-        from hvac.exceptions import VaultError
-
-        secret_id = self._variable("VAULT_SECRET_ID")
-        try:
-            issued = client.auth.approle.login(role_id, (secret_id or "").strip() or None, use_token=False)["auth"]
-        except VaultError as error:
-            if type(error).__name__ not in ("InvalidRequest", "Forbidden"):
-                raise
-            reason = ", ".join(map(str, error.errors or [])) or "refused"
-            raise store_error(FAILURES, ["BadAppRole"], where=client.url, action="login", reason=reason) from None
-        self._lifetime_known = True
-        self._plan_renewal(issued["lease_duration"], renewable=issued["renewable"])
-        return str(issued["client_token"])
-
-    def _plan_renewal(self, seconds: float, *, renewable: bool) -> None:
-        self._renew_at = monotonic() + seconds / 2 if renewable and seconds else float("inf")
 
 
 class VaultBackend:
@@ -270,6 +72,7 @@ class VaultBackend:
         self._mount_point = mount_point
         self._path = path
         self._engine_version: int | None = None
+        self._has_namespaces = False
 
     def load(self) -> Snapshot:
         """Read everything, in one request."""
@@ -288,22 +91,57 @@ class VaultBackend:
         """Write ``changes`` as a new version, again if another writer was faster."""
         self._engine_version = None  # it may be another one by now, and a write would go wrong
         with self._budget.spent(TIMES_TO_WRITE):
+            self._require_namespaces()
             return save_flat_map(self, changes, expected_revision, progress)
 
     def check_access(self, names: Iterable[str]) -> str:
-        """Ask Vault what the token may do with the secret."""
+        """Ask Vault what the token may do with the secret, as far as it may ask that."""
         with self._budget.spent():
             return self._check_access(names)
 
     def _check_access(self, names: Iterable[str]) -> str:  # noqa: ARG002 - they are all in one secret
+        self._require_namespaces()
         version = self._version()
         path = f"{self._mount_point}/{'data/' if version == 2 else ''}{self._path}"  # noqa: PLR2004
-        answer = self._call("read of its own capabilities", self._client.sys.get_capabilities, paths=[path])
+        place = f"{self._client.url}, {self._mount_point}/{self._path} (key-value engine version {version})"
+        try:
+            answer = self._call("read of its own capabilities", self._client.sys.get_capabilities, paths=[path])
+        except TokenEndedError:
+            raise
+        except StoreDeniedError:
+            return place  # a token without the default policy may write all the same
         with ResponseGuard(self._where()):
             allowed = set(answer.get("data", answer).get(path, []))
         if not allowed & {"root", "update"} or not allowed & {"root", "create"}:
+            from .hashicorp_vault_failures import FAILURES
+
             raise store_error(FAILURES, ["Forbidden"], where=self._where(), action="writing")
-        return f"{self._client.url}, {self._mount_point}/{self._path} (key-value engine version {version})"
+        return place
+
+    def _require_namespaces(self) -> None:
+        """A server without namespaces ignores the header that names one, so ask for one that nobody has."""
+        adapter = self._client.adapter
+        if not adapter.namespace or self._has_namespaces:
+            return
+        from uuid import uuid4
+
+        from hvac.exceptions import VaultError
+
+        elsewhere = type(adapter).from_adapter(adapter)
+        elsewhere.namespace = uuid4().hex
+
+        def ask() -> Any:
+            elsewhere.token = self._client.token
+            try:
+                return elsewhere.get(f"/v1/sys/internal/ui/mounts/{self._mount_point}")
+            except VaultError:
+                return None
+
+        if self._call("looking for namespaces", ask) is not None:
+            from .hashicorp_vault_failures import FAILURES
+
+            raise store_error(FAILURES, ["NoNamespaces"], where=self._client.url)
+        self._has_namespaces = True
 
     def restore(self, names: Iterable[str]) -> None:  # noqa: ARG002
         """Undelete the newest version."""
@@ -344,7 +182,14 @@ class VaultBackend:
         return f"HashiCorp Vault, {self._where()}"
 
     def _where(self) -> str:
-        return f"{self._mount_point}/{self._path} at {self._client.url}"
+        return f"{self._mount_point}/{self._path}{self._in_namespace()} at {self._client.url}"
+
+    def _engine(self) -> str:
+        return f"{self._mount_point}/{self._in_namespace()} on {self._client.url}"
+
+    def _in_namespace(self) -> str:
+        namespace = self._client.adapter.namespace
+        return f" in namespace {namespace}" if namespace else ""
 
     def _read_whatever_version(self) -> tuple[dict[str, Any], str]:
         """Read; where that fails, ask the engine's version again: it may have been upgraded since."""
@@ -380,6 +225,8 @@ class VaultBackend:
             content, metadata = answer["data"]["data"], answer["data"]["metadata"]
             number, is_destroyed = str(int(metadata["version"])), bool(metadata.get("destroyed"))
         if content is None:
+            from .hashicorp_vault_failures import FAILURES
+
             raise store_error(FAILURES, ["DestroyedVersion" if is_destroyed else "DeletedVersion"], where=self._where())
         return content, number
 
@@ -435,17 +282,12 @@ class VaultBackend:
     def _version(self) -> int:
         """Version of the engine. A version 2 write to a version 1 engine would succeed and leave rubbish."""
         if self._engine_version is None:
-            where = f"{self._mount_point}/ on {self._client.url}"
-            try:
-                answer = self._call(
-                    "looking the engine up", self._client.read, f"sys/internal/ui/mounts/{self._mount_point}"
-                )
-            except StoreDeniedError as error:
-                if str(error).startswith("Vault authentication failed"):
-                    raise
-                raise store_error(FAILURES, ["NoMount"], where=where) from None
-            if answer is None:
-                raise store_error(FAILURES, ["NoMount"], where=where)
+            from .hashicorp_vault_failures import FAILURES
+
+            where = self._engine()
+            # Not `Client.read`, which takes whatever is not there for nothing.
+            lookup = self._client.adapter.get
+            answer = self._call(LOOKING_UP, lookup, f"/v1/sys/internal/ui/mounts/{self._mount_point}")
             with ResponseGuard(where):
                 kind = answer["data"].get("type")
                 version = int((answer["data"].get("options") or {}).get("version", 1))
@@ -465,67 +307,91 @@ class VaultBackend:
             self._login.renew(self._client)
 
     def _call(self, action: str, method: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
-        """Make a request; with a token that has ended, once more with a fresh one."""
-        try:
-            return self._request(action, method, *arguments, **parameters)
-        except _TokenEndedError:
-            self._client.token = None
-            self._login.forget()
-        try:
-            return self._request(action, method, *arguments, **parameters)
-        except _TokenEndedError as error:
-            raise StoreDeniedError(str(error), hint=error.hints) from None
+        """Make a request, again where that can help: with a fresh token, or when the engine is ready."""
+        from .hashicorp_vault_failures import UpgradingError
+
+        pauses = list(UPGRADE_PAUSES)
+        may_sign_in = True
+        while True:
+            try:
+                return self._request(action, method, *arguments, **parameters)
+            except UpgradingError:
+                if not pauses:
+                    raise
+                sleep(pauses.pop(0))
+            except TokenEndedError:
+                if not may_sign_in:
+                    raise
+                may_sign_in = False
+                self._client.token = ""
+                self._login.forget()
 
     def _request(self, action: str, method: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
         from hvac.exceptions import VaultError
-        from requests.exceptions import RequestException
 
         try:
-            with ResponseGuard(self._client.url, (VaultError, RequestException)):
-                if not self._client.token:
-                    self._client.token = self._login.token(self._client)
+            # An error of requests is one of the system, too.
+            with ResponseGuard(self._client.url, (VaultError, OSError)):
+                self._sign_in()
                 return method(*arguments, **parameters)
         except VaultError as error:
-            raise self._refusal(error, action) from None
-        except RequestException as error:
-            where = self._client.url
-            raise store_error(
-                FAILURES, class_names(error), where=where, action=action, reason=root_cause(error)
-            ) from None
+            raise self._refusal(error, action, parameters.get("secret") or {}) from None
+        except OSError as error:
+            from .hashicorp_vault_failures import unreachable
 
-    def _refusal(self, error: Any, action: str) -> SecretsError:
-        codes = class_names(error)
-        said = " ".join(map(str, error.errors or [])).lower()
-        if codes[0] == "InvalidRequest" and "check-and-set" in said:
-            return _CheckAndSetError("lost a race")
-        if codes[0] == "Forbidden" and not self._token_works():
-            refusal = store_error(FAILURES, ["BadToken"], where=self._client.url)
-            return _TokenEndedError(str(refusal), hint=refusal.hints)
-        if codes[0] == "InvalidPath" and _is_destroyed(error.json):
-            codes.insert(0, "DestroyedVersion")
-        if "sealed" in said:
-            codes.insert(0, "Sealed")
-        if "upgrading from non-versioned" in said:
-            codes.insert(0, "Upgrading")
-        where = self._client.url if "sealed" in said else self._where()
-        return store_error(FAILURES, codes, where=where, action=action, reason=said)
+            raise unreachable(error, self._client.url, action) from None
 
-    def _token_works(self) -> bool:
-        """Whether the server knows the token: it says the same of a wrong one and of one that may not do something."""
+    def _sign_in(self) -> None:
         from hvac.exceptions import VaultError
 
+        if self._client.token:
+            return
+        try:
+            self._client.token = self._login.token(self._client)
+        except VaultError as error:
+            from .hashicorp_vault_failures import refused
+
+            method = "approle" if self._login.method == "approle" else "jwt"
+            hidden = self._login.credentials()
+            raise refused(error, self._client.url, "signing in", trying=method, hidden=hidden) from None
+
+    def _refusal(self, error: Any, action: str, written: Mapping[str, Any]) -> SecretsError:
+        from .hashicorp_vault_failures import FAILURES, is_answer_of_vault, refused, said_in
+
+        kind = type(error).__name__
+        if kind == "InvalidRequest" and "check-and-set" in said_in(error):
+            return _CheckAndSetError("lost a race")
+        if kind == "Forbidden" and self._is_token_refused(error):
+            code = "BadAgent" if self._login.method == "agent" else "BadToken"
+            refusal = store_error(FAILURES, [code], where=self._client.url)
+            return TokenEndedError(str(refusal), hint=refusal.hints)
+        hidden = [str(value) for value in written.values()]
+        is_ours = is_answer_of_vault(error) and kind in ("Forbidden", "InvalidPath", "InvalidRequest")
+        where = (self._engine() if action == LOOKING_UP else self._where()) if is_ours else self._client.url
+        return refused(error, where, action, trying="mount" if action == LOOKING_UP else "", hidden=hidden)
+
+    def _is_token_refused(self, error: Any) -> bool:
+        """Whether the server does not know the token: it says nearly the same of one that may not do something."""
+        from hvac.exceptions import Forbidden, VaultError
+
+        from .hashicorp_vault_failures import is_answer_of_vault, names_a_bad_token
+
+        if not is_answer_of_vault(error):
+            return False
         try:
             self._client.auth.token.lookup_self()
+        except Forbidden as refusal:
+            return names_a_bad_token(refusal)
         except VaultError:
             return False
-        return True
+        return False
 
 
 class _CheckAndSetError(SecretsError):
     """Another writer was faster."""
 
 
-class _TokenEndedError(StoreDeniedError):
+class TokenEndedError(StoreDeniedError):
     """The token is not accepted, a fresh one may be."""
 
 
@@ -534,20 +400,17 @@ def open_backend(settings: Settings) -> VaultBackend:
     from hvac import Client
 
     environ = settings.environ
-    address = environ.get("VAULT_ADDR")
-    if not address:
-        raise ConfigurationError(
-            "VAULT_ADDR not set", hint="Give the server's address: export VAULT_ADDR=https://vault.example.com:8200"
-        )
-    budget = Budget(f"Vault at {address.rstrip('/')}", settings.load_timeout)
+    address = _address(environ)
+    budget = Budget(f"Vault at {address}", settings.load_timeout)
     # An empty token keeps the SDK from looking for one by itself.
     client = Client(
-        url=address.rstrip("/"),
+        url=address,
         token="",
         namespace=environ.get("VAULT_NAMESPACE") or None,
-        session=_session(environ.get("VAULT_CACERT") or environ.get("VAULT_CAPATH"), budget),
+        session=_session(environ, address, budget),
         timeout=TIMEOUT_SECONDS,
         allow_redirects=False,
+        adapter=_adapter(),
     )
     return VaultBackend(
         client,
@@ -558,17 +421,62 @@ def open_backend(settings: Settings) -> VaultBackend:
     )
 
 
-def _session(ca: str | None, budget: Budget) -> Any:
+def _address(environ: Mapping[str, str]) -> str:
+    from urllib.parse import urlsplit
+
+    address = (environ.get("VAULT_ADDR") or "").strip().rstrip("/")
+    if not address:
+        raise ConfigurationError(
+            "VAULT_ADDR not set", hint="Give the server's address: export VAULT_ADDR=https://vault.example.com:8200"
+        )
+    if "@" in address:
+        raise ConfigurationError(
+            "VAULT_ADDR holds a user name or password, which Vault does not take there",
+            hint="Give scheme, host and port: export VAULT_ADDR=https://vault.example.com:8200",
+        )
+    if address.endswith("/v1"):
+        right = address.removesuffix("/v1")
+        raise ConfigurationError(
+            "VAULT_ADDR ends in /v1, which each client adds by itself",
+            hint=f"Leave it out: export VAULT_ADDR={right}",
+        )
+    if address.startswith("http://") and not _is_loopback(urlsplit(address).hostname):
+        import logging
+
+        logging.getLogger(__name__).warning(
+            "VAULT_ADDR is http: the token and the secrets cross the network unencrypted, to %s", address
+        )
+    return address
+
+
+def _is_loopback(host: str | None) -> bool:
+    from ipaddress import ip_address
+
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _session(environ: Mapping[str, str], address: str, budget: Budget) -> Any:
+    from urllib.parse import urlsplit
+
     from requests import Session
     from urllib3.util import Retry
 
     session = Session()
+    ca = _file(environ, "VAULT_CACERT") or _file(environ, "VAULT_CAPATH")
+    if _is_loopback(urlsplit(address).hostname):
+        # No proxy leads to this machine itself.
+        session.trust_env = False
+        ca = ca or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
     if ca:
-        if not os.path.exists(ca):
-            raise ConfigurationError(
-                f"VAULT_CACERT names no file: {absent_path(ca)}", hint="Name the file with the CA's certificate"
-            )
         session.verify = ca
+    certificate, key = _file(environ, "VAULT_CLIENT_CERT"), _file(environ, "VAULT_CLIENT_KEY")
+    if certificate:
+        session.cert = (certificate, key or certificate)
+    # Otherwise ~/.netrc would be read, and a password in it sent along.
+    session.auth = lambda request: request
     # 412: a performance standby that is not up to date yet. Writes are repeated only with check-and-set.
     retry = Retry(
         total=REQUEST_RETRIES,
@@ -585,21 +493,50 @@ def _session(ca: str | None, budget: Budget) -> Any:
     return session
 
 
+def _file(environ: Mapping[str, str], name: str) -> str | None:
+    """The path in a setting.
+
+    Raises:
+        ConfigurationError: Nothing is there.
+    """
+    path = environ.get(name)
+    if path and not os.path.exists(path):
+        raise ConfigurationError(f"{name} names no file: {absent_path(path)}", hint="Correct the path, or unset it")
+    return path or None
+
+
 def _refuse_redirect(response: Any, *_: object, **__: object) -> None:
     """A token is never sent to an address that the server names."""
     if response.is_redirect:
         from urllib.parse import urlsplit
+
+        from .hashicorp_vault_failures import FAILURES
 
         asked, named = urlsplit(response.url), urlsplit(response.headers["Location"])
         where, elsewhere = f"{asked.scheme}://{asked.netloc}", f"{named.scheme}://{named.netloc}"
         raise store_error(FAILURES, ["Redirect"], where=where, reason=elsewhere)
 
 
-def _is_destroyed(answer: Any) -> bool:
-    try:
-        return bool(answer["data"]["metadata"]["destroyed"])
-    except (KeyError, TypeError):
-        return False
+def _adapter() -> Any:
+    """The SDK's own adapter, whose errors also have the status, and the words whatever their type is."""
+    from hvac.adapters import JSONAdapter
+    from hvac.exceptions import VaultError
+
+    class Adapter(JSONAdapter):  # type: ignore[misc]
+        def _raise_for_error(self, method: str, url: str, response: Any) -> None:
+            try:
+                answer = response.json()
+            except ValueError:
+                answer = None
+            words = answer.get("errors") if isinstance(answer, dict) else None
+            errors = [str(word) for word in words] if isinstance(words, list) else None
+            error = VaultError.from_status(
+                response.status_code, errors=errors, method=method, url=url, text=response.text, json=answer
+            )
+            error.status = response.status_code
+            raise error
+
+    return Adapter
 
 
 def _digest(content: Mapping[str, Any]) -> str:

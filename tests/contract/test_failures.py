@@ -1,0 +1,418 @@
+"""What a store's server, a proxy in front of it, or a setting of the user does wrong, and what is said about it.
+
+Each row has a source: the service's documentation, a public report, or the answer of the real server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from src.utils.secrets.changes import Change
+from src.utils.secrets.errors import (
+    ConfigurationError,
+    SecretsError,
+    StoreDeletedError,
+    StoreDeniedError,
+    StoreEmptyError,
+    StoreError,
+    StoreUnavailableError,
+)
+from src.utils.secrets.manager import open_backend
+from src.utils.secrets.settings import Settings
+from tests.servers.aws import CREDENTIALS
+from tests.servers.certificates import Authority
+from tests.servers.faulty import Answer, running_faulty, whole_answer
+from tests.servers.ports import free_port
+from tests.servers.raw import running_raw
+
+PAGE = b"<!DOCTYPE html><html><head><title>Please sign in</title></head><body>page-canary</body></html>"
+AWS = {"SECRETS_BACKEND": "aws", "AWS_REGION": "eu-central-1", **CREDENTIALS}
+VAULT = {"SECRETS_BACKEND": "vault", "VAULT_TOKEN": "root"}
+OURS = re.compile(
+    "^(AWS|AZURE|VAULT|IDENTITY|HTTPS?_PROXY|https?_proxy|NO_PROXY|no_proxy|ALL_PROXY|REQUESTS_CA_BUNDLE)"
+)
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], None]:
+    """Load a store with these settings alone, which SDKs read in the process's environment."""
+
+    def load(environ: Mapping[str, str]) -> None:
+        for name in filter(OURS.match, list(os.environ)):
+            monkeypatch.delenv(name)
+        for name, value in (dict(environ) | {"HOME": str(tmp_path)}).items():
+            monkeypatch.setenv(name, value)
+        open_backend(Settings(dict(environ) | {"HOME": str(tmp_path)})).load()
+
+    return load
+
+
+Load = Callable[[Mapping[str, str]], None]
+
+
+@contextmanager
+def explained(kind: type[SecretsError], said: str) -> Iterator[None]:
+    """Expect an error of this kind with a cause and a cure, which blames neither this program nor a stranger."""
+    with pytest.raises(SecretsError) as raised:
+        yield
+    error, whole = raised.value, f"{raised.value}\n{raised.value.hint}"
+    assert re.search(said, str(error)), str(error)
+    assert isinstance(error, kind), type(error)
+    assert error.hint
+    assert "canary" not in whole
+    assert not re.search(r"\b[Bb]ug\b|Unexpected|Traceback|\x1b|<html|\bNone\b|Error\(", whole), whole
+    assert len(str(error)) < 500
+
+
+def answering(status: int, body: bytes, content_type: str) -> Callable[..., None]:
+    return lambda connection: connection.sendall(whole_answer(status, {"Content-Type": content_type}, body))
+
+
+def aws_json(code: str, message: str, status: int = 400) -> Callable[..., None]:
+    return answering(status, json.dumps({"__type": code, "message": message}).encode(), "application/x-amz-json-1.1")
+
+
+def sts_xml(code: str, message: str, status: int = 403) -> Callable[..., None]:
+    body = (
+        '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+        f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+    )
+    return answering(status, body.encode(), "text/xml")
+
+
+def vault_json(status: int, *errors: str) -> Callable[..., None]:
+    return answering(status, json.dumps({"errors": errors}).encode(), "application/json")
+
+
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+DENIED = "User: arn:aws:iam::123456789012:user/me is not authorized to perform: secretsmanager:GetSecretValue because "
+AWS_ANSWERS = [
+    ("AccessDeniedException", "Access to KMS is not allowed", StoreDeniedError, "KMS key of .* may not"),
+    ("AccessDeniedException", DENIED + "no identity-based policy allows it", StoreDeniedError, "^AWS denies secretsm"),
+    ("AccessDeniedException", DENIED + "no service control policy allows it", StoreDeniedError, "of the organization"),
+    ("AccessDeniedException", DENIED + "no VPC endpoint policy allows it", StoreDeniedError, "of the VPC endpoint"),
+    ("AccessDeniedException", DENIED + "no permissions boundary allows it", StoreDeniedError, "the limit of this"),
+    ("AccessDeniedException", "with an explicit deny in a resource-based policy", StoreDeniedError, "explicitly"),
+    ("ExpiredTokenException", "The security token included in the request is expired", StoreDeniedError, "expired"),
+    ("InvalidSignatureException", "Signature expired: 20261128T1 is now earlier", StoreDeniedError, "The clock of"),
+    ("InvalidSignatureException", "The request signature we calculated differs", StoreDeniedError, "does not know"),
+    ("UnrecognizedClientException", "The security token is invalid", StoreDeniedError, "does not know these"),
+    ("ValidationException", "Invalid name. Must be a valid name.", ConfigurationError, "cannot use SECRETS_AWS_SE"),
+    ("ValidationException", "1 validation error detected: too much", StoreError, "1 validation error .*Validation"),
+    # https://github.com/gruntwork-io/cloud-nuke/issues/435
+    ("InvalidParameterException", "Operation not permitted on a replica secret.", ConfigurationError, "a replica"),
+    (
+        "InvalidRequestException",
+        "You can't access a secret from a different AWS account if you encrypt it with the default KMS service key.",
+        StoreDeniedError,
+        "another AWS account",
+    ),
+    ("InvalidRequestException", "it was marked for deletion.", StoreDeletedError, "scheduled for deletion"),
+    ("DecryptionFailure", "KMS said no", StoreDeniedError, "cannot use the KMS key .*KMS said no"),
+    ("OptInRequired", "You are not subscribed", StoreDeniedError, "in this region"),
+    ("InternalServiceError", "", StoreUnavailableError, "internal error"),
+    ("ResourceNotFoundException", "can't find", StoreEmptyError, "Secret not found"),
+    ("SomethingNewException", "Line one\nline \x1b[31mtwo", StoreError, r"Line one line \[31mtwo \(SomethingNew"),
+]
+
+
+@pytest.mark.parametrize(("code", "message", "kind", "said"), AWS_ANSWERS)
+def test_what_aws_answers_is_explained(
+    code: str, message: str, kind: type[SecretsError], said: str, opened: Load
+) -> None:
+    with running_raw(aws_json(code, message)) as port, explained(kind, said):
+        opened(AWS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"})
+
+
+ROLE = "[default]\nrole_arn = arn:aws:iam::123456789012:role/app\nsource_profile = me\n"
+ME = "[profile me]\naws_access_key_id = a\naws_secret_access_key = b\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind", "said"),
+    [
+        ("AccessDenied", "User: me is not authorized to perform: sts:AssumeRole", StoreDeniedError, "sts:AssumeRole"),
+        ("RegionDisabledException", "STS is not activated", ConfigurationError, "STS is switched off"),
+        ("ExpiredToken", "The security token is expired", StoreDeniedError, "have expired"),
+    ],
+)
+def test_a_refused_role_is_not_blamed_on_the_secret(
+    code: str, message: str, kind: type[SecretsError], said: str, opened: Load, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text(ROLE + ME)
+    role = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    with running_raw(sts_xml(code, message)) as sts, explained(kind, said):
+        opened(AWS | role | {"AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{sts}"})
+
+
+def test_a_refused_web_identity_is_explained(opened: Load, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("token-canary")
+    web = {
+        "AWS_ACCESS_KEY_ID": "",
+        "AWS_SECRET_ACCESS_KEY": "",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
+        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/app",
+    }
+    with (
+        running_raw(sts_xml("InvalidIdentityToken", "No OpenIDConnect provider found", 400)) as sts,
+        explained(StoreDeniedError, "web identity token: No OpenIDConnect"),
+    ):
+        opened(AWS | web | {"AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{sts}"})
+    (tmp_path / "token").unlink()
+    with explained(ConfigurationError, "No such file or directory: AWS_WEB_IDENTITY_TOKEN_FILE"):
+        opened(AWS | web)
+
+
+NO_KEYS = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+LOOP = ROLE + "[profile me]\nrole_arn = arn:aws:iam::123456789012:role/b\nsource_profile = default\n"
+AWS_SETTINGS: list[tuple[dict[str, str], str, type[SecretsError], str]] = [
+    ({"AWS_ENDPOINT_URL": "localhost:4566"}, "", ConfigurationError, "AWS_ENDPOINT_URL.*not a usable address"),
+    ({"AWS_ENDPOINT_URL": "http://"}, "", ConfigurationError, "AWS_ENDPOINT_URL.*not a usable address"),
+    ({"AWS_REGION": "eu central"}, "", ConfigurationError, "AWS_REGION"),
+    ({"AWS_PROFILE": "canary"}, "", ConfigurationError, "AWS_PROFILE"),
+    ({"AWS_DEFAULTS_MODE": "fast"}, "", ConfigurationError, "AWS configuration cannot be used: .*defaults mode"),
+    ({}, "[default\nregion = x\n", ConfigurationError, "Unable to parse config file"),
+    (NO_KEYS, ROLE, ConfigurationError, "source_profile"),
+    (NO_KEYS, LOOP, ConfigurationError, "Infinite loop"),
+    (NO_KEYS, "[default]\nrole_arn = x\ncredential_source = Nowhere\n", ConfigurationError, "credential source"),
+    (NO_KEYS, "[default]\ncredential_process = echo canary\n", ConfigurationError, "prints no JSON"),
+    (NO_KEYS, "[default]\ncredential_process = false\n", StoreDeniedError, "credentials cannot be had"),
+    (NO_KEYS, "[default]\ncredential_process = /nowhere/x\n", ConfigurationError, "No such file or directory"),
+    (NO_KEYS, "[default]\nlogin_session = arn:aws:iam::1:user/x\n", ConfigurationError, "aws login"),
+    (
+        NO_KEYS,
+        "[default]\nsso_start_url = https://x\nsso_account_id = 1\nsso_role_name = x\n",
+        ConfigurationError,
+        "SSO",
+    ),
+    (
+        NO_KEYS,
+        "[default]\nsso_start_url = https://x\nsso_region = eu-central-1\nsso_account_id = 1\nsso_role_name = x\n",
+        StoreDeniedError,
+        "sign-in to AWS has ended",
+    ),
+    (NO_KEYS, "", StoreDeniedError, "No AWS credentials"),
+    (NO_KEYS | {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://a.b/c"}, "", ConfigurationError, "Unsupported host"),
+    ({"AWS_ACCESS_KEY_ID": "canary\n"}, "", ConfigurationError, "a character that none has"),
+    ({"AWS_SESSION_TOKEN": "canary\r\n"}, "", ConfigurationError, "a character that none has"),
+]
+
+
+@pytest.mark.parametrize(("environ", "config", "kind", "said"), AWS_SETTINGS)
+def test_a_wrong_setting_for_aws_is_named(
+    environ: dict[str, str], config: str, kind: type[SecretsError], said: str, opened: Load, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text(config)
+    with running_raw(aws_json("ResourceNotFoundException", "")) as port, explained(kind, said):
+        opened(
+            AWS
+            | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_CONFIG_FILE": str(tmp_path / "config")}
+            | environ
+        )
+
+
+VAULT_ANSWERS = [
+    (503, "Vault is sealed", StoreUnavailableError, "Vault is sealed"),
+    (500, "local node not active but active cluster node not found", StoreUnavailableError, "no active node"),
+    (400, "Upgrading from non-versioned to versioned data.", StoreUnavailableError, "upgrading the secrets engine"),
+    (404, "namespace not found", ConfigurationError, "no such namespace"),
+    (413, "http: request body too large", StoreError, "more room than Vault allows"),
+    (429, "rate limit quota exceeded", StoreUnavailableError, "limiting the rate"),
+    (501, "", StoreUnavailableError, "not initialised"),
+    (500, "1 error occurred: * disk full", StoreUnavailableError, "internal error: 1 error occurred: . disk full"),
+    (418, "I am a\n\x1b[31mteapot", StoreError, r"I am a \[31mteapot \(HTTP 418\)"),
+]
+
+
+@pytest.mark.parametrize(("status", "message", "kind", "said"), VAULT_ANSWERS)
+def test_what_vault_answers_is_explained(
+    status: int, message: str, kind: type[SecretsError], said: str, opened: Load
+) -> None:
+    with running_raw(vault_json(status, *filter(None, [message]))) as port, explained(kind, said):
+        opened(VAULT | {"VAULT_ADDR": f"http://127.0.0.1:{port}"})
+
+
+ROLE_ID = {"VAULT_TOKEN": "", "VAULT_ROLE_ID": "role-canary", "VAULT_SECRET_ID": "secret-canary"}
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind", "said"),
+    [
+        # HashiCorp Vault 1.14: https://github.com/hashicorp/vault/issues/4451
+        (500, "invalid secret id", StoreDeniedError, "does not accept this AppRole: invalid secret id"),
+        (
+            500,
+            'failed to validate: invalid role_id "role-canary"',
+            StoreDeniedError,
+            "not accept this AppRole: its rea",
+        ),
+        (400, "invalid role or secret ID", StoreDeniedError, "does not accept this AppRole"),
+        (404, 'no handler for route "auth/approle/login". route entry not found.', StoreDeniedError, "no such way"),
+        (503, "Vault is sealed", StoreUnavailableError, "Vault is sealed"),
+        (500, "1 error occurred: * disk full", StoreUnavailableError, "internal error"),
+    ],
+)
+def test_a_refused_app_role_is_not_a_fault_of_the_server(
+    status: int, message: str, kind: type[SecretsError], said: str, opened: Load
+) -> None:
+    with running_raw(vault_json(status, message)) as port, explained(kind, said):
+        opened(VAULT | ROLE_ID | {"VAULT_ADDR": f"http://127.0.0.1:{port}"})
+
+
+def test_a_scheme_that_the_vault_does_not_speak_is_named(opened: Load) -> None:
+    said = answering(400, b"Client sent an HTTP request to an HTTPS server.\n", "text/plain; charset=utf-8")
+    with running_raw(said) as port, explained(ConfigurationError, "speaks TLS .* and VAULT_ADDR says http"):
+        opened(VAULT | {"VAULT_ADDR": f"http://127.0.0.1:{port}"})
+
+
+VAULT_SETTINGS: list[tuple[dict[str, str], type[SecretsError], str]] = [
+    ({"VAULT_ADDR": "http://127.0.0.1:1/v1"}, ConfigurationError, "ends in /v1"),
+    ({"VAULT_ADDR": "http://me:canary@127.0.0.1:1"}, ConfigurationError, "a user name or password"),
+    ({"VAULT_ADDR": "vault.example.org:8200"}, ConfigurationError, "not a usable address"),
+    ({"VAULT_ADDR": "http://127.0.0.1:1"}, StoreUnavailableError, "cannot be reached: .*Connection refused"),
+    ({"VAULT_ADDR": "https://nowhere.invalid"}, StoreUnavailableError, "cannot be reached: .*nowhere.invalid: "),
+    ({"VAULT_TOKEN": "canary\nx"}, ConfigurationError, "characters that no token has"),
+    ({"VAULT_CACERT": "/canary/ca.pem"}, ConfigurationError, "VAULT_CACERT names no file"),
+    ({"VAULT_CLIENT_CERT": "/canary/ca.pem"}, ConfigurationError, "VAULT_CLIENT_CERT names no file"),
+    ({"VAULT_AUTH_METHOD": "canary"}, ConfigurationError, "VAULT_AUTH_METHOD is no way"),
+    ({"VAULT_TOKEN": "", "VAULT_AUTH_ROLE": "app"}, ConfigurationError, "no token of a Kubernetes service account"),
+    ({"VAULT_AUTH_METHOD": "approle"}, ConfigurationError, "by approle, VAULT_ROLE_ID has to be set"),
+    ({"VAULT_AUTH_METHOD": "jwt"}, ConfigurationError, "by jwt, VAULT_AUTH_ROLE has to be set"),
+    ({"VAULT_TOKEN": ""}, StoreDeniedError, "no token was found"),
+]
+
+
+@pytest.mark.parametrize(("environ", "kind", "said"), VAULT_SETTINGS)
+def test_a_wrong_setting_for_vault_is_named(
+    environ: dict[str, str], kind: type[SecretsError], said: str, opened: Load
+) -> None:
+    with running_raw(vault_json(404)) as port, explained(kind, said):
+        opened(VAULT | {"VAULT_ADDR": f"http://127.0.0.1:{port}"} | environ)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> ssl.SSLContext:
+    """The TLS of a server on this machine, whose CA is ``ca.pem``."""
+    certificate = Authority(tmp_path).issue("localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.certificate, certificate.key)
+    return context
+
+
+ADDRESSES = {
+    "aws": (AWS, "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE"),
+    "vault": (VAULT, "VAULT_ADDR", "VAULT_CACERT"),
+}
+
+
+def at(name: str, url: str, ca: str = "") -> dict[str, str]:
+    """The settings of a store at an address."""
+    environ, address, bundle = ADDRESSES[name]
+    return environ | {address: url} | ({bundle: ca} if ca else {})
+
+
+@pytest.mark.parametrize("name", ["aws", "vault"])
+def test_a_server_without_tls_is_told_from_a_wrong_certificate(name: str, opened: Load) -> None:
+    # It answers what it does not understand at once.
+    with running_faulty("http://127.0.0.1:1") as plain, explained(ConfigurationError, "does not speak TLS"):
+        opened(at(name, plain.url.replace("http:", "https:")))
+
+
+@pytest.mark.parametrize("name", ["aws", "vault"])
+def test_an_untrusted_certificate_and_a_missing_file_of_cas_are_told_apart(
+    name: str, opened: Load, context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    with running_raw(answering(404, b"{}", "application/json"), context) as port:
+        with explained(StoreUnavailableError, "certificate of .* is not accepted"):
+            opened(at(name, f"https://127.0.0.1:{port}"))
+        with explained(ConfigurationError, "file with the certificates of the CAs|names no file"):
+            opened(at(name, f"https://127.0.0.1:{port}", str(tmp_path / "nowhere.pem")))
+        with explained(ConfigurationError, "file with the certificates of the CAs"):
+            (tmp_path / "empty.pem").write_text("")
+            opened(at(name, f"https://127.0.0.1:{port}", str(tmp_path / "empty.pem")))
+        with explained(ConfigurationError, "file with the certificates of the CAs"):
+            opened(at(name, f"https://127.0.0.1:{port}") | {"REQUESTS_CA_BUNDLE": str(tmp_path / "nowhere.pem")})
+
+
+@pytest.mark.parametrize("name", ["aws", "vault"])
+def test_a_server_that_demands_a_client_certificate_is_explained(
+    name: str, opened: Load, context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    # With 1.3, this server closes the connection before its refusal can be read.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(tmp_path / "ca.pem")
+    with (
+        running_raw(answering(404, b"{}", "application/json"), context) as port,
+        explained(ConfigurationError, "demands a certificate of its clients"),
+    ):
+        opened(at(name, f"https://127.0.0.1:{port}", str(tmp_path / "ca.pem")))
+
+
+@pytest.mark.parametrize("name", ["aws", "vault"])
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (200, StoreUnavailableError, "unexpected response"),
+        (302, StoreUnavailableError, "web page|elsewhere"),
+        (403, StoreDeniedError, "refuses the request with a web page"),
+        (407, ConfigurationError, "user name and a password"),
+        (502, StoreUnavailableError, "web page|internal error"),
+        (503, StoreUnavailableError, "web page|internal error"),
+    ],
+)
+def test_a_page_of_a_proxy_is_not_taken_for_the_store_s_answer(
+    status: int, kind: type[SecretsError], said: str, name: str, opened: Load
+) -> None:
+    page = whole_answer(status, {"Content-Type": "text/html", "Location": "https://sign-in.example.org/"}, PAGE)
+    with running_raw(lambda connection: connection.sendall(page)) as port:
+        with pytest.raises(SecretsError) as raised:
+            opened(at(name, f"http://127.0.0.1:{port}"))
+        assert isinstance(raised.value, kind)
+        assert re.search(said, str(raised.value))
+        assert "canary" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["aws", "vault"])
+@pytest.mark.parametrize(
+    ("proxy", "kind", "said"),
+    [
+        ("http://127.0.0.1:{closed}", StoreUnavailableError, "The proxy .*Connection refused"),
+        ("http://127.0.0.1:{refusing}", ConfigurationError, "demands a user name and a password"),
+        ("socks5://127.0.0.1:{closed}", SecretsError, "proxy"),
+        ("nonsense://", SecretsError, "proxy"),
+    ],
+)
+def test_a_proxy_that_does_not_work_is_named(
+    proxy: str, kind: type[SecretsError], said: str, name: str, opened: Load, tmp_path: Path
+) -> None:
+    with running_raw(answering(407, b"", "text/plain")) as refusing:
+        url = proxy.format(closed=free_port(), refusing=refusing)
+        with explained(kind, said):
+            opened(at(name, "https://store.example.org") | {"HTTPS_PROXY": url})
+
+
+def test_what_is_written_is_not_repeated_when_the_service_quotes_it(opened: Load, tmp_path: Path) -> None:
+    value = "quoted-canary"
+
+    def quote(method: str, path: str, headers: dict[str, str]) -> Answer:
+        if headers["X-Amz-Target"].endswith("GetSecretValue"):
+            code, said = "ResourceNotFoundException", ""
+        else:
+            code, said = "ValidationException", f"1 validation error detected: Value '{value}' failed"
+        return 400, {"x-amzn-errortype": code}, json.dumps({"__type": code, "message": said}).encode()
+
+    with running_faulty("http://127.0.0.1:1") as faulty:
+        faulty.fault = quote
+        with explained(StoreEmptyError, "not found"):
+            opened(AWS | {"AWS_ENDPOINT_URL": faulty.url})
+        with explained(StoreError, "its reason holds a secret"):
+            open_backend(Settings(AWS | {"AWS_ENDPOINT_URL": faulty.url})).save({"A": Change(value)})
