@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from azure.core.exceptions import ClientAuthenticationError
 
+from src.utils.secrets.backends.azure_keyvault_failures import classified
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import (
     ConfigurationError,
@@ -30,6 +32,7 @@ from src.utils.secrets.settings import Settings
 from tests.servers.aws import CREDENTIALS
 from tests.servers.certificates import Authority
 from tests.servers.faulty import Answer, running_faulty, whole_answer
+from tests.servers.keyvault import FailureError, KeyVault
 from tests.servers.ports import free_port
 from tests.servers.raw import running_raw
 
@@ -416,3 +419,144 @@ def test_what_is_written_is_not_repeated_when_the_service_quotes_it(opened: Load
             opened(AWS | {"AWS_ENDPOINT_URL": faulty.url})
         with explained(StoreError, "its reason holds a secret"):
             open_backend(Settings(AWS | {"AWS_ENDPOINT_URL": faulty.url})).save({"A": Change(value)})
+
+
+@pytest.fixture
+def keyvault(keyvault_server: KeyVault) -> KeyVault:
+    """An empty vault."""
+    keyvault_server.clear()
+    return keyvault_server
+
+
+# https://learn.microsoft.com/azure/key-vault/general/rest-error-codes
+AZURE_ANSWERS = [
+    (
+        403,
+        "Forbidden",
+        "ForbiddenByConnection",
+        "Public network access is disabled",
+        StoreDeniedError,
+        "public network",
+    ),
+    (403, "Forbidden", "ForbiddenByFirewall", "Client address is not authorized", StoreDeniedError, "The firewall of"),
+    (403, "Forbidden", "ForbiddenByRbac", "Caller is not authorized", StoreDeniedError, "denies listing secrets"),
+    (403, "RequestDisallowedByPolicy", None, "Resource was disallowed by policy", StoreDeniedError, "A policy of the"),
+    (401, "Unauthorized", None, "AKV10032: Invalid issuer. Expected one of x", StoreDeniedError, "another tenant than"),
+    (401, "Unauthorized", None, "AKV10000: Request is missing a token", StoreDeniedError, "not accept the credential"),
+    (400, "BadParameter", None, "Too many tags", StoreError, "at most 15 tags"),
+    (400, "BadParameter", None, "The name is\n\x1b[31mwrong", StoreError, r"The name is \[31mwrong \(BadParameter\)"),
+    (404, "SecretNotFound", None, "A secret was not found", StoreEmptyError, "Secret not found"),
+    (500, "InternalError", None, "trouble", StoreUnavailableError, "internal error"),
+    (418, "Teapot", None, "", StoreError, r"no reason given \(Teapot\)"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "inner", "message", "kind", "said"), AZURE_ANSWERS)
+def test_what_azure_answers_is_explained(
+    status: int,
+    code: str,
+    inner: str | None,
+    message: str,
+    kind: type[SecretsError],
+    said: str,
+    keyvault: KeyVault,
+    opened: Load,
+) -> None:
+    keyvault.fault = lambda method, path: FailureError(status, code, message, inner)
+    with explained(kind, said):
+        opened(keyvault.environ())
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (200, StoreUnavailableError, "no JSON"),
+        (403, StoreDeniedError, "refuses the request with a web page"),
+        (407, ConfigurationError, "user name and a password"),
+        (502, StoreUnavailableError, "web page"),
+    ],
+)
+def test_a_page_of_a_proxy_is_not_taken_for_the_vault_s_answer(
+    status: int,
+    kind: type[SecretsError],
+    said: str,
+    keyvault: KeyVault,
+    opened: Load,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    page = whole_answer(status, {"Content-Type": "text/html"}, PAGE)
+    keyvault.interfere = lambda right: page if b'"value"' in right else right
+    with explained(kind, said):
+        opened(keyvault.environ())
+    assert "Traceback" not in capfd.readouterr().err
+
+
+CLIENT = {"AZURE_CLIENT_ID": "app", "AZURE_TENANT_ID": "00000000-0000-0000-0000-000000000000"}
+WORKLOAD = CLIENT | {"AZURE_TOKEN_CREDENTIALS": "WorkloadIdentityCredential", "AZURE_FEDERATED_TOKEN_FILE": "/canary/t"}
+CERTIFICATE = CLIENT | {
+    "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential",
+    "AZURE_CLIENT_CERTIFICATE_PATH": "/canary/t",
+}
+AZURE_SETTINGS: list[tuple[dict[str, str], type[SecretsError], str]] = [
+    ({"AZURE_TOKEN_CREDENTIALS": "no-such-one"}, ConfigurationError, "AZURE_TOKEN_CREDENTIALS: no-such-one"),
+    (WORKLOAD, ConfigurationError, "a file that is named for it is not there"),
+    (WORKLOAD | {"AZURE_TENANT_ID": "another"}, ConfigurationError, "another tenant"),
+    (CERTIFICATE, ConfigurationError, "No such file or directory: AZURE_CLIENT_CERTIFICATE_PATH"),
+    (CERTIFICATE | {"AZURE_TENANT_ID": "b c"}, ConfigurationError, "No such file|tenant"),
+    (CERTIFICATE | {"AZURE_AUTHORITY_HOST": "http://x"}, ConfigurationError, "https"),
+    ({"IDENTITY_HEADER": "canary\n"}, ConfigurationError, "a character that none has"),
+    ({"IDENTITY_ENDPOINT": "http://127.0.0.1:1/"}, StoreUnavailableError, "what issues the tokens cannot be reached"),
+    ({"IDENTITY_HEADER": "wrong"}, StoreDeniedError, "no credential was accepted; tried: ManagedIdentityCredential"),
+    ({"REQUESTS_CA_BUNDLE": ""}, StoreUnavailableError, "certificate of Azure Key Vault is not accepted"),
+    ({"REQUESTS_CA_BUNDLE": "/canary/ca.pem"}, ConfigurationError, "file with the certificates of the CAs"),
+    ({"HTTPS_PROXY": "http://127.0.0.1:1"}, StoreUnavailableError, "The proxy on the way to Azure Key Vault"),
+    ({"HTTPS_PROXY": "socks5://127.0.0.1:1"}, ConfigurationError, "one of SOCKS"),
+]
+
+
+@pytest.mark.parametrize(("environ", "kind", "said"), AZURE_SETTINGS)
+def test_a_wrong_setting_for_azure_is_named(
+    environ: dict[str, str], kind: type[SecretsError], said: str, keyvault: KeyVault, opened: Load
+) -> None:
+    with explained(kind, said):
+        opened({name: value for name, value in (keyvault.environ() | environ).items() if value})
+
+
+# https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#error-handling
+@pytest.mark.parametrize(
+    ("description", "said"),
+    [
+        ("Multiple user assigned identities exist, please specify the clientId", "has several managed identities"),
+        ("Identity not found", "that AZURE_CLIENT_ID names is not assigned"),
+    ],
+)
+def test_what_the_metadata_service_answers_is_explained(
+    description: str, said: str, keyvault: KeyVault, opened: Load
+) -> None:
+    body = json.dumps({"error": "invalid_request", "error_description": description}).encode()
+    here = {name: value for name, value in keyvault.environ().items() if not name.startswith("IDENTITY_")}
+    with running_raw(answering(400, body, "application/json")) as port, explained(ConfigurationError, said):
+        opened(here | {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{port}"})
+
+
+# https://learn.microsoft.com/entra/identity-platform/reference-error-codes
+@pytest.mark.parametrize(
+    ("code", "kind", "said"),
+    [
+        ("AADSTS7000215", StoreDeniedError, "secret of the application is wrong"),
+        ("AADSTS7000222", StoreDeniedError, "secret of the application is wrong or has ended"),
+        ("AADSTS700016", StoreDeniedError, "no such application"),
+        ("AADSTS90002", ConfigurationError, "no such tenant"),
+        ("AADSTS700213", StoreDeniedError, "federated token"),
+        ("AADSTS700027", StoreDeniedError, "certificate"),
+        ("AADSTS50076", StoreDeniedError, "a second factor"),
+        ("AADSTS700082", StoreDeniedError, "sign-in has ended"),
+        ("AADSTS1234567", StoreDeniedError, r"no credential was accepted; .*AADSTS1234567"),
+    ],
+)
+def test_what_entra_answers_is_explained(code: str, kind: type[SecretsError], said: str) -> None:
+    attempted = f"Attempted credentials:\n\tEnvironmentCredential: {code}: Something with canary in it."
+    error = classified(ClientAuthenticationError(attempted), "https://x.vault.azure.net", "listing secrets", None, {})
+    with explained(kind, said):
+        raise error
+    assert code in str(error)

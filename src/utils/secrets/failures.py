@@ -159,11 +159,10 @@ def network_failures(server: str, *, address: str, ca: str, client_certificate: 
             ),
         ),
         Failure(
-            "InvalidSchema",
+            "SocksProxy",
             ConfigurationError,
             f"The proxy on the way to {server} is one of SOCKS, which is not supported",
             "Set HTTPS_PROXY to an http:// proxy, or add the server's host name to NO_PROXY",
-            says="SOCKS",
         ),
         Failure(
             "SSLError",
@@ -183,7 +182,7 @@ def network_failures(server: str, *, address: str, ca: str, client_certificate: 
             "SSLError",
             ConfigurationError,
             "The file with the certificates of the CAs cannot be read, or holds none",
-            f"Check the file that {ca} names, and REQUESTS_CA_BUNDLE if that is set",
+            f"Check the file that {' or '.join(dict.fromkeys((ca, 'REQUESTS_CA_BUNDLE')))} names",
             says="no such file|is a directory|permission denied|no certificate or crl|\\[x509",
         ),
         Failure(
@@ -321,7 +320,10 @@ def network_codes(error: BaseException) -> list[str]:
     names = {kind.__name__ for cause in found for kind in type(cause).__mro__}
     if any(type(cause) is ValueError and "Invalid header" in str(cause) for cause in found):
         names.add("InvalidHeader")
-    telling = [name for name in ("InvalidHeader", "ProxyConnectionError", "ProxyError", "SSLError") if name in names]
+    if any("SOCKS" in str(cause) for cause in found):
+        names.add("SocksProxy")
+    order = ("InvalidHeader", "SocksProxy", "ProxyConnectionError", "ProxyError", "SSLError")
+    telling = [name for name in order if name in names]
     return [*telling, *class_names(error)]
 
 

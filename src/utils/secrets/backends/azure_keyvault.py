@@ -374,7 +374,11 @@ def _quieten_sdk() -> None:
     """What the SDK warns of is in the errors here; at level INFO it would log every request."""
     import logging
 
-    for name, level in (("azure.identity", logging.CRITICAL), ("azure.core.pipeline", logging.WARNING)):
+    for name, level in (
+        ("azure.identity", logging.CRITICAL),
+        ("azure.core.pipeline", logging.WARNING),
+        ("azure.keyvault", logging.ERROR),
+    ):
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
             logger.setLevel(level)

@@ -97,6 +97,34 @@ FAILURES = (
     ),
     Failure(
         _SIGNING_IN,
+        ConfigurationError,
+        "Azure authentication failed: a file that is named for it is not there, or may not be read; tried: {reason}",
+        "Check AZURE_FEDERATED_TOKEN_FILE and AZURE_CLIENT_CERTIFICATE_PATH",
+        says=r"\[Errno \d+\] (No such file|Permission denied|Is a directory)",
+    ),
+    Failure(
+        _SIGNING_IN,
+        ConfigurationError,
+        "Azure authentication failed: a setting of the credential holds a character that none has; tried: {reason}",
+        "Set the AZURE_ and IDENTITY_ variables again, without the end of a line",
+        says="header value",
+    ),
+    Failure(
+        _SIGNING_IN,
+        ConfigurationError,
+        "The key vault belongs to another tenant than the credential: {where}",
+        ("See yours: az account show", "Then sign in to the vault's: az login --tenant TENANT, or set AZURE_TENANT_ID"),
+        says="not configured to acquire tokens for tenant",
+    ),
+    Failure(
+        _SIGNING_IN,
+        StoreUnavailableError,
+        "Azure authentication failed: what issues the tokens cannot be reached; tried: {reason}",
+        "Check the network, and IDENTITY_ENDPOINT or AZURE_AUTHORITY_HOST if they are set",
+        says="(?s)^(?!.*unavailable).*(Max retries exceeded|Failed to (establish|resolve)|timed out)",
+    ),
+    Failure(
+        _SIGNING_IN,
         StoreDeniedError,
         "Azure authentication failed: no credential was accepted; tried: {reason}",
         (
@@ -125,6 +153,12 @@ FAILURES = (
         "The server at {where} is no key vault of that name: it asks for credentials of another service",
         "Check AZURE_KEYVAULT_URL. For an emulator or a private name: AZURE_KEYVAULT_VERIFY_CHALLENGE=false",
         says="challenge",
+    ),
+    Failure(
+        "JSONDecodeError",
+        StoreUnavailableError,
+        "{where} sent an unexpected response, which is no JSON",
+        "Check AZURE_KEYVAULT_URL: a proxy, a sign-in page or another program may answer there",
     ),
     Failure(
         "ValueError",
@@ -212,7 +246,7 @@ FAILURES = (
         "The Azure credential holds a character that none has, such as the end of a line",
         "Set the AZURE_ variables again, without it",
     ),
-    *network_failures("The key vault", address="AZURE_KEYVAULT_URL", ca="REQUESTS_CA_BUNDLE"),
+    *network_failures("Azure Key Vault", address="AZURE_KEYVAULT_URL", ca="REQUESTS_CA_BUNDLE"),
     Failure(
         "http-5xx",
         StoreUnavailableError,
@@ -251,9 +285,12 @@ def classified(
         codes, said, code = _answer_codes(error)
         reason = f"{pause:g} s" if pause is not None else said
     elif isinstance(error, ValueError):
-        codes, reason = ["ValueError"], str(error)
+        codes, reason = class_names(error), str(error)
     elif type(error).__module__ == "builtins":
         codes, reason = ["OSError"], unreadable_file(error, environ)
+        if "TLS CA" in str(error):
+            # requests has no class of its own for a file of certificates that is not there.
+            codes, reason = ["SSLError"], "no such file"
     else:
         codes, reason = network_codes(error), root_cause(error)
         if "certificate" in reason.lower():
@@ -288,7 +325,7 @@ def _answer_codes(error: Any) -> tuple[list[str], str, str]:
     """The codes of an answer, its words, and how the service calls it."""
     details, status = getattr(error, "error", None), int(error.status_code or 0)
     own = [code for code in (_inner_code(details), getattr(details, "code", None)) if code]
-    said = str(getattr(details, "message", None) or "") or _body(error)
+    said = _body(error) if details is None else str(details.message or "")
     *pages, exact, hundred = status_codes(status, said)
     if status == 401:  # noqa: PLR2004
         own.append("Unauthorized")

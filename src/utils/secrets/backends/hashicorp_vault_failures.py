@@ -246,8 +246,6 @@ def unreachable(error: Exception, where: str, action: str) -> SecretsError:
 
     if isinstance(error, RequestException):
         codes, reason = network_codes(error), root_cause(error)
-        if "InvalidSchema" in codes:
-            reason = "SOCKS" if "SOCKS" in str(error) else ""
     else:
         # requests has no class of its own for a file of certificates that is not there.
         codes, reason = ["SSLError"], "no such file"
