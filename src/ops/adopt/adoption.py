@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from src.ops.containers.stack import StackError
+from src.ops.containers.stack import Stack, StackError, project_name
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.values.importing.names import Names
 from src.utils.secrets.atomicfile import make_private_directory
@@ -26,10 +26,8 @@ from .engine import (
     find_major,
     inspect_stack,
     keeps_append_only_file,
-    project_name,
     read_services,
     volume_exists,
-    volumes_of,
 )
 from .files import read_files
 from .found import FoundValue
@@ -401,19 +399,19 @@ def _settings(deployment: Deployment, stack: OriginalStack, database: _Database,
     present = read_dotenv(deployment.compose_file)
     if lines and not is_in_place(deployment, adoption.original):
         own = present.get("COMPOSE_PROJECT_NAME") or project_name(deployment.project_directory)
-        _require_no_data(own, present)
+        _require_no_data(deployment, own, present)
         if stack.project == own:  # both folders have one name, and Compose would take their containers for the same
             lines["COMPOSE_PROJECT_NAME"] = f"{own}-adopted"
     return lines
 
 
-def _require_no_data(project: str, present: Mapping[str, str | None]) -> None:
+def _require_no_data(deployment: Deployment, project: str, present: Mapping[str, str | None]) -> None:
     """Refuse to give up the data of this deployment for the original's.
 
     Raises:
         StackError: It has data.
     """
-    volumes = () if present.get("POSTGRES_VOLUME") else volumes_of(project)
+    volumes = () if present.get("POSTGRES_VOLUME") else Stack(deployment).resources(project).volumes
     if volumes:
         raise StackError(
             f"This deployment has data of its own: {', '.join(volumes)}; nothing was changed",

@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from src.ops.containers.stack import (
     COMPOSE_FILE,
+    FILES_LABEL,
+    FOLDER_LABEL,
+    ONE_OFF_LABEL,
+    PROJECT_LABEL,
     SECONDS_FOR_DOCKER,
+    SERVICE_LABEL,
     StackError,
     compose_environ,
     has_docker,
     list_docker,
+    project_name,
     run_docker,
 )
 from src.ops.values.importing.names import Kind
@@ -39,11 +45,6 @@ if TYPE_CHECKING:
 
 DATA_FOLDER = "/var/lib/postgresql/data"
 REDIS_FOLDER = "/data"
-_FOLDER_LABEL = "com.docker.compose.project.working_dir"
-_FILES_LABEL = "com.docker.compose.project.config_files"
-_PROJECT_LABEL = "com.docker.compose.project"
-_ONE_OFF_LABEL = "com.docker.compose.oneoff"
-_SERVICE_LABEL = "com.docker.compose.service"
 _COMPOSE_SECONDS = 60
 _LOGIN_SECONDS = 20
 _REFUSED = "password authentication failed"
@@ -167,7 +168,7 @@ def inspect_stack(original: Original, project_directory: str) -> OriginalStack:
         for name, service in described.get("services", {}).items()
         if name not in known
     ]
-    projects = [_labels(container).get(_PROJECT_LABEL, "") for container in containers]
+    projects = [_labels(container).get(PROJECT_LABEL, "") for container in containers]
     return OriginalStack(next(filter(None, [*projects, described.get("name", "")]), ""), tuple(services))
 
 
@@ -175,7 +176,7 @@ def _containers_of(folder: str) -> list[dict[str, Any]]:
     """What Docker says of the containers that were started from a folder, also through a link to it."""
     identities: dict[str, None] = {}
     for path in dict.fromkeys((folder, os.path.realpath(folder))):
-        label = f"label={_FOLDER_LABEL}={path}"
+        label = f"label={FOLDER_LABEL}={path}"
         identities |= dict.fromkeys(list_docker("ps", "--all", "--quiet", "--no-trunc", "--filter", label))
     containers: list[dict[str, Any]] = json.loads(_inspect("inspect", *identities)) if identities else []
     return containers
@@ -220,11 +221,6 @@ def keeps_append_only_file(redis: Service) -> bool:
     # The rest of its settings is in a file, whose marks are beside the data.
     files = _in_volume(redis, REDIS_FOLDER, "ls", REDIS_FOLDER)
     return bool({"appendonlydir", "appendonly.aof"} & set((files or "").split()))
-
-
-def volumes_of(project: str) -> list[str]:
-    """The volumes of a Compose project."""
-    return list_docker("volume", "ls", "--quiet", "--filter", f"label={_PROJECT_LABEL}={project}")
 
 
 def volume_exists(name: str) -> bool:
@@ -338,17 +334,12 @@ def _run_compose(original: Original, compose_file: str, temporary: str) -> Child
     return run_child([*command, "config", "--format", "json"], seconds=_COMPOSE_SECONDS, folder=place, environ=kept)
 
 
-def project_name(folder: str) -> str:
-    """What Compose calls the project in a folder. https://docs.docker.com/compose/how-tos/project-name/"""
-    return re.sub(r"[^a-z0-9_-]", "", os.path.basename(os.path.realpath(folder)).lower()).lstrip("_-")
-
-
 def _of_container(container: Mapping[str, Any]) -> Service:
     config = container["Config"]
     variables = dict(variable.split("=", 1) for variable in config.get("Env") or [] if "=" in variable)
     mounts = container.get("Mounts") or []
     return Service(
-        _labels(container)[_SERVICE_LABEL],
+        _labels(container)[SERVICE_LABEL],
         config["Image"],
         variables,
         (*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
@@ -380,10 +371,10 @@ def _is_of_original(container: Mapping[str, Any], compose_file: str) -> bool:
     This project's Compose file may have taken the place of one of the original.
     """
     labels = _labels(container)
-    if _SERVICE_LABEL not in labels or labels.get(_ONE_OFF_LABEL, "").lower() == "true":
+    if SERVICE_LABEL not in labels or labels.get(ONE_OFF_LABEL, "").lower() == "true":
         return False
     variables = {variable.partition("=")[0] for variable in container["Config"].get("Env") or []}
-    return compose_file not in labels.get(_FILES_LABEL, "").split(",") or not variables & _OWN_VARIABLES
+    return compose_file not in labels.get(FILES_LABEL, "").split(",") or not variables & _OWN_VARIABLES
 
 
 def _labels(container: Mapping[str, Any]) -> dict[str, str]:
