@@ -32,7 +32,7 @@ from src.utils.secrets.command import program
 from src.utils.secrets.settings import PROJECT_DIRECTORY
 
 from .files import read_named
-from .found import MASTER_KEY, Found, FoundValue
+from .found import MASTER_KEY, Found, FoundValue, names_variable
 from .original import read_text
 
 if TYPE_CHECKING:
@@ -386,7 +386,7 @@ def _option(command: Sequence[str], name: str) -> str:
     words = list(_words(command))
     places = [place for place, word in enumerate(words[:-1]) if word == f"--{name}"]
     value = words[places[-1] + 1] if places else ""
-    return "" if value.startswith("--") or re.fullmatch(r"\$\{?\w+\}?", value) else value
+    return "" if value.startswith("--") or names_variable(value) else value
 
 
 def _words(command: Iterable[str]) -> Iterable[str]:

@@ -15,7 +15,7 @@ from src.ops.values.importing.urls import read_parts
 from src.utils.secrets.errors import ConfigurationError
 
 from .encrypted import decrypt
-from .found import MASTER_KEY, Found, FoundValue
+from .found import MASTER_KEY, Found, FoundValue, names_variable
 from .original import master_keys, read_bytes, read_text
 
 if TYPE_CHECKING:
@@ -131,9 +131,7 @@ def _read_dotenv(path: str, shown: str, names: Names) -> Found:
 
 def _refers(entry: Entry, names: Names) -> bool:
     """Whether a value is only the name of another variable, which is read by itself."""
-    if entry.is_quoted:
-        return False
-    return names.is_ours(entry.name) and re.fullmatch(r"\$\{?\w+\}?", str(entry.value)) is not None
+    return not entry.is_quoted and names.is_ours(entry.name) and names_variable(str(entry.value))
 
 
 def _read_encrypted(original: Original, path: str, names: Names, keys: Sequence[str]) -> Found:

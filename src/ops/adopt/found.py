@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 MASTER_KEY = "SECRETS_MASTER_KEY"
+_VARIABLE = re.compile(r"\$\{?\w+\}?")
+
+
+def names_variable(value: str) -> bool:
+    """Whether a value is only the name of a variable, like ``$NAME`` or ``${NAME}``."""
+    return _VARIABLE.fullmatch(value) is not None
 
 
 @dataclass(frozen=True)
