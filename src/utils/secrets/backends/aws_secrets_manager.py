@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from ..bounded import Budget, BudgetError, pool_classes
+from ..bounded import TIMES_TO_WRITE, Budget, BudgetError, pool_classes
 from ..command import manage, set_up
 from ..errors import (
     ConfigurationError,
@@ -39,8 +39,6 @@ MAX_SECRET_BYTES = 65536  # https://docs.aws.amazon.com/secretsmanager/latest/us
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 10
 REQUEST_ATTEMPTS = 3
-TIMES_TO_WRITE = 3
-"""How many times as long as reading may writing take: it reads before and after, too."""
 LOST_RACE_CODES = ("InvalidParameterException", "InvalidRequestException")
 ABSENT = "absent"
 NO_VALUE = "no value"

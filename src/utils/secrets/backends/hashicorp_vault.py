@@ -14,7 +14,7 @@ import os
 from contextlib import suppress
 from time import monotonic
 
-from ..bounded import Budget, bound_session
+from ..bounded import TIMES_TO_WRITE, Budget, bound_session
 from ..command import set_up
 from ..errors import (
     ConfigurationError,
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 DEFAULT_MOUNT_POINT = "secret"
 TIMEOUT_SECONDS = (5, 10)  # to connect, to answer
 REQUEST_RETRIES = 2
-TIMES_TO_WRITE = 3
-"""How many times as long as reading may writing take: it reads before and after, too."""
 NO_SECRET = "0"
 """The check-and-set number that means: only if nothing is there."""
 
