@@ -191,11 +191,14 @@ def read_services(stack: OriginalStack, names: Names) -> Found:
             if match is not None and match.kind is Kind.FILE:
                 found.add(_read_mounted(service, match.spec.name, value))
             elif value and name not in _OF_IMAGES:
-                found.add(read_named(name, value, service.place, match, is_running=service.is_running))
+                found.add(
+                    read_named(name, value, service.place, match, is_running=service.is_running, is_in_file=False)
+                )
     redis = stack.redis
     password = _option(redis.command, "requirepass") if redis else ""
     if redis and password:
-        found.values.append(FoundValue("REDIS_PASSWORD", password, f"{redis.place}, in its command", redis.is_running))
+        place = f"{redis.place}, in its command"
+        found.values.append(FoundValue("REDIS_PASSWORD", password, place, redis.is_running, is_in_file=False))
     return found
 
 
@@ -205,7 +208,7 @@ def _read_mounted(service: Service, name: str, path: str) -> Found:
         done = run_docker("exec", service.container, "cat", path, seconds=_LOGIN_SECONDS)
         value = done.output.removesuffix("\n").removesuffix("\r")
         if done.code == 0 and value:
-            return Found([FoundValue(name, value, f"{service.place}, in a file", is_running=True)])
+            return Found([FoundValue(name, value, f"{service.place}, in a file", is_running=True, is_in_file=False)])
     return Found(unread=[(name, f"the file that {service.name} of the original has for it")])
 
 

@@ -80,7 +80,9 @@ def read_files(original: Original, names: Names, given_keys: Sequence[str]) -> F
     return found
 
 
-def read_named(name: str, value: str, place: str, match: Match | None, *, is_running: bool = False) -> Found:
+def read_named(
+    name: str, value: str, place: str, match: Match | None, *, is_running: bool = False, is_in_file: bool = True
+) -> Found:
     """What a variable of the original says.
 
     Args:
@@ -89,6 +91,7 @@ def read_named(name: str, value: str, place: str, match: Match | None, *, is_run
         place: Where it lies.
         match: The secret of ours that it is.
         is_running: Whether a container was started with it.
+        is_in_file: Whether it lies in a file.
     """
     found = Found()
     if name in _SETTINGS:
@@ -98,14 +101,16 @@ def read_named(name: str, value: str, place: str, match: Match | None, *, is_run
         if parts is None:
             found.notes.append(f"{name} ({place}) cannot be taken apart, so nothing of it was taken")
         elif parts.password and not _REFERENCE.fullmatch(parts.password):
-            found.values.append(FoundValue(match.spec.name, parts.password, f"{place}, in {name}", is_running, value))
+            found.values.append(
+                FoundValue(match.spec.name, parts.password, f"{place}, in {name}", is_running, value, is_in_file)
+            )
         if parts is not None and match.spec.name == "DATABASE_PASSWORD":
             named = {"DATABASE_NAME": parts.database, "DATABASE_USER": parts.user}
             found.settings |= {key: part for key, part in named.items() if _ROLE.fullmatch(part)}
     elif match is not None and match.kind is Kind.FILE:
         found.unread.append((match.spec.name, f"the file that {name} names ({place})"))
     elif match is not None:
-        found.values.append(FoundValue(match.spec.name, value, place, is_running))
+        found.values.append(FoundValue(match.spec.name, value, place, is_running, is_in_file=is_in_file))
     elif match is None and name != MASTER_KEY and _SOUNDS_SECRET.search(name):
         found.left_alone.append((f"{place}, {name}" if can_be_shown(name) else place, OTHER_SECRET))
     elif match is None and _CREDENTIALS_IN_URL.match(value):
