@@ -270,26 +270,41 @@ class _Database:
 def _decide(
     adoption: Adoption, catalog: Catalog, spec: SecretSpec, found: Sequence[FoundValue], database: _Database
 ) -> None:
-    if not found:
-        if spec.generated or spec.default is not None:
-            adoption.rows.append(Row(spec.name, Decision.NEW, "the original has none"))
+    if found and spec.name == DATABASE_PASSWORD:
+        _decide_password(adoption, catalog, spec, found, database)
+    elif found:
+        _choose(adoption, catalog, spec, found)
+    elif spec.generated or spec.default is not None:
+        adoption.rows.append(Row(spec.name, Decision.NEW, "the original has none"))
+
+
+def _decide_password(
+    adoption: Adoption, catalog: Catalog, spec: SecretSpec, found: Sequence[FoundValue], database: _Database
+) -> None:
+    """Let the running database decide on its password."""
+    right, was_asked = database.find_right(list(dict.fromkeys(one.value for one in found)))
+    if right is not None:
+        accepted = [one for one in found if one.value == right]
+        _choose(adoption, catalog, spec, accepted, "; the running database accepts it")
         return
-    faults = {one.value: _fault_of(catalog, spec, one.value) for one in found}
-    proof = ""
-    if spec.name == DATABASE_PASSWORD:
-        right, was_asked = database.find_right(list(faults))
-        if right is not None:
-            found = [one for one in found if one.value == right]
-            proof = "; the running database accepts it"
-        elif was_asked:
-            why = "the running database accepts none of those found; it gets the new one when this stack starts"
-            adoption.rows.append(Row(spec.name, Decision.REPLACED, why))
-            return
-    good = [one for one in found if not faults[one.value]]
-    if spec.name == DATABASE_PASSWORD and not proof and len({one.value for one in good}) > 1:
+    if was_asked:
+        why = "the running database accepts none of those found; it gets the new one when this stack starts"
+        adoption.rows.append(Row(spec.name, Decision.REPLACED, why))
+        return
+    good = [one for one in found if not _fault_of(catalog, spec, one.value)]
+    if len({one.value for one in good}) > 1:
         adoption.undecided[spec.name] = _several(good, database)
         adoption.rows.append(Row(spec.name, Decision.ASKED, "several values, and no running database to ask"))
         return
+    _choose(adoption, catalog, spec, found)
+
+
+def _choose(
+    adoption: Adoption, catalog: Catalog, spec: SecretSpec, found: Sequence[FoundValue], proof: str = ""
+) -> None:
+    """Take a value without a fault; one that a running container has comes first."""
+    faults = {one.value: _fault_of(catalog, spec, one.value) for one in found}
+    good = [one for one in found if not faults[one.value]]
     if not good:
         decision = Decision.REPLACED if spec.generated else Decision.LEFT
         kept = "; kept as an earlier value" if spec.previous_values == "kept" else ""
