@@ -362,13 +362,11 @@ def _require_whole(adoption: Adoption, catalog: Catalog, feature: str) -> None:
     absent = [name for name in members if name not in adoption.values]
     if not absent or len(absent) == len(members):
         return
-    for name in set(members) - set(absent):
+    present = set(members) - set(absent)
+    for name in present:
         del adoption.values[name]
-        rows = [
-            row if row.name != name else Row(name, Decision.LEFT, f"there is no {', '.join(absent)} with it")
-            for row in adoption.rows
-        ]
-        adoption.rows = rows
+    why = f"there is no {', '.join(absent)} with it"
+    adoption.rows = [Row(row.name, Decision.LEFT, why) if row.name in present else row for row in adoption.rows]
 
 
 # --- The data --------------------------------------------------------------------------------------------------------
