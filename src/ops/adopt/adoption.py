@@ -345,12 +345,13 @@ def _keep_earlier(adoption: Adoption, spec: SecretSpec, values: Sequence[str]) -
 
 def _several(good: Sequence[FoundValue], database: _Database) -> ConfigurationError:
     container = database.service.container if database.service else ""
-    start = program("docker", "start", container, purpose="Start the database, so that it can be asked")
     return ConfigurationError(
         f"There are different values for {DATABASE_PASSWORD}, and no running database to ask which one is right: "
         f"{', '.join(dict.fromkeys(one.place for one in good))}; nothing was changed",
         hint=[
-            start if container else "Start the original, and run this again",
+            program("docker", "start", container, purpose="Start the database, so that it can be asked")
+            if container
+            else "Start the original, and run this again",
             f"Or give the right one: --set-file {DATABASE_PASSWORD}=PATH",
         ],
     )
