@@ -323,12 +323,11 @@ def _run_compose(original: Original, compose_file: str, temporary: str) -> Child
     place, flags = original.folder, []
     env_file = next(iter(reversed(original.dotenv_files)), None)
     if env_file is not None:
-        text = read_text(env_file)
         copy = os.path.join(temporary, "env")
         with open(copy, "w", encoding="utf-8", errors="surrogateescape") as file:  # the folder is private
-            file.writelines(line for line in text.splitlines(keepends=True) if MASTER_KEY not in line)
+            file.writelines(line for line in env_file.text.splitlines(keepends=True) if MASTER_KEY not in line)
         flags = ["--env-file", copy]
-        place = os.path.dirname(env_file)
+        place = os.path.dirname(env_file.path)
     if place != original.folder and not re.search(r"^name:", read_text(compose_file), re.MULTILINE):
         flags += ["--project-name", project_name(original.folder)]
     script = os.path.join(PROJECT_DIRECTORY, "scripts", "compose.sh")

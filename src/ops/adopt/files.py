@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from src.ops.values.importing.entries import Entry
     from src.ops.values.importing.names import Match
 
-    from .original import Original
+    from .original import DotenvFile, Original
 
 OTHER_SECRET = "this application has no secret of that name"  # pragma: allowlist secret
 CAMERA = "user and password of a camera"
@@ -67,10 +67,9 @@ def read_files(original: Original, names: Names, given_keys: Sequence[str]) -> F
     """
     found = Found()
     keys = list(given_keys)
-    for path in original.dotenv_files:
-        text = read_text(path)
-        keys += [] if given_keys else master_keys(text)
-        found.add(_read_dotenv(path, original.shown(path), names))
+    for file in original.dotenv_files:
+        keys += [] if given_keys else master_keys(file.text)
+        found.add(_read_dotenv(file, original.shown(file.path), names))
     if original.encrypted_file is not None:
         found.add(_read_encrypted(original, original.encrypted_file, names, keys))
     if original.values_folder is not None:
@@ -118,8 +117,8 @@ def read_named(
     return found
 
 
-def _read_dotenv(path: str, shown: str, names: Names) -> Found:
-    content = read_lines(with_plain_line_ends(decode(read_bytes(path), shown)), names.is_ours)
+def _read_dotenv(file: DotenvFile, shown: str, names: Names) -> Found:
+    content = read_lines(with_plain_line_ends(decode(file.data, shown)), names.is_ours)
     found = Found()
     for entry in content.entries:
         match = names.find(entry.name)
