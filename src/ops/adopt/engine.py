@@ -16,6 +16,7 @@ from src.ops.containers.stack import (
     FILES_LABEL,
     FOLDER_LABEL,
     ONE_OFF_LABEL,
+    OWN_LABEL,
     PROJECT_LABEL,
     SECONDS_FOR_DOCKER,
     SERVICE_LABEL,
@@ -373,8 +374,9 @@ def _is_of_original(container: Mapping[str, Any], compose_file: str) -> bool:
     This project's Compose file may have taken the place of one of the original.
     """
     labels = _labels(container)
-    if SERVICE_LABEL not in labels or labels.get(ONE_OFF_LABEL, "").lower() == "true":
+    if SERVICE_LABEL not in labels or OWN_LABEL in labels or labels.get(ONE_OFF_LABEL, "").lower() == "true":
         return False
+    # A stack that an earlier version of this project started has no label of ours.
     variables = {variable.partition("=")[0] for variable in container["Config"].get("Env") or []}
     return compose_file not in labels.get(FILES_LABEL, "").split(",") or not variables & _OWN_VARIABLES
 

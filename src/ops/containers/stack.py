@@ -30,6 +30,7 @@ READY_SECONDS = 120
 COMMAND_SECONDS = 300
 SECONDS_FOR_DOCKER = 10  # where Docker is only asked, and somebody waits for the answer
 DATA_SETTINGS = ("POSTGRES_VOLUME", "REDIS_VOLUME")
+OWN_LABEL = "cctv.secrets/managed"  # on each service of our Compose file
 # https://github.com/docker/compose/blob/main/pkg/api/labels.go
 PROJECT_LABEL = "com.docker.compose.project"
 FOLDER_LABEL = f"{PROJECT_LABEL}.working_dir"
