@@ -384,7 +384,7 @@ def _choose_database(databases: Sequence[Service]) -> Service | None:
         raise StackError(
             "The original has several databases, and it is not known which one to take over: "
             f"{', '.join(f'{service.name} ({volume})' for volume, service in volumes.items())}; nothing was changed",
-            hint="Remove the containers of the others with `docker rm`; their data stays",
+            hint=program("docker", "rm", "CONTAINER", purpose="Remove the containers of the others; their data stays"),
         )
     return databases[0] if databases else None
 
