@@ -239,7 +239,7 @@ def move_files(original: Original) -> None:
         os.rename(partly, kept)
     except OSError as error:
         raise ConfigurationError(
-            f"{here} cannot be moved to {kept}: {error.strerror}", hint="Run this again when that is mended"
+            f"{here} cannot be moved to {kept}: {error.strerror}", hint="Correct that, and run this again"
         ) from None
 
 

@@ -185,7 +185,7 @@ def _read_configuration(path: str, shown: str) -> Found:
         where = f", line {mark.line + 1}" if mark is not None else ""
         raise ConfigurationError(
             f"{shown}{where} cannot be read as YAML in UTF-8; nothing was changed",
-            hint="Copy the folder, mend the file in the copy, and name the copy with --adopt",
+            hint="Copy the folder, correct the file in the copy, and name the copy with --adopt",
         ) from None
     found = Found()
     for keys, value in _walk(document, (), set()):
