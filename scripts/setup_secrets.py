@@ -148,7 +148,7 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
     screen = Screen()
     adoption = None
     if options.adopt is not None:
-        from src.ops.wizard.adopt import how_to_start, make_room, read_and_show, show_kept, show_rest
+        from src.ops.wizard.adopt import make_room, read_and_show
 
         adoption = read_and_show(screen, deployment, options, options.adopt)
     given, imported = read_given(
@@ -176,16 +176,11 @@ def _run_unattended(deployment: Deployment, options: Options) -> None:
     plan = plan_setup(deployment, found, given)
     if in_use is not None:
         screen.say(f"Taken over from {in_use.place}: {', '.join(in_use.snapshot.values)}")
-    show_plan(screen, deployment, found, plan, imported)
-    if adoption is not None:
-        show_kept(screen, adoption, plan)
+    show_plan(screen, deployment, found, plan, imported=imported, adoption=adoption)
     if options.dry_run:
         screen.say("Dry run: nothing was written.")
         return
-    start = how_to_start(adoption) if adoption is not None else []
-    write_and_show(screen, deployment, found, plan, start)
-    if adoption is not None:
-        show_rest(screen, deployment, adoption, plan)
+    write_and_show(screen, deployment, found, plan, adoption)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from src.ops.containers.stack import StackError
+from src.ops.containers.stack import Stack, StackError, project_name
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.values.importing.names import Names
 from src.utils.secrets.atomicfile import make_private_directory
@@ -26,10 +26,8 @@ from .engine import (
     find_major,
     inspect_stack,
     keeps_append_only_file,
-    project_name,
     read_services,
     volume_exists,
-    volumes_of,
 )
 from .files import read_files
 from .found import FoundValue
@@ -241,7 +239,7 @@ def move_files(original: Original) -> None:
         os.rename(partly, kept)
     except OSError as error:
         raise ConfigurationError(
-            f"{here} cannot be moved to {kept}: {error.strerror}", hint="Run this again when that is mended"
+            f"{here} cannot be moved to {kept}: {error.strerror}", hint="Correct that, and run this again"
         ) from None
 
 
@@ -272,26 +270,41 @@ class _Database:
 def _decide(
     adoption: Adoption, catalog: Catalog, spec: SecretSpec, found: Sequence[FoundValue], database: _Database
 ) -> None:
-    if not found:
-        if spec.generated or spec.default is not None:
-            adoption.rows.append(Row(spec.name, Decision.NEW, "the original has none"))
+    if found and spec.name == DATABASE_PASSWORD:
+        _decide_password(adoption, catalog, spec, found, database)
+    elif found:
+        _choose(adoption, catalog, spec, found)
+    elif spec.generated or spec.default is not None:
+        adoption.rows.append(Row(spec.name, Decision.NEW, "the original has none"))
+
+
+def _decide_password(
+    adoption: Adoption, catalog: Catalog, spec: SecretSpec, found: Sequence[FoundValue], database: _Database
+) -> None:
+    """Let the running database decide on its password."""
+    right, was_asked = database.find_right(list(dict.fromkeys(one.value for one in found)))
+    if right is not None:
+        accepted = [one for one in found if one.value == right]
+        _choose(adoption, catalog, spec, accepted, "; the running database accepts it")
         return
-    faults = {one.value: _fault_of(catalog, spec, one.value) for one in found}
-    proof = ""
-    if spec.name == DATABASE_PASSWORD:
-        right, was_asked = database.find_right(list(faults))
-        if right is not None:
-            found = [one for one in found if one.value == right]
-            proof = "; the running database accepts it"
-        elif was_asked:
-            why = "the running database accepts none of those found; it gets the new one when this stack starts"
-            adoption.rows.append(Row(spec.name, Decision.REPLACED, why))
-            return
-    good = [one for one in found if not faults[one.value]]
-    if spec.name == DATABASE_PASSWORD and not proof and len({one.value for one in good}) > 1:
+    if was_asked:
+        why = "the running database accepts none of those found; it gets the new one when this stack starts"
+        adoption.rows.append(Row(spec.name, Decision.REPLACED, why))
+        return
+    good = [one for one in found if not _fault_of(catalog, spec, one.value)]
+    if len({one.value for one in good}) > 1:
         adoption.undecided[spec.name] = _several(good, database)
         adoption.rows.append(Row(spec.name, Decision.ASKED, "several values, and no running database to ask"))
         return
+    _choose(adoption, catalog, spec, found)
+
+
+def _choose(
+    adoption: Adoption, catalog: Catalog, spec: SecretSpec, found: Sequence[FoundValue], proof: str = ""
+) -> None:
+    """Take a value without a fault; one that a running container has comes first."""
+    faults = {one.value: _fault_of(catalog, spec, one.value) for one in found}
+    good = [one for one in found if not faults[one.value]]
     if not good:
         decision = Decision.REPLACED if spec.generated else Decision.LEFT
         kept = "; kept as an earlier value" if spec.previous_values == "kept" else ""
@@ -332,12 +345,13 @@ def _keep_earlier(adoption: Adoption, spec: SecretSpec, values: Sequence[str]) -
 
 def _several(good: Sequence[FoundValue], database: _Database) -> ConfigurationError:
     container = database.service.container if database.service else ""
-    start = program("docker", "start", container, purpose="Start the database, so that it can be asked")
     return ConfigurationError(
         f"There are different values for {DATABASE_PASSWORD}, and no running database to ask which one is right: "
         f"{', '.join(dict.fromkeys(one.place for one in good))}; nothing was changed",
         hint=[
-            start if container else "Start the original, and run this again",
+            program("docker", "start", container, purpose="Start the database, so that it can be asked")
+            if container
+            else "Start the original, and run this again",
             f"Or give the right one: --set-file {DATABASE_PASSWORD}=PATH",
         ],
     )
@@ -349,13 +363,11 @@ def _require_whole(adoption: Adoption, catalog: Catalog, feature: str) -> None:
     absent = [name for name in members if name not in adoption.values]
     if not absent or len(absent) == len(members):
         return
-    for name in set(members) - set(absent):
+    present = set(members) - set(absent)
+    for name in present:
         del adoption.values[name]
-        rows = [
-            row if row.name != name else Row(name, Decision.LEFT, f"there is no {', '.join(absent)} with it")
-            for row in adoption.rows
-        ]
-        adoption.rows = rows
+    why = f"there is no {', '.join(absent)} with it"
+    adoption.rows = [Row(row.name, Decision.LEFT, why) if row.name in present else row for row in adoption.rows]
 
 
 # --- The data --------------------------------------------------------------------------------------------------------
@@ -372,7 +384,7 @@ def _choose_database(databases: Sequence[Service]) -> Service | None:
         raise StackError(
             "The original has several databases, and it is not known which one to take over: "
             f"{', '.join(f'{service.name} ({volume})' for volume, service in volumes.items())}; nothing was changed",
-            hint="Remove the containers of the others with `docker rm`; their data stays",
+            hint=program("docker", "rm", "CONTAINER", purpose="Remove the containers of the others; their data stays"),
         )
     return databases[0] if databases else None
 
@@ -401,19 +413,19 @@ def _settings(deployment: Deployment, stack: OriginalStack, database: _Database,
     present = read_dotenv(deployment.compose_file)
     if lines and not is_in_place(deployment, adoption.original):
         own = present.get("COMPOSE_PROJECT_NAME") or project_name(deployment.project_directory)
-        _require_no_data(own, present)
+        _require_no_data(deployment, own, present)
         if stack.project == own:  # both folders have one name, and Compose would take their containers for the same
             lines["COMPOSE_PROJECT_NAME"] = f"{own}-adopted"
     return lines
 
 
-def _require_no_data(project: str, present: Mapping[str, str | None]) -> None:
+def _require_no_data(deployment: Deployment, project: str, present: Mapping[str, str | None]) -> None:
     """Refuse to give up the data of this deployment for the original's.
 
     Raises:
         StackError: It has data.
     """
-    volumes = () if present.get("POSTGRES_VOLUME") else volumes_of(project)
+    volumes = () if present.get("POSTGRES_VOLUME") else Stack(deployment).resources(project).volumes
     if volumes:
         raise StackError(
             f"This deployment has data of its own: {', '.join(volumes)}; nothing was changed",

@@ -18,10 +18,6 @@ _KEY_BYTES = 32
 _TOKEN_START = b"gAAAAA"  # version 0x80 and the first bytes of the time, https://github.com/fernet/spec
 
 
-class WrongMasterKeyError(ConfigurationError):
-    """No master key that is known opens the file."""
-
-
 def is_encrypted(data: bytes) -> bool:
     """Whether ``data`` is a Fernet token, of the original or of this project."""
     return data.lstrip().startswith(_TOKEN_START)
@@ -39,8 +35,7 @@ def decrypt(data: bytes, master_keys: Iterable[str], place: str) -> dict[str, ob
         Value by name.
 
     Raises:
-        WrongMasterKeyError: None of the keys opens it, or there is none.
-        ConfigurationError: It is open, and holds something else.
+        ConfigurationError: None of the keys opens it, or there is none; or it holds something else.
     """
     from cryptography.fernet import Fernet, InvalidToken
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -54,9 +49,10 @@ def decrypt(data: bytes, master_keys: Iterable[str], place: str) -> dict[str, ob
         except InvalidToken:
             continue
         return _parse(content, place)
-    fault = f"no master key that is known opens {place}" if keys else f"there is no master key for {place}"
-    raise WrongMasterKeyError(
-        f"{fault[0].upper()}{fault[1:]}; nothing was changed",
+    raise ConfigurationError(
+        f"No master key that is known opens {place}; nothing was changed"
+        if keys
+        else f"There is no master key for {place}; nothing was changed",
         hint="Put the original's master key into a file that only you can read, and add: --adopt-key-file PATH",
     )
 

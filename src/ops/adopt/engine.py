@@ -13,11 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from src.ops.containers.stack import (
     COMPOSE_FILE,
+    FILES_LABEL,
+    FOLDER_LABEL,
+    ONE_OFF_LABEL,
+    OWN_LABEL,
+    PROJECT_LABEL,
     SECONDS_FOR_DOCKER,
+    SERVICE_LABEL,
     StackError,
     compose_environ,
     has_docker,
     list_docker,
+    project_name,
     run_docker,
 )
 from src.ops.values.importing.names import Kind
@@ -26,7 +33,7 @@ from src.utils.secrets.command import program
 from src.utils.secrets.settings import PROJECT_DIRECTORY
 
 from .files import read_named
-from .found import MASTER_KEY, Found, FoundValue
+from .found import MASTER_KEY, Found, FoundValue, names_variable
 from .original import read_text
 
 if TYPE_CHECKING:
@@ -39,11 +46,6 @@ if TYPE_CHECKING:
 
 DATA_FOLDER = "/var/lib/postgresql/data"
 REDIS_FOLDER = "/data"
-_FOLDER_LABEL = "com.docker.compose.project.working_dir"
-_FILES_LABEL = "com.docker.compose.project.config_files"
-_PROJECT_LABEL = "com.docker.compose.project"
-_ONE_OFF_LABEL = "com.docker.compose.oneoff"
-_SERVICE_LABEL = "com.docker.compose.service"
 _COMPOSE_SECONDS = 60
 _LOGIN_SECONDS = 20
 _REFUSED = "password authentication failed"
@@ -167,7 +169,7 @@ def inspect_stack(original: Original, project_directory: str) -> OriginalStack:
         for name, service in described.get("services", {}).items()
         if name not in known
     ]
-    projects = [_labels(container).get(_PROJECT_LABEL, "") for container in containers]
+    projects = [_labels(container).get(PROJECT_LABEL, "") for container in containers]
     return OriginalStack(next(filter(None, [*projects, described.get("name", "")]), ""), tuple(services))
 
 
@@ -175,7 +177,7 @@ def _containers_of(folder: str) -> list[dict[str, Any]]:
     """What Docker says of the containers that were started from a folder, also through a link to it."""
     identities: dict[str, None] = {}
     for path in dict.fromkeys((folder, os.path.realpath(folder))):
-        label = f"label={_FOLDER_LABEL}={path}"
+        label = f"label={FOLDER_LABEL}={path}"
         identities |= dict.fromkeys(list_docker("ps", "--all", "--quiet", "--no-trunc", "--filter", label))
     containers: list[dict[str, Any]] = json.loads(_inspect("inspect", *identities)) if identities else []
     return containers
@@ -190,11 +192,14 @@ def read_services(stack: OriginalStack, names: Names) -> Found:
             if match is not None and match.kind is Kind.FILE:
                 found.add(_read_mounted(service, match.spec.name, value))
             elif value and name not in _OF_IMAGES:
-                found.add(read_named(name, value, service.place, match, is_running=service.is_running))
+                found.add(
+                    read_named(name, value, service.place, match, is_running=service.is_running, is_in_file=False)
+                )
     redis = stack.redis
     password = _option(redis.command, "requirepass") if redis else ""
     if redis and password:
-        found.values.append(FoundValue("REDIS_PASSWORD", password, f"{redis.place}, in its command", redis.is_running))
+        place = f"{redis.place}, in its command"
+        found.values.append(FoundValue("REDIS_PASSWORD", password, place, redis.is_running, is_in_file=False))
     return found
 
 
@@ -204,7 +209,7 @@ def _read_mounted(service: Service, name: str, path: str) -> Found:
         done = run_docker("exec", service.container, "cat", path, seconds=_LOGIN_SECONDS)
         value = done.output.removesuffix("\n").removesuffix("\r")
         if done.code == 0 and value:
-            return Found([FoundValue(name, value, f"{service.place}, in a file", is_running=True)])
+            return Found([FoundValue(name, value, f"{service.place}, in a file", is_running=True, is_in_file=False)])
     return Found(unread=[(name, f"the file that {service.name} of the original has for it")])
 
 
@@ -220,11 +225,6 @@ def keeps_append_only_file(redis: Service) -> bool:
     # The rest of its settings is in a file, whose marks are beside the data.
     files = _in_volume(redis, REDIS_FOLDER, "ls", REDIS_FOLDER)
     return bool({"appendonlydir", "appendonly.aof"} & set((files or "").split()))
-
-
-def volumes_of(project: str) -> list[str]:
-    """The volumes of a Compose project."""
-    return list_docker("volume", "ls", "--quiet", "--filter", f"label={_PROJECT_LABEL}={project}")
 
 
 def volume_exists(name: str) -> bool:
@@ -324,12 +324,11 @@ def _run_compose(original: Original, compose_file: str, temporary: str) -> Child
     place, flags = original.folder, []
     env_file = next(iter(reversed(original.dotenv_files)), None)
     if env_file is not None:
-        text = read_text(env_file)
         copy = os.path.join(temporary, "env")
         with open(copy, "w", encoding="utf-8", errors="surrogateescape") as file:  # the folder is private
-            file.writelines(line for line in text.splitlines(keepends=True) if MASTER_KEY not in line)
+            file.writelines(line for line in env_file.text.splitlines(keepends=True) if MASTER_KEY not in line)
         flags = ["--env-file", copy]
-        place = os.path.dirname(env_file)
+        place = os.path.dirname(env_file.path)
     if place != original.folder and not re.search(r"^name:", read_text(compose_file), re.MULTILINE):
         flags += ["--project-name", project_name(original.folder)]
     script = os.path.join(PROJECT_DIRECTORY, "scripts", "compose.sh")
@@ -338,17 +337,12 @@ def _run_compose(original: Original, compose_file: str, temporary: str) -> Child
     return run_child([*command, "config", "--format", "json"], seconds=_COMPOSE_SECONDS, folder=place, environ=kept)
 
 
-def project_name(folder: str) -> str:
-    """What Compose calls the project in a folder. https://docs.docker.com/compose/how-tos/project-name/"""
-    return re.sub(r"[^a-z0-9_-]", "", os.path.basename(os.path.realpath(folder)).lower()).lstrip("_-")
-
-
 def _of_container(container: Mapping[str, Any]) -> Service:
     config = container["Config"]
     variables = dict(variable.split("=", 1) for variable in config.get("Env") or [] if "=" in variable)
     mounts = container.get("Mounts") or []
     return Service(
-        _labels(container)[_SERVICE_LABEL],
+        _labels(container)[SERVICE_LABEL],
         config["Image"],
         variables,
         (*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
@@ -380,10 +374,11 @@ def _is_of_original(container: Mapping[str, Any], compose_file: str) -> bool:
     This project's Compose file may have taken the place of one of the original.
     """
     labels = _labels(container)
-    if _SERVICE_LABEL not in labels or labels.get(_ONE_OFF_LABEL, "").lower() == "true":
+    if SERVICE_LABEL not in labels or OWN_LABEL in labels or labels.get(ONE_OFF_LABEL, "").lower() == "true":
         return False
+    # A stack that an earlier version of this project started has no label of ours.
     variables = {variable.partition("=")[0] for variable in container["Config"].get("Env") or []}
-    return compose_file not in labels.get(_FILES_LABEL, "").split(",") or not variables & _OWN_VARIABLES
+    return compose_file not in labels.get(FILES_LABEL, "").split(",") or not variables & _OWN_VARIABLES
 
 
 def _labels(container: Mapping[str, Any]) -> dict[str, str]:
@@ -395,7 +390,7 @@ def _option(command: Sequence[str], name: str) -> str:
     words = list(_words(command))
     places = [place for place, word in enumerate(words[:-1]) if word == f"--{name}"]
     value = words[places[-1] + 1] if places else ""
-    return "" if value.startswith("--") or re.fullmatch(r"\$\{?\w+\}?", value) else value
+    return "" if value.startswith("--") or names_variable(value) else value
 
 
 def _words(command: Iterable[str]) -> Iterable[str]:

@@ -15,7 +15,7 @@ from src.ops.values.importing.urls import read_parts
 from src.utils.secrets.errors import ConfigurationError
 
 from .encrypted import decrypt
-from .found import MASTER_KEY, Found, FoundValue
+from .found import MASTER_KEY, Found, FoundValue, names_variable
 from .original import master_keys, read_bytes, read_text
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from src.ops.values.importing.entries import Entry
     from src.ops.values.importing.names import Match
 
-    from .original import Original
+    from .original import DotenvFile, Original
 
 OTHER_SECRET = "this application has no secret of that name"  # pragma: allowlist secret
 CAMERA = "user and password of a camera"
@@ -67,10 +67,9 @@ def read_files(original: Original, names: Names, given_keys: Sequence[str]) -> F
     """
     found = Found()
     keys = list(given_keys)
-    for path in original.dotenv_files:
-        text = read_text(path)
-        keys += [] if given_keys else master_keys(text)
-        found.add(_read_dotenv(path, original.shown(path), names))
+    for file in original.dotenv_files:
+        keys += [] if given_keys else master_keys(file.text)
+        found.add(_read_dotenv(file, original.shown(file.path), names))
     if original.encrypted_file is not None:
         found.add(_read_encrypted(original, original.encrypted_file, names, keys))
     if original.values_folder is not None:
@@ -80,7 +79,9 @@ def read_files(original: Original, names: Names, given_keys: Sequence[str]) -> F
     return found
 
 
-def read_named(name: str, value: str, place: str, match: Match | None, *, is_running: bool = False) -> Found:
+def read_named(
+    name: str, value: str, place: str, match: Match | None, *, is_running: bool = False, is_in_file: bool = True
+) -> Found:
     """What a variable of the original says.
 
     Args:
@@ -89,6 +90,7 @@ def read_named(name: str, value: str, place: str, match: Match | None, *, is_run
         place: Where it lies.
         match: The secret of ours that it is.
         is_running: Whether a container was started with it.
+        is_in_file: Whether it lies in a file.
     """
     found = Found()
     if name in _SETTINGS:
@@ -98,14 +100,16 @@ def read_named(name: str, value: str, place: str, match: Match | None, *, is_run
         if parts is None:
             found.notes.append(f"{name} ({place}) cannot be taken apart, so nothing of it was taken")
         elif parts.password and not _REFERENCE.fullmatch(parts.password):
-            found.values.append(FoundValue(match.spec.name, parts.password, f"{place}, in {name}", is_running, value))
+            found.values.append(
+                FoundValue(match.spec.name, parts.password, f"{place}, in {name}", is_running, value, is_in_file)
+            )
         if parts is not None and match.spec.name == "DATABASE_PASSWORD":
             named = {"DATABASE_NAME": parts.database, "DATABASE_USER": parts.user}
             found.settings |= {key: part for key, part in named.items() if _ROLE.fullmatch(part)}
     elif match is not None and match.kind is Kind.FILE:
         found.unread.append((match.spec.name, f"the file that {name} names ({place})"))
     elif match is not None:
-        found.values.append(FoundValue(match.spec.name, value, place, is_running))
+        found.values.append(FoundValue(match.spec.name, value, place, is_running, is_in_file=is_in_file))
     elif match is None and name != MASTER_KEY and _SOUNDS_SECRET.search(name):
         found.left_alone.append((f"{place}, {name}" if can_be_shown(name) else place, OTHER_SECRET))
     elif match is None and _CREDENTIALS_IN_URL.match(value):
@@ -113,8 +117,8 @@ def read_named(name: str, value: str, place: str, match: Match | None, *, is_run
     return found
 
 
-def _read_dotenv(path: str, shown: str, names: Names) -> Found:
-    content = read_lines(with_plain_line_ends(decode(read_bytes(path), shown)), names.is_ours)
+def _read_dotenv(file: DotenvFile, shown: str, names: Names) -> Found:
+    content = read_lines(with_plain_line_ends(decode(file.data, shown)), names.is_ours)
     found = Found()
     for entry in content.entries:
         match = names.find(entry.name)
@@ -131,9 +135,7 @@ def _read_dotenv(path: str, shown: str, names: Names) -> Found:
 
 def _refers(entry: Entry, names: Names) -> bool:
     """Whether a value is only the name of another variable, which is read by itself."""
-    if entry.is_quoted:
-        return False
-    return names.is_ours(entry.name) and re.fullmatch(r"\$\{?\w+\}?", str(entry.value)) is not None
+    return not entry.is_quoted and names.is_ours(entry.name) and names_variable(str(entry.value))
 
 
 def _read_encrypted(original: Original, path: str, names: Names, keys: Sequence[str]) -> Found:
@@ -183,7 +185,7 @@ def _read_configuration(path: str, shown: str) -> Found:
         where = f", line {mark.line + 1}" if mark is not None else ""
         raise ConfigurationError(
             f"{shown}{where} cannot be read as YAML in UTF-8; nothing was changed",
-            hint="Copy the folder, mend the file in the copy, and name the copy with --adopt",
+            hint="Copy the folder, correct the file in the copy, and name the copy with --adopt",
         ) from None
     found = Found()
     for keys, value in _walk(document, (), set()):

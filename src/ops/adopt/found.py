@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 MASTER_KEY = "SECRETS_MASTER_KEY"
+_VARIABLE = re.compile(r"\$\{?\w+\}?")
+
+
+def names_variable(value: str) -> bool:
+    """Whether a value is only the name of a variable, like ``$NAME`` or ``${NAME}``."""
+    return _VARIABLE.fullmatch(value) is not None
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,7 @@ class FoundValue:
         place: Where it lies, human-readable, for example ``.env, line 4``.
         is_running: Whether a container was started with it.
         url: The URL that it was taken from.
+        is_in_file: Whether it lies in a file of the original, in place of what only Docker knows.
     """
 
     name: str
@@ -24,11 +32,7 @@ class FoundValue:
     place: str
     is_running: bool = False
     url: str = field(default="", repr=False)
-
-    @property
-    def is_in_file(self) -> bool:
-        """Whether it lies in a file of the original, in place of what only Docker knows."""
-        return not self.place.startswith(("container ", "the service "))
+    is_in_file: bool = True
 
 
 @dataclass

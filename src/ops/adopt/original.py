@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.command import set_up
@@ -54,6 +55,27 @@ _FEWEST_SECTIONS = 3
 
 
 @dataclass(frozen=True)
+class DotenvFile:
+    """A dotenv file of the original, which is read once.
+
+    Attributes:
+        path: Where it is.
+    """
+
+    path: str
+
+    @cached_property
+    def data(self) -> bytes:
+        """What it holds; see :func:`read_bytes`."""
+        return read_bytes(self.path)
+
+    @property
+    def text(self) -> str:
+        """The same as :func:`read_text` gives it."""
+        return _decode(self.data)
+
+
+@dataclass(frozen=True)
 class Original:
     """A folder of the original system. Every path is absolute, and leads to a file that is there.
 
@@ -67,7 +89,7 @@ class Original:
     """
 
     folder: str
-    dotenv_files: tuple[str, ...] = ()
+    dotenv_files: tuple[DotenvFile, ...] = ()
     encrypted_file: str | None = None
     values_folder: str | None = None
     compose_file: str | None = None
@@ -155,7 +177,11 @@ def read_text(path: str) -> str:
     Raises:
         ConfigurationError: It cannot be read, or is larger than 1 MiB.
     """
-    return read_bytes(path).decode(errors="surrogateescape").removeprefix("\ufeff")
+    return _decode(read_bytes(path))
+
+
+def _decode(data: bytes) -> str:
+    return data.decode(errors="surrogateescape").removeprefix("\ufeff")
 
 
 def read_bytes(path: str) -> bytes:
@@ -205,7 +231,7 @@ def _look(folder: str, *, in_place: bool) -> Original:
         paths = [os.path.join(place, name) for place in (places if name in SHARED_FILES else [folder])]
         return next(filter(_is_there, paths), None)
 
-    dotenv_files = tuple(filter(None, map(find, DOTENV_FILES)))
+    dotenv_files = tuple(DotenvFile(path) for path in map(find, DOTENV_FILES) if path)
     encrypted = find(ENCRYPTED_FILE) or _find_named(folder, dotenv_files)
     compose = [path for path in map(find, COMPOSE_FILES) if path and _is_compose_file_of_original(path)]
     return Original(
@@ -218,10 +244,10 @@ def _look(folder: str, *, in_place: bool) -> Original:
     )
 
 
-def _find_named(folder: str, dotenv_files: Sequence[str]) -> str | None:
+def _find_named(folder: str, dotenv_files: Sequence[DotenvFile]) -> str | None:
     """The encrypted file at the place that the settings name."""
-    for path in dotenv_files:
-        name = dict(_NAME.findall(read_text(path))).get("SECRETS_FILE_PATH", "").strip().strip("'\"")
+    for file in dotenv_files:
+        name = dict(_NAME.findall(file.text)).get("SECRETS_FILE_PATH", "").strip().strip("'\"")
         if name and _is_there(os.path.join(folder, name)):
             return os.path.join(folder, name)
     return None
@@ -250,7 +276,7 @@ def _is_original(original: Original) -> bool:
         return True
     if original.config_file is not None and _has_sections(read_text(original.config_file)):
         return True
-    texts = [read_text(path) for path in original.dotenv_files]
+    texts = [file.text for file in original.dotenv_files]
     names = {name for text in texts for name, _ in _NAME.findall(text)}
     is_ours = bool(_NAMES_OF_THIS & names)
     if len(_NAMES_OF_ORIGINAL & names) >= _FEWEST_NAMES and names >= _RARE_NAMES and not is_ours:

@@ -30,8 +30,13 @@ READY_SECONDS = 120
 COMMAND_SECONDS = 300
 SECONDS_FOR_DOCKER = 10  # where Docker is only asked, and somebody waits for the answer
 DATA_SETTINGS = ("POSTGRES_VOLUME", "REDIS_VOLUME")
-_PROJECT_LABEL = "com.docker.compose.project"
-_FOLDER_LABEL = "com.docker.compose.project.working_dir"
+OWN_LABEL = "cctv.secrets/managed"  # on each service of our Compose file
+# https://github.com/docker/compose/blob/main/pkg/api/labels.go
+PROJECT_LABEL = "com.docker.compose.project"
+FOLDER_LABEL = f"{PROJECT_LABEL}.working_dir"
+FILES_LABEL = f"{PROJECT_LABEL}.config_files"
+SERVICE_LABEL = "com.docker.compose.service"
+ONE_OFF_LABEL = "com.docker.compose.oneoff"
 
 
 @dataclass(frozen=True)
@@ -121,8 +126,7 @@ class Stack:
         name = self.configuration().get("name")
         if not name or not shutil.which("docker"):
             return False
-        label = f"label={_PROJECT_LABEL}={name}"
-        return bool(_ask_docker("volume", "ls", "--quiet", "--filter", label))
+        return bool(_ask_docker("volume", "ls", "--quiet", "--filter", project_filter(name)))
 
     def resources(self, name: str) -> Resources:
         """What Docker has of the Compose project called ``name``; nothing without Docker.
@@ -132,8 +136,8 @@ class Stack:
         """
         if not shutil.which("docker"):
             return Resources()
-        label = f"label={_PROJECT_LABEL}={name}"
-        form = f'{{{{.Names}}}}\t{{{{.Label "{_FOLDER_LABEL}"}}}}'
+        label = project_filter(name)
+        form = f'{{{{.Names}}}}\t{{{{.Label "{FOLDER_LABEL}"}}}}'
         rows = [line.split("\t") for line in list_docker("ps", "--all", "--filter", label, "--format", form)]
         volumes = list_docker("volume", "ls", "--quiet", "--filter", label)
         folders = frozenset(row[1] for row in rows if row[1:] and row[1])
@@ -383,6 +387,16 @@ def running_services(services: Mapping[str, Mapping[str, Any]]) -> set[str]:
 def compose_environ() -> dict[str, str]:
     """What Compose gets: it starts programs of others (plugins, credential helpers), which need no store."""
     return {name: value for name, value in os.environ.items() if name not in CREDENTIALS}
+
+
+def project_name(folder: str) -> str:
+    """What Compose calls the project in a folder. https://docs.docker.com/compose/how-tos/project-name/"""
+    return re.sub(r"[^a-z0-9_-]", "", os.path.basename(os.path.realpath(folder)).lower()).lstrip("_-")
+
+
+def project_filter(name: str) -> str:
+    """What ``--filter`` takes for the containers, or the volumes, of a Compose project."""
+    return f"label={PROJECT_LABEL}={name}"
 
 
 def has_docker() -> bool:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from src.ops.containers.stack import Resources, Stack
+from src.ops.containers.stack import Resources, Stack, project_filter, project_name
 from src.ops.deployment.audit import recorded
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.deployment.interrupts import deferred_interrupts
@@ -189,7 +189,7 @@ def _is_prepared(own: Deployment) -> bool:
 
 
 def _unseen_containers(name: str, why: str) -> Belonging:
-    label = f"label=com.docker.compose.project={name}"
+    label = project_filter(name)
     look = (program("docker", "ps", "--all", "--filter", label), program("docker", "volume", "ls", "--filter", label))
     return Belonging("containers and volumes", name, why, is_kept=True, hints=look)
 
@@ -206,9 +206,7 @@ def _compose_name(deployment: Deployment) -> str:
     said = read_dotenv(deployment.compose_file).get("COMPOSE_PROJECT_NAME")
     if said or not deployment.is_production:
         return said or deployment.compose_project_name
-    # https://docs.docker.com/compose/how-tos/project-name/
-    folder = os.path.basename(os.path.realpath(deployment.project_directory)).lower()
-    return re.sub(r"[^a-z0-9_-]", "", folder).lstrip("_-")
+    return project_name(deployment.project_directory)
 
 
 # --- Stores on servers -----------------------------------------------------------------------------------------------

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from src.ops.setup.given import GivenValues
     from src.ops.setup.inspect import FoundStore
     from src.ops.setup.options import Options
-    from src.ops.setup.plan import Plan
     from src.ops.store_kinds.base import StoreKind
     from src.ops.terminal.screen import Screen
     from src.ops.values.importer import Imported
@@ -263,35 +262,20 @@ class Wizard:
     def _review_and_write(self, found: FoundStore, given: GivenValues) -> None:
         from src.ops.setup.plan import plan_setup
 
-        from .review import show_plan
+        from .review import show_plan, write_and_show
 
         plan = plan_setup(self._deployment, found, given)
         self._interview.forget_repeated()
-        show_plan(self._screen, self._deployment, found, plan, self._imported)
-        if self._adoption is not None:
-            from .adopt import show_kept
-
-            show_kept(self._screen, self._adoption, plan)
+        show_plan(self._screen, self._deployment, found, plan, imported=self._imported, adoption=self._adoption)
         if self._options.dry_run:
             self._screen.say("Dry run: nothing was written.")
             return
         if not plan.written and found.exists:
             self._screen.say("Every secret already has a value.")
         self._confirm()
-        self._write(found, plan)
+        write_and_show(self._screen, self._deployment, found, plan, self._adoption)
         if plan.written and found.exists:
             self._offer_to_apply(found)
-
-    def _write(self, found: FoundStore, plan: Plan) -> None:
-        from .review import write_and_show
-
-        if self._adoption is None:
-            write_and_show(self._screen, self._deployment, found, plan)
-            return
-        from .adopt import how_to_start, show_rest
-
-        write_and_show(self._screen, self._deployment, found, plan, how_to_start(self._adoption))
-        show_rest(self._screen, self._deployment, self._adoption, plan)
 
     def _offer_to_apply(self, found: FoundStore) -> None:
         """Go on with what brings running containers up to date: it shows its plan, and asks."""

@@ -15,6 +15,7 @@ from src.utils.secrets.command import compose, export_typed, manage, spell, writ
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from src.ops.adopt.adoption import Adoption
     from src.ops.deployment.deployment import Deployment
     from src.ops.setup.apply import Report
     from src.ops.setup.given import GivenValues
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def write_and_show(
-    screen: Screen, deployment: Deployment, found: FoundStore, plan: Plan, start: Sequence[Hint] = ()
+    screen: Screen, deployment: Deployment, found: FoundStore, plan: Plan, adoption: Adoption | None = None
 ) -> None:
     """Write the plan and say what was done; Ctrl-C undoes it or comes too late, and then the person sees the rest.
 
@@ -35,7 +36,7 @@ def write_and_show(
         deployment: What is set up.
         found: Where the secrets go.
         plan: What is written.
-        start: What starts the stack, where that is not as usual.
+        adoption: What is taken over from the original.
 
     Raises:
         SecretsError: It failed; what was there before is there again.
@@ -44,8 +45,21 @@ def write_and_show(
     with deferred_interrupts():
         with screen.progress("Writing", len(plan.written)) as progress:
             report = apply_setup(deployment, found, plan, progress)
-        show_result(screen, deployment, found, plan, report, start)
+        show_result(screen, deployment, found, plan, report, _start(adoption))
         _write_summary(screen, deployment, found, plan)
+    if adoption is not None:
+        from .adopt import show_rest
+
+        show_rest(screen, deployment, adoption, plan)
+
+
+def _start(adoption: Adoption | None) -> list[Hint]:
+    """What starts the stack, where that is not as usual."""
+    if adoption is None:
+        return []
+    from .adopt import how_to_start
+
+    return how_to_start(adoption)
 
 
 def _write_summary(screen: Screen, deployment: Deployment, found: FoundStore, plan: Plan) -> None:
@@ -84,7 +98,13 @@ def _show_imported(screen: Screen, imported: Imported) -> None:
 
 
 def show_plan(
-    screen: Screen, deployment: Deployment, found: FoundStore, plan: Plan, imported: Imported | None = None
+    screen: Screen,
+    deployment: Deployment,
+    found: FoundStore,
+    plan: Plan,
+    *,
+    imported: Imported | None,
+    adoption: Adoption | None,
 ) -> None:
     """The review: every secret, where everything goes, and what a change means elsewhere."""
     screen.title("Review: nothing is written yet")
@@ -117,6 +137,10 @@ def show_plan(
             screen.warn(f"{planned.spec.name} has the same value as {', '.join(twins)}")
         if planned.replaces and planned.spec.change_note:
             screen.warn(f"{planned.spec.name}: {planned.spec.change_note}")
+    if adoption is not None:
+        from .adopt import show_kept
+
+        show_kept(screen, adoption, plan)
 
 
 def _kept_lines(deployment: Deployment, path: str) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 MOST_BYTES = 4 * 1024 * 1024
+TIMES_TO_WRITE = 3
+"""How many times as long as reading may writing take: it reads before and after, too."""
 _SHORTEST_WAIT = 0.001
 _OTHER_SERVER = "Check the address: a proxy, a sign-in page or another program may answer there"
 

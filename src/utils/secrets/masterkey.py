@@ -25,7 +25,7 @@ from .trusted_place import require_trusted_place, trusted_users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from cryptography.fernet import MultiFernet
 
@@ -227,15 +227,12 @@ def _is_without_modes(path: str) -> bool:
     """Whether a file is on a file system of a kind that knows no modes: exFAT, FAT, NTFS, SMB."""
     try:
         with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
-            mounts = [(_OCTAL.sub(lambda found: chr(int(found[1], 8)), point), kind) for point, kind in _mounts(file)]
+            fields = [line.split()[1:3] for line in file]
     except OSError:
         return False
+    mounts = [(_OCTAL.sub(lambda found: chr(int(found[1], 8)), point), kind) for point, kind in fields]
     inside = [(point, kind) for point, kind in mounts if path.startswith(point.rstrip("/") + "/")]
     return bool(inside) and max(inside, key=lambda mount: len(mount[0]))[1] in _KINDS_WITHOUT_MODES
-
-
-def _mounts(lines: Iterable[str]) -> Iterator[list[str]]:
-    return (line.split()[1:3] for line in lines)
 
 
 def _run_key_command(command: str) -> MasterKey:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from src.ops.containers.servers import Server
     from src.ops.deployment.deployment import Deployment
 
-SECONDS_FOR_DOCKER = 20
+_SECONDS = 20  # for each answer; signing in to a server takes longer than asking Docker
 
 
 @click.command("up")
@@ -41,7 +41,7 @@ def start_failed(deployment: Deployment) -> int:
 def _find_refusing(deployment: Deployment) -> Server | None:
     """The server that keeps the application from being ready, if one does."""
     snapshot = inspect_deployment(deployment).snapshot
-    stack = Stack(deployment, seconds=SECONDS_FOR_DOCKER)
+    stack = Stack(deployment, seconds=_SECONDS)
     try:
         for server in reachable_servers(stack.running()):
             value = snapshot.values.get(server.secret) if snapshot else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 
-from ..bounded import Budget, BudgetError, pool_classes
+from ..bounded import TIMES_TO_WRITE, Budget, BudgetError, pool_classes
 from ..errors import (
     ConfigurationError,
     SecretsError,
@@ -36,8 +36,6 @@ MAX_SECRET_BYTES = 65536  # https://docs.aws.amazon.com/secretsmanager/latest/us
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 10
 REQUEST_ATTEMPTS = 3
-TIMES_TO_WRITE = 3
-"""How many times as long as reading may writing take: it reads before and after, too."""
 LOST_RACE_CODES = ("InvalidParameterException", "InvalidRequestException")
 _ARN = re.compile(r"arn:[\w-]+:secretsmanager:(?P<region>[\w-]+):\d*:secret:")
 _ENDPOINTS = {"secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER", "sts": "AWS_ENDPOINT_URL_STS"}

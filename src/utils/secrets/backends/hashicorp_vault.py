@@ -14,7 +14,7 @@ import os
 from contextlib import suppress
 from time import sleep
 
-from ..bounded import Budget, bound_session
+from ..bounded import TIMES_TO_WRITE, Budget, bound_session
 from ..errors import (
     ConfigurationError,
     SecretsError,
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 DEFAULT_MOUNT_POINT = "secret"
 TIMEOUT_SECONDS = (5, 10)  # to connect, to answer
 REQUEST_RETRIES = 2
-TIMES_TO_WRITE = 3
-"""How many times as long as reading may writing take: it reads before and after, too."""
 UPGRADE_PAUSES = (0.5, 1, 2)
 """Seconds to wait for an engine that is being upgraded, which takes about two."""
 LOOKING_UP = "looking the engine up"
