@@ -24,8 +24,14 @@ def running_raw(answer: Answer, context: ssl.SSLContext | None = None) -> Iterat
         Its port on 127.0.0.1.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-        threading.Thread(target=_accept, args=(server, answer, context), daemon=True).start()
-        yield server.getsockname()[1]
+        accepting = threading.Thread(target=_accept, args=(server, answer, context), daemon=True)
+        accepting.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            # Closing alone would leave the thread waiting, and the port in use.
+            server.shutdown(socket.SHUT_RDWR)
+            accepting.join()
 
 
 def _accept(server: socket.socket, answer: Answer, context: ssl.SSLContext | None) -> None:

@@ -17,6 +17,7 @@ from src.utils.secrets.settings import (
     Settings,
     absent_path,
     merge_dotenv,
+    with_vault_names,
 )
 
 from .dotenv import expand_variables, read_dotenv
@@ -107,7 +108,7 @@ class Deployment:
             environment=environment,
             catalog=load_catalog(catalog or os.path.join(directory, DEFAULT_PATH)),
             settings_file=os.path.abspath(env_file) if env_file else os.path.join(directory, f".env.{environment}"),
-            environ=os.environ if environ is None else environ,
+            environ=with_vault_names(os.environ if environ is None else environ),
         )
 
     @property

@@ -22,7 +22,25 @@ if TYPE_CHECKING:
 DEFAULT_ADDRESS = "http://127.0.0.1:8200"
 DEFAULT_MOUNT_POINT = "secret"
 LEAST_TOKEN_SECONDS = 7 * 24 * 60 * 60
-_LOGIN_VARIABLES = ("VAULT_TOKEN", "VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE")
+_LOGIN_VARIABLES = (
+    *("VAULT_AUTH_METHOD", "VAULT_AUTH_MOUNT", "VAULT_AUTH_ROLE", "VAULT_JWT", "VAULT_JWT_FILE"),
+    *("VAULT_TOKEN", "VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE"),
+)
+_SAYS_HOW = (
+    "VAULT_AUTH_METHOD",
+    "VAULT_AUTH_ROLE",
+    "VAULT_TOKEN",
+    "VAULT_TOKEN_FILE",
+    "VAULT_ROLE_ID",
+    "VAULT_ROLE_ID_FILE",
+)
+_WAYS = [
+    ("token", "A token"),
+    ("approle", "An AppRole: role id and secret id"),
+    ("kubernetes", "The service account of this pod (Kubernetes)"),
+    ("jwt", "A signed token in a file (JWT, OIDC)"),
+    ("agent", "Not at all: an agent or proxy at that address does it"),
+]
 
 
 def _check_optional_file(answer: str) -> str | None:
@@ -49,7 +67,12 @@ class VaultKind(StoreKind["VaultBackend"]):
             says_where=True,
             is_detectable=True,
         ),
-        Setting("VAULT_NAMESPACE", says_where=True),
+        Setting(
+            "VAULT_NAMESPACE",
+            "Namespace (Enter for none):",
+            why="A server with namespaces keeps engines and logins in each of them apart.",
+            says_where=True,
+        ),
         Setting(
             "VAULT_CACERT",
             "File with the CA's certificate (Enter for the system's):",
@@ -57,6 +80,9 @@ class VaultKind(StoreKind["VaultBackend"]):
             check=_check_optional_file,
             is_path=True,
         ),
+        Setting("VAULT_CAPATH", is_path=True),
+        Setting("VAULT_CLIENT_CERT", is_path=True),
+        Setting("VAULT_CLIENT_KEY", is_path=True),
         Setting(
             "VAULT_MOUNT_POINT",
             "Secrets engine:",
@@ -73,6 +99,21 @@ class VaultKind(StoreKind["VaultBackend"]):
             check=is_given,
             part="PATH",
             says_where=True,
+        ),
+        Setting("VAULT_AUTH_METHOD"),
+        Setting("VAULT_AUTH_MOUNT"),
+        Setting(
+            "VAULT_AUTH_ROLE",
+            "Role to sign in as:",
+            why="It says which policies the signed token gets; it is not secret.",
+            check=is_given,
+        ),
+        Setting(
+            "VAULT_JWT",
+            "Signed token (JWT):",
+            why="Vault needs it to sign you in. Nothing is shown while you type or paste it.",
+            check=is_given,
+            is_secret=True,
         ),
         Setting(
             "VAULT_TOKEN",
@@ -112,6 +153,8 @@ class VaultKind(StoreKind["VaultBackend"]):
         questions.ask(self.setting("VAULT_ADDR"))
         if questions.asks_all and questions.deployment.variables()["VAULT_ADDR"].startswith("https:"):
             questions.ask(self.setting("VAULT_CACERT"))
+        if questions.asks_all:
+            questions.ask(self.setting("VAULT_NAMESPACE"))
         if questions.asks_all or not _has_login(questions.deployment):
             self._ask_for_login(questions)
         questions.ask(self.setting("VAULT_MOUNT_POINT"))
@@ -122,14 +165,21 @@ class VaultKind(StoreKind["VaultBackend"]):
             questions.answer(name, "")
         way = questions.select(
             "How do you sign in to Vault?",
-            [("token", "A token"), ("approle", "An AppRole: role id and secret id")],
-            why="Vault accepts a token or an AppRole.",
+            _WAYS,
+            why="A person has a token; a machine has an AppRole, or a token that its platform signs.",
         )
         if way == "token":
             questions.ask_credential(self.setting("VAULT_TOKEN"))
             return
-        questions.ask(self.setting("VAULT_ROLE_ID"))
-        questions.ask_credential(self.setting("VAULT_SECRET_ID"))
+        if way == "approle":
+            questions.ask(self.setting("VAULT_ROLE_ID"))
+            questions.ask_credential(self.setting("VAULT_SECRET_ID"))
+            return
+        questions.answer("VAULT_AUTH_METHOD", way)
+        if way != "agent":
+            questions.ask(self.setting("VAULT_AUTH_ROLE"))
+        if way == "jwt":
+            questions.ask_credential(self.setting("VAULT_JWT"))
 
     def policy(self, deployment: Deployment, role: Role, options: Mapping[str, str]) -> str:
         """The policy in HCL."""
@@ -158,9 +208,8 @@ class VaultKind(StoreKind["VaultBackend"]):
 
 def _has_login(deployment: Deployment) -> bool:
     variables = deployment.variables()
-    names = ("VAULT_TOKEN", "VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE")
     home = variables.get("HOME") or os.path.expanduser("~")
-    return any(variables.get(name) for name in names) or os.path.exists(os.path.join(home, ".vault-token"))
+    return any(variables.get(name) for name in _SAYS_HOW) or os.path.exists(os.path.join(home, ".vault-token"))
 
 
 def _hcl(path: str, capabilities: list[str]) -> str:

@@ -26,7 +26,7 @@ MAX_VALUE_BYTES = 1024 * 1024
 # Settings that exclude each other: what the environment sets of a family hides the whole family in a dotenv file.
 MASTER_KEY_FAMILY = ("SECRETS_MASTER_KEY", "SECRETS_MASTER_KEY_FILE", "SECRETS_MASTER_KEY_COMMAND")
 CREDENTIALS = (
-    *("SECRETS_MASTER_KEY", "VAULT_TOKEN", "VAULT_SECRET_ID"),
+    *("SECRETS_MASTER_KEY", "VAULT_TOKEN", "VAULT_SECRET_ID", "VAULT_JWT"),
     *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET"),
 )
 """The variables that open a store by themselves. Programs that need no store do not get them."""
@@ -34,7 +34,7 @@ FAMILIES = (
     MASTER_KEY_FAMILY,
     ("AWS_REGION", "AWS_DEFAULT_REGION"),
     ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
-    ("VAULT_TOKEN", "VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE"),
+    ("VAULT_TOKEN", "VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE", "VAULT_AUTH_METHOD", "VAULT_AUTH_ROLE"),
 )
 
 
@@ -115,7 +115,7 @@ class Settings:
         project_directory: str = PROJECT_DIRECTORY,
         backend: SecretsBackend | None = None,
     ) -> None:
-        self.environ: Mapping[str, str] = os.environ if environ is None else environ
+        self.environ = with_vault_names(os.environ if environ is None else environ)
         self.project_directory = project_directory
         self.backend = backend or SecretsBackend.from_name(
             self.environ.get("SECRETS_BACKEND") or SecretsBackend.ENV.value
@@ -261,6 +261,16 @@ def read_descriptor(descriptor: int, limit: int) -> bytes:
         chunks.append(chunk)
         limit -= len(chunk)
     return b"".join(chunks)
+
+
+def with_vault_names(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables, with those that OpenBao's tools read (``BAO_ADDR``) also under Vault's names, which outrank them.
+
+    https://openbao.org/docs/commands/#environment-variables
+    """
+    ours = {f"VAULT_{name[4:]}": value for name, value in environ.items() if name.startswith("BAO_") and value}
+    missing = {name: value for name, value in ours.items() if not any(environ.get(member) for member in _family(name))}
+    return {**environ, **missing} if missing else environ
 
 
 def merge_dotenv(environ: Mapping[str, str], lines: Mapping[str, str | None]) -> dict[str, str]:
