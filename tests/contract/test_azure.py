@@ -24,7 +24,8 @@ from src.utils.secrets.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from tests.servers.keyvault import FailureError, KeyVault
+from src.utils.secrets.snapshot import PreviousValue, SecretMetadata
+from tests.servers.keyvault import FailureError, KeyVault, Version
 
 from .stores import AzureStore
 
@@ -38,6 +39,13 @@ def azure(store: AzureStore) -> AzureBackend:
     backend = store.open()
     assert isinstance(backend, AzureBackend)
     return backend
+
+
+DAY = 86400
+
+
+def newest(store: AzureStore, name: str) -> Version:
+    return store.server.secrets[name][-1]
 
 
 def test_eleven_secrets_are_read_in_parallel(store: AzureStore) -> None:
@@ -83,6 +91,101 @@ def test_other_secrets_and_tags_are_not_changed(store: AzureStore) -> None:
     store.open().save({"OURS": Change("2")})
     assert len(store.server.secrets["somebody-elses"]) == 1
     assert store.server.secrets["ours"][-1].tags["team"] == "cctv"
+
+
+def test_a_new_value_keeps_the_content_type_the_tags_and_a_future_expiry(store: AzureStore) -> None:
+    expiry = int(time.time()) + 30 * DAY
+    tags = {"team": "cctv", "previous-owner": "ops"}
+    store.server.put("ours", "1", content_type="text/plain", tags=tags, exp=expiry)
+    for value in "23":
+        store.open().save({"OURS": Change(value, previous_valid_until=None)})
+    version = newest(store, "ours")
+    assert (version.value, version.content_type, version.attributes["exp"]) == ("3", "text/plain", expiry)
+    assert version.tags.items() > tags.items()
+    assert store.open().load().versions("OURS", "2030") == ["3", "2", "1"]
+    assert "nbf" not in version.attributes
+
+
+def test_a_new_value_does_not_take_over_an_expiry_that_has_passed(
+    store: AzureStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.server.put("ours", "canary-1", exp=1735689600)
+    store.server.put("other", "1", exp=1735689600)
+    store.open().save({"OURS": Change("canary-2")})
+    assert newest(store, "ours").attributes.get("exp") is None
+    told = [record.message for record in caplog.records if "its new value" in record.message]
+    assert told == ["OURS had expired on 2025-01-01 in Azure Key Vault; its new value has no expiry date"]
+    assert "canary" not in caplog.text
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_a_new_value_is_valid_from_now_on_where_the_old_one_had_a_not_before(
+    days: int, store: AzureStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = int(time.time())
+    store.server.put("ours", "1", nbf=before + days * DAY)
+    store.open().save({"OURS": Change("2")})
+    assert before <= newest(store, "ours").attributes["nbf"] <= time.time()
+    assert ("OURS was not to be used before" in caplog.text) == (days > 0)
+
+
+def test_a_new_value_of_a_disabled_secret_is_enabled_and_keeps_what_others_set(store: AzureStore) -> None:
+    store.server.put("off", "1", enabled=False, content_type="text/plain", tags={"team": "cctv"})
+    store.open().save({"OFF": Change("2")})
+    version = newest(store, "off")
+    assert (version.content_type, version.tags, version.attributes["enabled"]) == ("text/plain", {"team": "cctv"}, True)
+
+
+def test_an_earlier_value_from_another_store_keeps_what_others_set(store: AzureStore) -> None:
+    expiry = int(time.time()) + DAY
+    store.server.put("ours", "1", content_type="text/plain", tags={"team": "cctv"}, exp=expiry)
+    store.server.demands_expiry = True
+    history = SecretMetadata("2026-01-01T00:00:00Z", [PreviousValue("0", "2026-01-01T00:00:00Z", None)])
+    store.open().save({"OURS": Change("2", history=history)})
+    earlier, version = store.server.secrets["ours"][-2:]
+    assert (earlier.value, earlier.content_type, earlier.tags) == ("0", "text/plain", {"team": "cctv"})
+    assert earlier.attributes["exp"] == version.attributes["exp"] == expiry
+    assert store.open().load().versions("OURS", "2030") == ["2", "0"]
+
+
+def test_a_recovered_secret_keeps_what_others_set(store: AzureStore) -> None:
+    store.server.put("ours", "1", content_type="text/plain", tags={"team": "cctv"})
+    store.server.put("other", "1")
+    store.open().save({"OURS": Change(None)})
+    azure(store).restore(["OURS"])
+    store.open().save({"OURS": Change("2")})
+    version = newest(store, "ours")
+    assert (version.content_type, version.tags["team"]) == ("text/plain", "cctv")
+
+
+def test_a_write_that_an_azure_policy_refuses_says_how_to_set_an_expiry_date(store: AzureStore) -> None:
+    store.server.put("our-key", "1")
+    store.server.demands_expiry = True
+    with pytest.raises(StoreDeniedError, match="denies writing OUR_KEY") as error:
+        store.open().save({"OUR_KEY": Change("2")})
+    assert "policy azure" in error.value.hint
+    assert "set-attributes --vault-name localhost:" in error.value.hint
+    assert "--name OUR-KEY --expires DATE" in error.value.hint
+    newest(store, "our-key").attributes["exp"] = int(time.time()) + DAY
+    store.open().save({"OUR_KEY": Change("2")})
+    assert store.raw() == {"OUR_KEY": "2"}
+    store.server.permissions -= {"set"}
+    with pytest.raises(StoreDeniedError, match="denies writing OUR_KEY") as error:
+        store.open().save({"OUR_KEY": Change("3")})
+    assert "--expires" not in error.value.hint
+
+
+def test_a_secret_with_too_many_tags_is_refused_before_anything_is_written(store: AzureStore) -> None:
+    tags = {f"tag-{number}": "theirs" for number in range(14)}
+    store.server.put("full", "1", tags=tags)
+    store.open().save({"FULL": Change("2", previous_valid_until=None)})
+    assert len(newest(store, "full").tags) == 15
+    with pytest.raises(
+        StoreError, match=r"FULL would have 16 tags in .*, 14 of them set by others; .* at most 15"
+    ) as error:
+        store.open().save({"A": Change("1"), "FULL": Change("3", previous_valid_until=None)})
+    assert "Nothing was written" in error.value.hint
+    assert store.raw() == {"FULL": "2"}
 
 
 def test_a_disabled_secret_only_fails_when_it_is_read(store: AzureStore) -> None:
