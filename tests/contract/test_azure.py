@@ -6,12 +6,14 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.utils.secrets import SecretsManager
 from src.utils.secrets.backends.azure_keyvault import AzureBackend, decode_name, encode_name
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import (
@@ -21,9 +23,12 @@ from src.utils.secrets.errors import (
     SecretsError,
     StoreDeletedError,
     StoreDeniedError,
+    StoreEmptyError,
     StoreError,
     StoreUnavailableError,
 )
+from src.utils.secrets.manager import open_backend
+from src.utils.secrets.settings import Settings
 from src.utils.secrets.snapshot import PreviousValue, SecretMetadata
 from tests.servers.keyvault import FailureError, KeyVault, Version
 
@@ -42,10 +47,23 @@ def azure(store: AzureStore) -> AzureBackend:
 
 
 DAY = 86400
+DENIED = FailureError(403, "Forbidden", "Caller is not authorized", "ForbiddenByRbac")
 
 
 def newest(store: AzureStore, name: str) -> Version:
     return store.server.secrets[name][-1]
+
+
+def open_without_list(store: AzureStore, *names: str) -> AzureBackend:
+    """Open the vault as an identity that may do everything but list; it is told the names."""
+    store.server.permissions -= {"list"}
+    backend = open_backend(Settings(store.environ, names=names))
+    assert isinstance(backend, AzureBackend)
+    return backend
+
+
+def deny(*names: str) -> Callable[[str, str], FailureError | None]:
+    return lambda method, path: DENIED if any(path.lower().startswith(f"/secrets/{name}") for name in names) else None
 
 
 def test_eleven_secrets_are_read_in_parallel(store: AzureStore) -> None:
@@ -186,6 +204,133 @@ def test_a_secret_with_too_many_tags_is_refused_before_anything_is_written(store
         store.open().save({"A": Change("1"), "FULL": Change("3", previous_valid_until=None)})
     assert "Nothing was written" in error.value.hint
     assert store.raw() == {"FULL": "2"}
+
+
+def test_without_the_list_permission_the_names_of_the_catalogue_are_read(store: AzureStore) -> None:
+    store.put({"JWT_SECRET_KEY": "1", "SMTP_PASSWORD": "2", "NOT_OURS": "3"})  # pragma: allowlist secret
+    store.server.permissions = frozenset({"get"})
+    manager = SecretsManager(settings=Settings(store.environ))
+    assert manager.get_secret("JWT_SECRET_KEY") == "1"
+    assert manager.get_secret("SMTP_PASSWORD") == "2"
+    assert manager.get_secret("TWILIO_TOKEN") is None
+    manager.refresh()
+
+
+def test_without_the_list_permission_earlier_values_are_read_too(store: AzureStore) -> None:
+    store.open().save({"A": Change("1"), "B": Change("1")})
+    store.open().save({"A": Change("2", previous_valid_until=None)})
+    loaded = open_without_list(store, "A", "B", "MISSING").load()
+    assert loaded.values == {"A": "2", "B": "1"}
+    assert loaded.versions("A", "2030") == ["2", "1"]
+
+
+def test_without_the_list_permission_names_are_read_in_parallel(store: AzureStore) -> None:
+    names = [f"SECRET_{number}" for number in range(11)]
+    store.put({name: name for name in names})
+    at_once = 8
+    all_there = threading.Barrier(at_once)
+    requests = itertools.count()
+
+    def wait_for_the_others(_method: str, path: str) -> None:
+        if path != "/secrets" and next(requests) < at_once:
+            all_there.wait(10)
+
+    store.server.fault = wait_for_the_others
+    assert open_without_list(store, *names).load().values == {name: name for name in names}
+    assert len(store.server.requests) == 12
+
+
+def test_a_list_that_is_throttled_first_and_denied_then_is_replaced_by_the_names(store: AzureStore) -> None:
+    store.put({"A": "1"})
+    throttled = [FailureError(429, "Throttled", "Too many requests", **{"Retry-After": "0"})]
+    store.server.fault = lambda method, path: throttled.pop() if throttled else None
+    assert open_without_list(store, "A").load().values == {"A": "1"}
+
+
+def test_without_the_list_permission_a_vault_without_our_names_is_empty(store: AzureStore) -> None:
+    store.put({"NOT_OURS": "1"})
+    with pytest.raises(StoreEmptyError) as error:
+        open_without_list(store, "A", "B").load()
+    assert "make secrets" in error.value.hint
+
+
+def test_without_any_permission_the_denial_of_the_list_is_reported(store: AzureStore) -> None:
+    store.put({"A": "1"})
+    store.server.permissions = frozenset()
+    for names in (("A", "B"), ()):
+        with pytest.raises(StoreDeniedError, match="denies listing secrets") as error:
+            open_without_list(store, *names).load()
+        assert "policy azure" in error.value.hint
+
+
+def test_without_the_list_permission_a_forbidden_secret_only_fails_when_it_is_read(store: AzureStore) -> None:
+    store.put({"A": "1", "THEIRS": "2"})
+    store.server.fault = deny("theirs")
+    values = open_without_list(store, "A", "THEIRS", "MISSING").load().values
+    assert (values["A"], values.get("MISSING")) == ("1", None)
+    with pytest.raises(StoreDeniedError, match="Azure Key Vault denies reading THEIRS"):
+        values.get("THEIRS")
+
+
+def test_without_the_list_permission_a_forbidden_secret_does_not_count_as_an_empty_vault(store: AzureStore) -> None:
+    store.put({"THEIRS": "2"})
+    store.server.fault = deny("theirs")
+    values = open_without_list(store, "THEIRS", "MISSING").load().values
+    with pytest.raises(StoreDeniedError, match="Azure Key Vault denies reading THEIRS"):
+        values.get("THEIRS")
+
+
+def test_without_the_list_permission_keys_of_certificates_are_not_read(store: AzureStore) -> None:
+    store.put({"A": "1", "CERTIFICATE": "pem"})
+    store.server.managed.add("certificate")
+    assert open_without_list(store, "A", "CERTIFICATE").load().values == {"A": "1"}
+
+
+def test_a_vault_that_cannot_be_listed_for_another_reason_is_not_read_by_name(store: AzureStore) -> None:
+    store.put({"A": "1"})
+    store.server.fault = lambda method, path: FailureError(401, "Unauthorized", "wrong tenant")
+    with pytest.raises(StoreDeniedError, match="does not accept the credential"):
+        open_without_list(store, "A").load()
+    assert {path for _, path in store.server.requests} == {"/secrets"}
+
+
+def test_without_the_list_permission_secrets_are_written_and_keep_what_others_set(store: AzureStore) -> None:
+    store.server.put("a", "1", content_type="text/plain", tags={"team": "cctv"})
+    store.server.put("not-in-the-catalogue", "1", tags={"team": "ops"})
+    backend = open_without_list(store, "A", "B")
+    planned_on = backend.load().revision
+    changes = {"A": Change("2"), "B": Change("1"), "NOT_IN_THE_CATALOGUE": Change("2")}
+    saved = backend.save(changes, expected_revision=planned_on)
+    assert dict(saved.values) == store.raw() == {"A": "2", "B": "1", "NOT_IN_THE_CATALOGUE": "2"}
+    assert saved.revision == backend.load().revision
+    assert (newest(store, "a").content_type, newest(store, "a").tags["team"]) == ("text/plain", "cctv")
+    assert newest(store, "not-in-the-catalogue").tags["team"] == "ops"
+    backend.save({"NOT_IN_THE_CATALOGUE": Change(None)})
+    assert store.raw() == {"A": "2", "B": "1"}
+
+
+def test_without_the_list_permission_lost_tags_of_a_disabled_secret_are_reported(
+    store: AzureStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.server.put("a", "1")
+    store.server.put("off", "1", enabled=False, tags={"team": "cctv"})
+    open_without_list(store, "A", "OFF").save({"OFF": Change("2")})
+    assert store.raw()["OFF"] == "2"
+    assert "OFF: its tags and dates cannot be read" in caplog.text
+
+
+def test_without_the_list_permission_and_a_catalogue_the_error_names_both(store: AzureStore) -> None:
+    store.put({"A": "1"})
+    store.server.permissions -= {"list"}
+    settings = Settings(store.environ, project_directory=store.environ["HOME"])
+    with pytest.raises(StoreDeniedError, match=r"denies listing secrets.*The catalogue cannot be read") as error:
+        open_backend(settings).load()
+    assert "policy azure" in error.value.hint
+
+
+def test_access_is_checked_without_the_list_permission(store: AzureStore) -> None:
+    store.put({"A": "1"})
+    assert open_without_list(store, "A").check_access(["A"]) == store.server.url
 
 
 def test_a_disabled_secret_only_fails_when_it_is_read(store: AzureStore) -> None:

@@ -1,9 +1,9 @@
 """Azure Key Vault: one secret of the vault for each name, ``_`` written ``-``.
 
-The vault ignores the case of names. A load is one list and then one request a secret, in parallel. The service has no
-compare-and-set and no common write of several secrets: each secret is the old or the new one, whole, and a write that
-fails in between says which are which. A new value is a new version, which has only what is passed with it: what others
-have set is read and passed again.
+The vault ignores the case of names. A load is one list and then one request a secret, in parallel; without the
+permission to list, the names of the catalogue are read. The service has no compare-and-set and no common write of
+several secrets: each secret is the old or the new one, whole, and a write that fails in between says which are which.
+A new value is a new version, which has only what is passed with it: what others have set is read and passed again.
 https://learn.microsoft.com/rest/api/keyvault/secrets/
 """
 
@@ -16,6 +16,7 @@ from time import sleep
 from ..bounded import Budget, bound_session
 from ..command import set_up
 from ..errors import (
+    CatalogError,
     ConfigurationError,
     InvalidSecretError,
     PartlyWrittenError,
@@ -56,6 +57,7 @@ LONGEST_RETRY_AFTER_SECONDS = 5.0
 _PREVIOUS_TAGS = [f"previous-{number}" for number in range(1, MAX_PREVIOUS + 1)]
 _PLAIN_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _ENCODED_PREFIX = "HEX--"
+FORBIDDEN = 403
 TOO_MANY_REQUESTS = 429
 SERVER_ERROR = 500
 
@@ -156,13 +158,17 @@ class AzureBackend:
     Args:
         client: The SDK's client of the vault.
         budget: What an operation may take; the client keeps to it.
+        names: Returns the names to read when this identity may not list the secrets.
     """
 
     live = False
     empty_revision = hashlib.sha256(b"[]").hexdigest()
 
-    def __init__(self, client: SecretClient, budget: Budget | None = None) -> None:
+    def __init__(
+        self, client: SecretClient, budget: Budget | None = None, names: Callable[[], Iterable[str]] = tuple
+    ) -> None:
         self._client = client
+        self._names = names
         self._budget = budget or Budget(f"Azure Key Vault at {client.vault_url}")
         self.url = client.vault_url.rstrip("/")
 
@@ -189,7 +195,7 @@ class AzureBackend:
     ) -> Snapshot:
         from ..changes import apply_changes, require_unchanged
 
-        before = self._read_if_any()
+        before = self._read_if_any(changes)
         require_unchanged(self.describe(), expected_revision, before.snapshot.revision)
         values, metadata = apply_changes(before.snapshot, changes)
         readable = dict(before.snapshot.values)
@@ -210,7 +216,7 @@ class AzureBackend:
             written.append(name)
             if progress:
                 progress(name)
-        return self._read().snapshot if values else Snapshot({}, revision=self.empty_revision)
+        return self._read(changes).snapshot if values else Snapshot({}, revision=self.empty_revision)
 
     def check_access(self, names: Iterable[str]) -> str:
         """Look for deleted secrets of these names, which cannot be written."""
@@ -233,21 +239,45 @@ class AzureBackend:
         """The vault's address."""
         return f"Azure Key Vault, {self.url}"
 
-    def _read(self) -> _Reading:
+    def _read(self, also: Iterable[str] = ()) -> _Reading:
+        """Read the vault; without the permission to list it, the catalogue's names and ``also``."""
         with self._budget.spent():
             # The first request gets the challenge that the parallel ones then answer without asking.
-            listed = self._call("listing secrets", lambda: list(self._client.list_properties_of_secrets()))
+            listed = self._list()
             with ResponseGuard(self.url):
+                if isinstance(listed, StoreDeniedError):
+                    return self._read_named(listed, also)
                 found = [properties for properties in listed if not properties.managed]
                 if not found:
                     raise store_error(FAILURES, ["SecretNotFound"], where=self.url)
                 return self._read_listed(found)
 
-    def _read_if_any(self) -> _Reading:
+    def _read_if_any(self, also: Iterable[str]) -> _Reading:
         try:
-            return self._read()
+            return self._read(also)
         except StoreEmptyError:
             return _Reading(Snapshot({}, revision=self.empty_revision), {}, frozenset())
+
+    def _list(self) -> list[SecretProperties] | StoreDeniedError:
+        """What the vault holds, or the error when this identity may not list it."""
+        from azure.core.exceptions import HttpResponseError
+
+        statuses: list[int | None] = []
+
+        def list_all() -> list[SecretProperties]:
+            try:
+                return list(self._client.list_properties_of_secrets())
+            except HttpResponseError as error:
+                statuses.append(error.status_code)
+                raise
+
+        try:
+            listed: list[SecretProperties] = self._call("listing secrets", list_all)
+        except StoreDeniedError as error:
+            if statuses[-1:] != [FORBIDDEN]:
+                raise
+            return error
+        return listed
 
     def _read_listed(self, listed: list[SecretProperties]) -> _Reading:
         enabled = [(properties.name or "", None) for properties in listed if properties.enabled is not False]
@@ -261,6 +291,32 @@ class AzureBackend:
                 disabled = store_error(FAILURES, ["SecretDisabled"], where=self.url, action=name)
                 answers[properties.name or "", None] = disabled
         return _reading(answers, listed)
+
+    def _read_named(self, denied: StoreDeniedError, also: Iterable[str]) -> _Reading:
+        """Read secrets one by one: the right to read one does not include the right to list them.
+
+        https://learn.microsoft.com/azure/key-vault/secrets/about-secrets#secret-access-control
+        """
+        try:
+            ours = {encode_name(name) for name in self._names()}
+        except CatalogError as error:
+            raise StoreDeniedError(
+                f"{denied}; the names to read one by one are not known: {error}", hint=[*denied.hints, *error.hints]
+            ) from None
+        others = {encode_name(name) for name in also} - ours
+        answers = self._get_all([(encoded, None) for encoded in sorted(ours | others)])
+        if all(isinstance(answer, SecretsError) for answer in answers.values()):
+            raise denied
+        # An identity without access gets 403 for a missing secret, too: 404 means that it may read.
+        if not any(answers.values()):
+            raise store_error(FAILURES, ["SecretNotFound"], where=self.url)
+        earlier = [
+            (encoded, entry[0])
+            for (encoded, _), answer in answers.items()
+            if answer is not None and not isinstance(answer, SecretsError)
+            for entry in _previous_entries(answer.properties)
+        ]
+        return _reading(answers | self._get_all(earlier), not_counted=others)
 
     def _get_all(self, wanted: Sequence[tuple[str, str | None]]) -> _Answers:
         from concurrent.futures import ThreadPoolExecutor
@@ -277,7 +333,7 @@ class AzureBackend:
         except StoreDeniedError as error:
             # A vault may hold what is not for us; only who asks for it is told.
             return error
-        return secret
+        return None if secret.properties.managed else secret  # the key of a certificate
 
     def _check(self, name: str, value: str, metadata: SecretMetadata, foreign_tags: int) -> None:
         size = len(value.encode())
@@ -520,7 +576,7 @@ def open_backend(settings: Settings) -> AzureBackend:
         transport=RequestsTransport(session=bound_session(Session(), budget)),
         retry_status=0,  # throttling is handled here: the SDK would sleep as long as the server says
     )
-    return AzureBackend(client, budget)
+    return AzureBackend(client, budget, settings.known_names)
 
 
 def _quieten_sdk() -> None:
@@ -551,12 +607,15 @@ def decode_name(encoded: str) -> str:
     return upper.replace("-", "_")
 
 
-def _reading(answers: _Answers, listed: Iterable[SecretProperties]) -> _Reading:
+def _reading(
+    answers: _Answers, listed: Iterable[SecretProperties] = (), *, not_counted: Iterable[str] = ()
+) -> _Reading:
     """What the vault's answers come to.
 
     Args:
         answers: By name and version; the present one has none.
         listed: What is known of the secrets without them.
+        not_counted: The names that do not belong to the revision.
     """
     values: dict[str, str] = {}
     metadata: dict[str, SecretMetadata] = {}
@@ -573,7 +632,8 @@ def _reading(answers: _Answers, listed: Iterable[SecretProperties]) -> _Reading:
         values[name] = secret.value or ""
         properties[name] = secret.properties
         metadata[name] = _metadata(encoded, secret, answers)
-        versions[name] = secret.properties.version or ""
+        if encoded not in not_counted:
+            versions[name] = secret.properties.version or ""
         _warn_of_dates(name, secret.properties)
     snapshot = Snapshot(_GuardedValues(values, refused) if refused else values, metadata, _revision(versions))
     return _Reading(snapshot, properties, frozenset(refused))
