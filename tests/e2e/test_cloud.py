@@ -343,6 +343,28 @@ def test_deleted_names_in_azure_are_recovered_or_purged_on_request(project: Proj
     assert "admin-password" in keyvault.secrets
 
 
+def test_azure_without_the_list_permission_works_with_every_command(project: Project, keyvault: KeyVault) -> None:
+    environ = machine(keyvault) | {"AZURE_KEYVAULT_URL": keyvault.url}
+    keyvault.permissions = frozenset({"get", "set"})
+    for _ in range(2):
+        done = project.run("setup_secrets.py", "--non-interactive", "--backend", "azure", environ=environ)
+        assert done.returncode == 0, done.stderr
+    assert {len(versions) for versions in keyvault.secrets.values()} == {1}
+    keyvault.permissions = frozenset({"get"})
+    for command in (
+        ("manage_secrets.py", "status"),
+        ("generate_docker_secrets.sh",),
+        ("generate_docker_secrets.sh", "--check"),
+        ("manage_secrets.py", "doctor"),
+    ):
+        done = project.run(*command, environ=environ)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "denies" not in done.stdout + done.stderr
+    done = project.run("manage_secrets.py", "rotate", "WEBHOOK_SECRET", "--yes", environ=environ)
+    assert done.returncode == 1
+    assert "error: Azure Key Vault denies writing WEBHOOK_SECRET" in done.stderr
+
+
 def test_a_server_that_stops_in_the_middle_is_reported_and_running_again_completes(
     project: Project, keyvault: KeyVault
 ) -> None:

@@ -146,6 +146,8 @@ def test_the_azure_commands_name_the_vault_and_the_built_in_role(role: str, name
     text = printed(project, "azure", "--role", role, environ={"AZURE_KEYVAULT_URL": "https://cctv.vault.azure.net"})
     assert "az keyvault show --name cctv" in text
     assert f'--role "{name}"' in text
+    assert ("vaults/secrets/getSecret/action" in text) == (role == "app")
+    assert ("--name cctv --object-id OBJECT_ID --secret-permissions get" in text) == (role == "app")
 
 
 def test_without_a_vault_the_azure_commands_say_what_is_missing(project: Project) -> None:

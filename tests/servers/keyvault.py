@@ -1,7 +1,7 @@
 """Azure Key Vault's secrets API, and the token endpoint of a managed identity, on this machine.
 
 Written from the REST reference, for the real SDK over real TLS: challenges, versions, paging, soft deletion, disabled
-secrets, and on demand the answers of a busy or strict vault (429, 403).
+secrets, permissions, and on demand the answers of a busy or strict vault (429, 403).
 https://learn.microsoft.com/rest/api/keyvault/secrets/
 """
 
@@ -26,7 +26,9 @@ from .faulty import whole_answer
 
 PAGE_SIZE = 25
 MAX_VALUE_BYTES = 25 * 1024
-MAX_TAGS, MAX_TAG_LENGTH = 15, 256
+# https://learn.microsoft.com/azure/key-vault/secrets/about-secrets
+MAX_TAGS, MAX_TAG_LENGTH, MAX_CONTENT_TYPE_LENGTH = 15, 512, 255
+PERMISSIONS = frozenset({"get", "list", "set", "delete", "recover", "purge"})
 
 Answer = tuple[int, dict[str, Any], dict[str, str]]
 """Status, body and headers."""
@@ -40,6 +42,7 @@ class Version:
     value: str
     tags: dict[str, str]
     attributes: dict[str, Any]
+    content_type: str | None = None
 
 
 class FailureError(Exception):
@@ -62,6 +65,8 @@ class KeyVault:
         ca: File with the certificate that signed the vault's.
         delay: Seconds added to each answer.
         managed: Names of the secrets that are the keys of certificates.
+        permissions: What the identity may do, as in an access policy.
+        demands_expiry: Whether an Azure Policy of the organization demands an expiry date of each new version.
         requests: Method and path of every request with a token.
         is_down: Whether connections are closed without an answer.
         fault: Returns the failure to answer a request with, or ``None``.
@@ -79,6 +84,8 @@ class KeyVault:
     secrets: dict[str, list[Version]] = field(default_factory=dict)
     deleted: dict[str, list[Version]] = field(default_factory=dict)
     managed: set[str] = field(default_factory=set)
+    permissions: frozenset[str] = PERMISSIONS
+    demands_expiry: bool = False
     tokens: set[str] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -101,21 +108,49 @@ class KeyVault:
         self.managed.clear()
         self.requests.clear()
         self.fault, self.interfere, self.delay, self.is_down = None, None, 0, False
+        self.permissions, self.demands_expiry = PERMISSIONS, False
 
-    def put(self, name: str, value: str, *, enabled: bool = True, **attributes: int) -> None:
+    def put(
+        self,
+        name: str,
+        value: str,
+        *,
+        enabled: bool = True,
+        content_type: str | None = None,
+        tags: dict[str, str] | None = None,
+        **attributes: int,
+    ) -> None:
         """Store a secret as another program does."""
-        body = {"value": value, "attributes": {"enabled": enabled, **attributes}}
-        self.answer("PUT", f"/secrets/{name}", {}, body)
+        version = {"contentType": content_type, "tags": tags or {}, "attributes": {"enabled": enabled, **attributes}}
+        with self.lock:
+            self._set(name.lower(), {"value": value, **version})
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: dict[str, Any]) -> Answer:
         """Return the service's answer to one request."""
         parts = path.strip("/").split("/")
+        self._check_permission(method, parts)
         with self.lock:
             if parts[0] == "secrets":
                 return self._secrets(method, parts[1:], query, body)
             if parts[0] == "deletedsecrets":
                 return self._deleted(method, parts[1:])
         raise FailureError(404, "NotFound", f"No such path: {path}")
+
+    def _check_permission(self, method: str, parts: list[str]) -> None:
+        """Refuse as a vault with access policies does, before it looks whether the secret exists."""
+        if method == "GET":
+            wanted = "get" if parts[1:] else "list"
+        elif parts[0] == "deletedsecrets":
+            wanted = "purge" if method == "DELETE" else "recover"
+        else:
+            wanted = "delete" if method == "DELETE" else "set"
+        if wanted not in self.permissions:
+            message = (
+                "The user, group or application 'appid=1;oid=2;iss=https://sts.windows.net/3/' does not have secrets"
+                f" {wanted} permission on key vault 'cctv;location=westeurope'. For help resolving this issue, please"
+                " see https://go.microsoft.com/fwlink/?linkid=2125287"
+            )
+            raise FailureError(403, "Forbidden", message, "ForbiddenByPolicy")
 
     def _secrets(self, method: str, parts: list[str], query: dict[str, list[str]], body: dict[str, Any]) -> Answer:
         if not parts:
@@ -141,6 +176,7 @@ class KeyVault:
         if method == "PATCH":
             version.attributes.update(body.get("attributes", {}))
             version.tags = body.get("tags", version.tags)
+            version.content_type = body.get("contentType", version.content_type)
         elif not version.attributes["enabled"]:
             raise FailureError(403, "Forbidden", "Operation get is not allowed on a disabled secret.", "SecretDisabled")
         return 200, self._bundle(name, version), {}
@@ -164,13 +200,18 @@ class KeyVault:
             message = f"Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused."
             raise FailureError(409, "Conflict", message, "ObjectIsDeletedButRecoverable")
         tags = body.get("tags") or {}
-        if len(body["value"].encode()) > MAX_VALUE_BYTES or len(tags) > MAX_TAGS:
-            raise FailureError(400, "BadParameter", "The property value or tags is too large")
-        if any(len(text) > MAX_TAG_LENGTH for pair in tags.items() for text in pair):
-            raise FailureError(400, "BadParameter", "A tag is too long")
+        content_type = body.get("contentType")
+        if len(body["value"].encode()) > MAX_VALUE_BYTES or len(content_type or "") > MAX_CONTENT_TYPE_LENGTH:
+            raise FailureError(400, "BadParameter", "The property value is too large")
+        if len(tags) > MAX_TAGS or any(len(text) > MAX_TAG_LENGTH for pair in tags.items() for text in pair):
+            # The service's words: https://github.com/hashicorp/terraform-provider-azurerm/issues/16780
+            raise FailureError(400, "BadParameter", "Property has invalid value\r\n")
         now = int(time.time())
         attributes = {"enabled": True, "created": now, "updated": now, "recoveryLevel": "Recoverable+Purgeable"}
-        version = Version(uuid.uuid4().hex, body["value"], tags, attributes | body.get("attributes", {}))
+        attributes |= body.get("attributes", {})
+        if self.demands_expiry and not attributes.get("exp"):
+            raise FailureError(403, "Forbidden", "Disallowed by policy: secrets should have an expiration date")
+        version = Version(uuid.uuid4().hex, body["value"], tags, attributes, content_type)
         self.secrets.setdefault(name, []).append(version)
         return version
 
@@ -187,6 +228,7 @@ class KeyVault:
 
     def _item(self, name: str, version: Version) -> dict[str, Any]:
         item = {"id": f"{self.url}/secrets/{name}", "attributes": version.attributes, "tags": version.tags}
+        item |= {"contentType": version.content_type} if version.content_type else {}
         return item | ({"managed": True} if name in self.managed else {})
 
     def _bundle(self, name: str, version: Version) -> dict[str, Any]:

@@ -135,6 +135,14 @@ def test_paths_are_shown_as_people_write_them(project: Project) -> None:
     assert deployment.shown("/etc/x") == "/etc/x"
 
 
+def test_the_settings_of_a_deployment_have_the_names_of_its_own_catalogue(project: Project, tmp_path: Path) -> None:
+    own = tmp_path / "catalog.toml"
+    own.write_text((project.directory / "config/catalog.toml").read_text().replace('"WEBHOOK_SECRET"', '"HOOK_SECRET"'))
+    names = locate(project, catalog=str(own)).settings().known_names()
+    assert "HOOK_SECRET" in names
+    assert "WEBHOOK_SECRET" not in names
+
+
 def test_a_deployment_does_not_show_the_environment(project: Project) -> None:
     assert "canary" not in repr(locate(project, environ={"X": "canary"}))
     assert PROJECT.is_dir()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from src.ops.store_kinds import all_kinds
-from src.utils.secrets.errors import ConfigurationError
+from src.utils.secrets.catalog import load_catalog
+from src.utils.secrets.errors import CatalogError, ConfigurationError
 from src.utils.secrets.settings import CREDENTIALS, SecretsBackend, Settings, merge_dotenv, read_variable
 
 
@@ -150,6 +151,13 @@ def test_a_key_among_systemds_credentials_hides_the_line(tmp_path: Path) -> None
     (tmp_path / "secrets_master_key").write_text("key")
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     assert merge_dotenv(environ, {"SECRETS_MASTER_KEY_FILE": "/line"}) == environ
+
+
+def test_the_known_names_are_those_given_or_those_of_the_catalogue(tmp_path: Path) -> None:
+    assert Settings({}, names=["A", "B"]).known_names() == ("A", "B")
+    assert Settings({}).known_names() == tuple(load_catalog().names)
+    with pytest.raises(CatalogError, match="The catalogue cannot be read"):
+        Settings({}, project_directory=str(tmp_path)).known_names()
 
 
 def test_settings_do_not_show_the_environment() -> None:

@@ -233,7 +233,12 @@ class Deployment:
 
     def settings(self, backend: SecretsBackend | None = None) -> Settings:
         """The settings, as the run-time library understands them."""
-        return Settings(self.variables(), project_directory=self.project_directory, backend=backend)
+        return Settings(
+            self.variables(),
+            project_directory=self.project_directory,
+            backend=backend,
+            names=self.catalog.names,
+        )
 
     @property
     def has_dotenv_secrets(self) -> bool:

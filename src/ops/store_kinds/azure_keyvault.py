@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from src.utils.secrets.command import Hint
 
 
+_LEAST = """\
+# The app does not need to list secrets. The least is a custom role with this data action only:
+#   Microsoft.KeyVault/vaults/secrets/getSecret/action
+# or, in a key vault with access policies:
+#   az keyvault set-policy --name {vault} --object-id OBJECT_ID --secret-permissions get"""
+
+
 def _check_url(answer: str) -> str | None:
     if re.fullmatch(r"https://[^/\s]+/?", answer.strip()):
         return None
@@ -79,7 +86,10 @@ class AzureKind(StoreKind["AzureBackend"]):
         )
 
     def policy(self, deployment: Deployment, role: Role, options: Mapping[str, str]) -> str:  # noqa: ARG002
-        """The commands that assign the role."""
+        """The commands that assign the role; for the app also what is less than any built-in role.
+
+        https://learn.microsoft.com/azure/key-vault/general/rbac-guide
+        """
         from urllib.parse import urlsplit
 
         url = deployment.variables().get("AZURE_KEYVAULT_URL")
@@ -91,11 +101,12 @@ class AzureKind(StoreKind["AzureBackend"]):
         vault = (urlsplit(url).hostname or "").split(".")[0]
         name = "Key Vault Secrets Officer" if role is Role.DEPLOYER else "Key Vault Secrets User"
         principal = "User" if role is Role.DEPLOYER else "ServicePrincipal"
-        return (
+        assignment = (
             f"scope=$(az keyvault show --name {vault} --query id --output tsv)\n"
             f'az role assignment create --role "{name}" --assignee-principal-type {principal} \\\n'
             '    --assignee-object-id OBJECT_ID --scope "$scope"'
         )
+        return assignment if role is Role.DEPLOYER else f"{assignment}\n{_LEAST.format(vault=vault)}"
 
 
 KIND = AzureKind()

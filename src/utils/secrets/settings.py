@@ -14,7 +14,7 @@ from .errors import ConfigurationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import BinaryIO
 
 PROJECT_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -101,12 +101,22 @@ class Settings:
         environ: The variables to read; the process's own when left out.
         project_directory: What relative paths start from.
         backend: Overrides ``SECRETS_BACKEND``.
+        names: The names of the secrets; those of the project's catalogue when left out.
 
     Raises:
         ConfigurationError: A setting has no usable value.
     """
 
-    __slots__ = ("backend", "cache_ttl", "environ", "file_path", "load_timeout", "max_stale", "project_directory")
+    __slots__ = (
+        "_names",
+        "backend",
+        "cache_ttl",
+        "environ",
+        "file_path",
+        "load_timeout",
+        "max_stale",
+        "project_directory",
+    )
 
     def __init__(
         self,
@@ -114,9 +124,11 @@ class Settings:
         *,
         project_directory: str = PROJECT_DIRECTORY,
         backend: SecretsBackend | None = None,
+        names: Iterable[str] | None = None,
     ) -> None:
         self.environ = with_vault_names(os.environ if environ is None else environ)
         self.project_directory = project_directory
+        self._names = None if names is None else tuple(names)
         self.backend = backend or SecretsBackend.from_name(
             self.environ.get("SECRETS_BACKEND") or SecretsBackend.ENV.value
         )
@@ -126,6 +138,18 @@ class Settings:
         self.cache_ttl = DEFAULT_CACHE_TTL if ttl is None else ttl
         self.max_stale = _seconds(self.environ, "SECRETS_MAX_STALE")
         self.load_timeout = _seconds(self.environ, "SECRETS_LOAD_TIMEOUT") or DEFAULT_LOAD_TIMEOUT
+
+    def known_names(self) -> tuple[str, ...]:
+        """The names of the secrets, for a store that does not say which it holds.
+
+        Raises:
+            CatalogError: They are those of the catalogue, which cannot be read.
+        """
+        if self._names is not None:
+            return self._names
+        from .catalog import DEFAULT_PATH, load_catalog
+
+        return tuple(load_catalog(os.path.join(self.project_directory, DEFAULT_PATH)).names)
 
     def __repr__(self) -> str:
         return f"<Settings backend={self.backend.value}>"

@@ -1,8 +1,9 @@
 """Azure Key Vault: one secret of the vault for each name, ``_`` written ``-``.
 
-The vault ignores the case of names. A load is one list and then one request a secret, in parallel. The service has no
-compare-and-set and no common write of several secrets: each secret is the old or the new one, whole, and a write that
-fails in between says which are which.
+The vault ignores the case of names. A load is one list and then one request a secret, in parallel; without the
+permission to list, the names of the catalogue are read. The service has no compare-and-set and no common write of
+several secrets: each secret is the old or the new one, whole, and a write that fails in between says which are which.
+A new value is a new version, which has only what is passed with it: what others have set is read and passed again.
 https://learn.microsoft.com/rest/api/keyvault/secrets/
 """
 
@@ -14,6 +15,7 @@ from time import sleep
 
 from ..bounded import Budget, bound_session
 from ..errors import (
+    CatalogError,
     ConfigurationError,
     InvalidSecretError,
     PartlyWrittenError,
@@ -29,16 +31,20 @@ from ..snapshot import PreviousValue, SecretMetadata, Snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
     from typing import Any
 
     from azure.keyvault.secrets import KeyVaultSecret, SecretClient, SecretProperties
 
     from ..changes import Change
 
+    _Answers = dict[tuple[str, str | None], KeyVaultSecret | SecretsError | None]
+
 MAX_VALUE_BYTES = 25 * 1024  # https://learn.microsoft.com/azure/key-vault/secrets/about-secrets
 MAX_NAME_LENGTH = 127
-MAX_PREVIOUS = 10  # a secret has at most 15 tags
+MAX_TAGS = 15  # https://learn.microsoft.com/azure/key-vault/secrets/about-secrets#secret-tags
+MAX_PREVIOUS = 10
 PARALLEL_REQUESTS = 8
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 10
@@ -46,9 +52,10 @@ CREDENTIAL_TIMEOUT_SECONDS = 3
 THROTTLED_ATTEMPTS = 3
 TIMES_TO_WRITE = 10  # each secret takes a request of its own, and another to read it back
 LONGEST_RETRY_AFTER_SECONDS = 5.0
-_PREVIOUS_TAG = "previous-{}"
+_PREVIOUS_TAGS = [f"previous-{number}" for number in range(1, MAX_PREVIOUS + 1)]
 _PLAIN_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _ENCODED_PREFIX = "HEX--"
+FORBIDDEN = 403
 TOO_MANY_REQUESTS = 429
 
 
@@ -59,32 +66,24 @@ class AzureBackend:
         client: The SDK's client of the vault.
         budget: What an operation may take; the client keeps to it.
         environ: The settings.
+        names: Returns the names to read when this identity may not list the secrets.
     """
 
     live = False
     empty_revision = hashlib.sha256(b"[]").hexdigest()
 
-    def __init__(self, client: SecretClient, budget: Budget, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, client: SecretClient, budget: Budget, environ: Mapping[str, str], names: Callable[[], Iterable[str]]
+    ) -> None:
         self._client = client
+        self._names = names
         self._budget = budget
         self._environ = environ
         self.url = client.vault_url.rstrip("/")
 
     def load(self) -> Snapshot:
-        """Read every secret of the vault that is enabled, but for the keys of certificates."""
-        with self._budget.spent():
-            return self._load()
-
-    def _load(self) -> Snapshot:
-        from .azure_keyvault_failures import FAILURES
-
-        # The first request gets the challenge that the parallel ones then answer without asking.
-        listed = self._call("listing secrets", lambda: list(self._client.list_properties_of_secrets()))
-        with ResponseGuard(self.url):
-            found = [properties for properties in listed if not properties.managed]
-            if not found:
-                raise store_error(FAILURES, ["SecretNotFound"], where=self.url)
-            return self._fetch(found)
+        """Read every secret that is enabled, but for the keys of certificates."""
+        return self._read().snapshot
 
     def save(
         self,
@@ -103,15 +102,16 @@ class AzureBackend:
         expected_revision: str | None,
         progress: Callable[[str], None] | None,
     ) -> Snapshot:
-        from ..changes import apply_changes, load_if_any, require_unchanged
+        from ..changes import apply_changes, require_unchanged
 
-        before = load_if_any(self)
-        require_unchanged(self.describe(), expected_revision, before.revision)
-        values, metadata = apply_changes(before, changes)
-        readable = dict(before.values)
+        before = self._read_if_any(changes)
+        require_unchanged(self.describe(), expected_revision, before.snapshot.revision)
+        values, metadata = apply_changes(before.snapshot, changes)
+        readable = dict(before.snapshot.values)
         different = [name for name in changes if values.get(name) != readable.get(name)]
         for name in different:
-            self._check(name, values.get(name, ""), metadata.get(name, SecretMetadata()))
+            foreign = _foreign_tags(before.properties.get(name))
+            self._check(name, values.get(name, ""), metadata.get(name, SecretMetadata()), len(foreign))
         self._check_not_deleted([name for name in different if name in values and name not in readable])
         written: list[str] = []
         for name in different:
@@ -125,7 +125,7 @@ class AzureBackend:
             written.append(name)
             if progress:
                 progress(name)
-        return self.load() if values else Snapshot({}, revision=self.empty_revision)
+        return self._read(changes).snapshot if values else Snapshot({}, revision=self.empty_revision)
 
     def check_access(self, names: Iterable[str]) -> str:
         """Look for deleted secrets of these names, which cannot be written."""
@@ -148,36 +148,98 @@ class AzureBackend:
         """The vault's address."""
         return f"Azure Key Vault, {self.url}"
 
-    def _fetch(self, listed: list[SecretProperties]) -> Snapshot:
-        from concurrent.futures import ThreadPoolExecutor
+    def _read(self, also: Iterable[str] = ()) -> _Reading:
+        """Read the vault; without the permission to list it, the catalogue's names and ``also``."""
+        with self._budget.spent():
+            # The first request gets the challenge that the parallel ones then answer without asking.
+            listed = self._list()
+            with ResponseGuard(self.url):
+                if isinstance(listed, StoreDeniedError):
+                    return self._read_named(listed, also)
+                found = [properties for properties in listed if not properties.managed]
+                if not found:
+                    raise self._not_found()
+                return self._read_listed(found)
 
+    def _read_if_any(self, also: Iterable[str]) -> _Reading:
+        try:
+            return self._read(also)
+        except StoreEmptyError:
+            return _Reading(Snapshot({}, revision=self.empty_revision), {}, frozenset())
+
+    def _list(self) -> list[SecretProperties] | StoreDeniedError:
+        """What the vault holds, or the error when this identity may not list it."""
+        from azure.core.exceptions import HttpResponseError
+
+        statuses: list[int | None] = []
+
+        def list_all() -> list[SecretProperties]:
+            try:
+                return list(self._client.list_properties_of_secrets())
+            except HttpResponseError as error:
+                # A proxy's refusal says nothing about permissions.
+                statuses.append(error.status_code if error.error else None)
+                raise
+
+        try:
+            listed: list[SecretProperties] = self._call("listing secrets", list_all)
+        except StoreDeniedError as error:
+            if statuses[-1:] != [FORBIDDEN]:
+                raise
+            return error
+        return listed
+
+    def _read_listed(self, listed: list[SecretProperties]) -> _Reading:
         from .azure_keyvault_failures import FAILURES
 
-        enabled = [properties.name or "" for properties in listed if properties.enabled is not False]
-        earlier = [(p.name or "", entry[0]) for p in listed for entry in _previous_entries(p)]
-        with ThreadPoolExecutor(min(PARALLEL_REQUESTS, len(enabled) + len(earlier)) or 1) as pool:
-            current = dict(zip(enabled, pool.map(self._get, enabled), strict=True))
-            old = dict(zip(earlier, pool.map(lambda wanted: self._get(*wanted), earlier), strict=True))
-        refused = {
-            decode_name(p.name or ""): store_error(
-                FAILURES, ["SecretDisabled"], where=self.url, action=decode_name(p.name or "")
-            )
-            for p in listed
-            if p.enabled is False
-        }
-        values: dict[str, str] = {}
-        metadata: dict[str, SecretMetadata] = {}
-        versions: dict[str, str] = {}
-        for encoded, secret in current.items():
-            name = decode_name(encoded)
-            if isinstance(secret, SecretsError):
-                refused[name] = secret
-            elif secret is not None:
-                values[name] = secret.value or ""
-                versions[name] = secret.properties.version or ""
-                metadata[name] = _metadata(encoded, secret, old)
-                _warn_of_dates(name, secret.properties)
-        return Snapshot(_GuardedValues(values, refused) if refused else values, metadata, _revision(versions))
+        enabled = [(properties.name or "", None) for properties in listed if properties.enabled is not False]
+        earlier = [
+            (properties.name or "", entry[0]) for properties in listed for entry in _previous_entries(properties)
+        ]
+        answers = self._get_all([*enabled, *earlier])
+        for properties in listed:
+            if properties.enabled is False:
+                name = decode_name(properties.name or "")
+                disabled = store_error(FAILURES, ["SecretDisabled"], where=self.url, action=name)
+                answers[properties.name or "", None] = disabled
+        return _reading(answers, listed)
+
+    def _read_named(self, denied: StoreDeniedError, also: Iterable[str]) -> _Reading:
+        """Read secrets one by one: the right to read one does not include the right to list them.
+
+        https://learn.microsoft.com/azure/key-vault/secrets/about-secrets#secret-access-control
+        """
+        try:
+            ours = {encode_name(name) for name in self._names()}
+        except CatalogError as error:
+            raise StoreDeniedError(
+                f"{denied}; the names to read one by one are not known: {error}", hint=[*denied.hints, *error.hints]
+            ) from None
+        others = {encode_name(name) for name in also} - ours
+        answers = self._get_all([(encoded, None) for encoded in sorted(ours | others)])
+        if all(isinstance(answer, SecretsError) for answer in answers.values()):
+            raise denied
+        # An identity without access gets 403 for a missing secret, too: 404 means that it may read.
+        if not any(answers.values()):
+            raise self._not_found()
+        earlier = [
+            (encoded, entry[0])
+            for (encoded, _), answer in answers.items()
+            if answer is not None and not isinstance(answer, SecretsError)
+            for entry in _previous_entries(answer.properties)
+        ]
+        return _reading(answers | self._get_all(earlier), not_counted=others)
+
+    def _not_found(self) -> SecretsError:
+        from .azure_keyvault_failures import FAILURES
+
+        return store_error(FAILURES, ["SecretNotFound"], where=self.url)
+
+    def _get_all(self, wanted: Sequence[tuple[str, str | None]]) -> _Answers:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(PARALLEL_REQUESTS, len(wanted)) or 1) as pool:
+            return dict(zip(wanted, pool.map(lambda secret: self._get(*secret), wanted), strict=True))
 
     def _get(self, encoded: str, version: str | None = None) -> KeyVaultSecret | SecretsError | None:
         name = decode_name(encoded)
@@ -188,9 +250,9 @@ class AzureBackend:
         except StoreDeniedError as error:
             # A vault may hold what is not for us; only who asks for it is told.
             return error
-        return secret
+        return None if secret.properties.managed else secret  # the key of a certificate
 
-    def _check(self, name: str, value: str, metadata: SecretMetadata) -> None:
+    def _check(self, name: str, value: str, metadata: SecretMetadata, foreign_tags: int) -> None:
         size = len(value.encode())
         if size > MAX_VALUE_BYTES:
             raise StoreError(
@@ -203,6 +265,13 @@ class AzureBackend:
             raise StoreError(
                 f"{name} has more than {MAX_PREVIOUS} earlier values still accepted in {self.describe()}",
                 hint="Let go of those that nothing needs any more. Nothing was written",
+            )
+        tags = foreign_tags + len(metadata.previous)
+        if tags > MAX_TAGS:
+            raise StoreError(
+                f"{name} would have {tags} tags in {self.describe()}, {foreign_tags} of them set by others;"
+                f" a secret has at most {MAX_TAGS}",
+                hint="Remove tags that are no longer needed. Nothing was written",
             )
 
     def _check_not_deleted(self, names: Iterable[str]) -> None:
@@ -224,34 +293,53 @@ class AzureBackend:
         error = store_error(FAILURES, ["ObjectIsDeletedButRecoverable"], where=self.url, name=", ".join(names))
         return StoreDeletedError(str(error), hint=error.hints, names=names)
 
-    def _write(self, name: str, value: str | None, before: Snapshot, metadata: SecretMetadata) -> None:
+    def _write(self, name: str, value: str | None, before: _Reading, metadata: SecretMetadata) -> None:
         encoded = encode_name(name)
         if value is None:
             deletion = self._call(f"deleting {name}", self._client.begin_delete_secret, encoded)
             self._call(f"deleting {name}", deletion.wait)
             return
-        known = before.metadata.get(name)
-        tags = dict(known.tags) if isinstance(known, _StoredMetadata) else {}
-        current = known.version if isinstance(known, _StoredMetadata) else ""
-        for number, entry in enumerate(metadata.previous, 1):
-            version = self._version_of(encoded, entry, before.values.get(name), current)
-            tags[_PREVIOUS_TAG.format(number)] = f"{version} {entry.replaced_at} {entry.valid_until or 'removed'}"
-        try:
-            secret = self._call(f"writing {name}", self._client.set_secret, encoded, value, tags=tags)
-        except StoreDeletedError:
-            raise self._deleted([name]) from None
+        kept = before.kept(name)
+        tags = dict(kept["tags"])
+        for tag, entry in zip(_PREVIOUS_TAGS, metadata.previous, strict=False):
+            version = self._version_of(name, entry, before, kept)
+            tags[tag] = f"{version} {entry.replaced_at} {entry.valid_until or 'removed'}"
+        secret = self._set(name, value, kept | {"tags": tags})
         stored = self._call(f"reading {name}", self._client.get_secret, encoded, secret.properties.version)
         if stored.value != value:
             raise StoreError(f"{name} reads back differently from {self.describe()}", hint="Run this again")
 
-    def _version_of(self, encoded: str, entry: PreviousValue, present: str | None, current: str) -> str:
+    def _version_of(self, name: str, entry: PreviousValue, before: _Reading, kept: dict[str, Any]) -> str:
         """The version that holds an earlier value; one that comes from another store gets a version of its own."""
         if isinstance(entry, _StoredValue):
             return entry.version
-        if entry.value == present:
-            return current
-        secret = self._call(f"writing {decode_name(encoded)}", self._client.set_secret, encoded, entry.value)
-        return secret.properties.version or ""
+        if entry.value == dict(before.snapshot.values).get(name):
+            return before.properties[name].version or ""
+        return self._set(name, entry.value, kept).properties.version or ""
+
+    def _set(self, name: str, value: str, kept: dict[str, Any]) -> KeyVaultSecret:
+        try:
+            secret: KeyVaultSecret = self._call(
+                f"writing {name}", self._client.set_secret, encode_name(name), value, **kept
+            )
+        except StoreDeletedError:
+            raise self._deleted([name]) from None
+        except StoreDeniedError as error:
+            if kept["expires_on"] is not None:
+                raise
+            raise StoreDeniedError(str(error), hint=[*error.hints, self._expiry_hint(name)]) from None
+        return secret
+
+    def _expiry_hint(self, name: str) -> str:
+        """For any refused write: an Azure Policy that requires an expiry date refuses like a missing permission.
+
+        https://learn.microsoft.com/azure/key-vault/general/azure-policy
+        """
+        vault = self.url.removeprefix("https://").partition(".")[0]
+        return (
+            "If an Azure Policy requires an expiry date, set one; later values keep it: az keyvault secret"
+            f" set-attributes --vault-name {vault} --name {encode_name(name)} --expires DATE"
+        )
 
     def _call(self, action: str, method: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
         """Make a request; when the service throttles, wait as it says, up to 5 s, and ask again."""
@@ -282,17 +370,38 @@ class _StoredValue(PreviousValue):
         self.version = version
 
 
-class _StoredMetadata(SecretMetadata):
-    """What the vault knows of a secret besides: the current version, and the tags that others put on it."""
+class _Reading:
+    """What one read of the vault has found.
 
-    __slots__ = ("tags", "version")
+    Args:
+        snapshot: The secrets.
+        properties: By name, what is known of a secret besides its value, also of disabled and forbidden ones.
+        refused: The names of the disabled and forbidden ones.
+    """
 
-    def __init__(
-        self, updated_at: str | None, previous: list[_StoredValue], version: str, tags: dict[str, str]
-    ) -> None:
-        super().__init__(updated_at, previous)
-        self.version = version
-        self.tags = tags
+    __slots__ = ("properties", "refused", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, properties: Mapping[str, SecretProperties], refused: frozenset[str]) -> None:
+        self.snapshot = snapshot
+        self.properties = properties
+        self.refused = refused
+
+    def kept(self, name: str) -> dict[str, Any]:
+        """What a new value of ``name`` takes over from the present one: see docs/decisions/README.md, 72."""
+        from datetime import UTC, datetime
+
+        present = self.properties.get(name)
+        if present is None:
+            if name in self.refused:
+                _warn("%s: its tags and dates cannot be read in Azure Key Vault; its new value has none", name)
+            return {"tags": {}, "content_type": None, "expires_on": None, "not_before": None}
+        now = datetime.now(UTC)
+        return {
+            "tags": _foreign_tags(present),
+            "content_type": present.content_type,
+            "expires_on": _kept_expiry(name, present.expires_on, now),
+            "not_before": _kept_start(name, present.not_before, now),
+        }
 
 
 class _GuardedValues(dict[str, str]):
@@ -352,7 +461,7 @@ def open_backend(settings: Settings) -> AzureBackend:
         transport=RequestsTransport(session=bound_session(Session(), budget)),
         retry_status=0,  # throttling is handled here: the SDK would sleep as long as the server says
     )
-    return AzureBackend(client, budget, settings.environ)
+    return AzureBackend(client, budget, settings.environ, settings.known_names)
 
 
 def _make_credential(budget: Budget) -> Any:
@@ -402,26 +511,78 @@ def decode_name(encoded: str) -> str:
     return upper.replace("-", "_")
 
 
-def _metadata(encoded: str, secret: KeyVaultSecret, old: Mapping[tuple[str, str], Any]) -> _StoredMetadata:
+def _reading(
+    answers: _Answers, listed: Iterable[SecretProperties] = (), *, not_counted: Iterable[str] = ()
+) -> _Reading:
+    """What the vault's answers come to.
+
+    Args:
+        answers: By name and version; the present one has none.
+        listed: What is known of the secrets without them.
+        not_counted: The names that do not belong to the revision.
+    """
+    values: dict[str, str] = {}
+    metadata: dict[str, SecretMetadata] = {}
+    versions: dict[str, str] = {}
+    refused: dict[str, SecretsError] = {}
+    properties = {decode_name(known.name or ""): known for known in listed}
+    for (encoded, version), secret in answers.items():
+        if version is not None or secret is None:
+            continue
+        name = decode_name(encoded)
+        if isinstance(secret, SecretsError):
+            refused[name] = secret
+            continue
+        values[name] = secret.value or ""
+        properties[name] = secret.properties
+        metadata[name] = _metadata(encoded, secret, answers)
+        if encoded not in not_counted:
+            versions[name] = secret.properties.version or ""
+        _warn_of_dates(name, secret.properties)
+    snapshot = Snapshot(_GuardedValues(values, refused) if refused else values, metadata, _revision(versions))
+    return _Reading(snapshot, properties, frozenset(refused))
+
+
+def _metadata(encoded: str, secret: KeyVaultSecret, answers: _Answers) -> SecretMetadata:
     from datetime import UTC
 
     created = secret.properties.created_on
     updated_at = created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if created else None
     previous = []
     for version, replaced_at, valid_until in _previous_entries(secret.properties):
-        stored = old.get((encoded, version))
+        stored = answers.get((encoded, version))
         # One that was purged, disabled or refused cannot be accepted any more.
         if stored is not None and not isinstance(stored, SecretsError):
             until = None if valid_until == "removed" else valid_until
             previous.append(_StoredValue(stored.value or "", replaced_at, until, version))
-    tags = {key: text for key, text in (secret.properties.tags or {}).items() if not key.startswith("previous-")}
-    return _StoredMetadata(updated_at, previous, secret.properties.version or "", tags)
+    return SecretMetadata(updated_at, previous)
 
 
 def _previous_entries(properties: SecretProperties) -> list[tuple[str, str, str]]:
     tags = properties.tags or {}
-    texts = [tags.get(_PREVIOUS_TAG.format(number), "") for number in range(1, MAX_PREVIOUS + 1)]
+    texts = [tags.get(tag, "") for tag in _PREVIOUS_TAGS]
     return [(parts[0], parts[1], parts[2]) for parts in map(str.split, texts) if len(parts) == 3]  # noqa: PLR2004
+
+
+def _foreign_tags(properties: SecretProperties | None) -> dict[str, str]:
+    tags = (properties.tags if properties else None) or {}
+    return {tag: text for tag, text in tags.items() if tag not in _PREVIOUS_TAGS}
+
+
+def _kept_expiry(name: str, expires_on: datetime | None, now: datetime) -> datetime | None:
+    if expires_on is None or expires_on > now:
+        return expires_on
+    _warn("%s had expired on %s in Azure Key Vault; its new value has no expiry date", name, f"{expires_on:%Y-%m-%d}")
+    return None
+
+
+def _kept_start(name: str, not_before: datetime | None, now: datetime) -> datetime | None:
+    if not_before is None:
+        return None
+    if not_before > now:
+        start = f"{not_before:%Y-%m-%d}"
+        _warn("%s was not to be used before %s in Azure Key Vault; its new value is used from now on", name, start)
+    return now
 
 
 def _warn_of_dates(name: str, properties: SecretProperties) -> None:
@@ -434,10 +595,14 @@ def _warn_of_dates(name: str, properties: SecretProperties) -> None:
         fault = f"is not to be used before {properties.not_before:%Y-%m-%d}"
     else:
         return
+    # The service itself gives such secrets out: the dates are a note to people.
+    _warn("%s %s in Azure Key Vault; it is used all the same", name, fault)
+
+
+def _warn(text: str, *arguments: str) -> None:
     import logging
 
-    # The service itself gives such secrets out: the dates are a note to people.
-    logging.getLogger(__name__).warning("%s %s in Azure Key Vault; it is used all the same", name, fault)
+    logging.getLogger(__name__).warning(text, *arguments)
 
 
 def _partly_written(where: str, written: list[str], planned: list[str], error: SecretsError) -> PartlyWrittenError:
