@@ -24,6 +24,7 @@ class Faulty:
         url: Its address.
         requests: Method, path and headers of every request.
         fault: Returns the answer to a request, or ``None`` to pass it on. Gets method, path and headers.
+        dropped: The headers, in lower case, that are not passed on.
         interfere: Changes the bytes of an answer; after a changed answer the connection is closed.
     """
 
@@ -31,6 +32,7 @@ class Faulty:
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     fault: Callable[[str, str, dict[str, str]], Answer | None] | None = None
     interfere: Callable[[bytes], bytes] | None = None
+    dropped: set[str] = field(default_factory=set)
 
 
 def whole_answer(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
@@ -66,7 +68,8 @@ def running_faulty(upstream: str) -> Iterator[Faulty]:
         def _pass_on(self, body: bytes, headers: dict[str, str]) -> Answer:
             connection = http.client.HTTPConnection(host, timeout=30)
             try:
-                connection.request(self.command, self.path, body, headers)
+                passed = {name: text for name, text in headers.items() if name.lower() not in faulty.dropped}
+                connection.request(self.command, self.path, body, passed)
                 answer = connection.getresponse()
                 return answer.status, dict(answer.getheaders()), answer.read()
             finally:
