@@ -25,6 +25,7 @@ from tests.servers.redis import running_redis
 from tests.servers.vault import Vault
 from tests.support.app import running_app
 from tests.support.commands import typed
+from tests.support.issuer import Issuer, trust
 from tests.support.terminal import CTRL_C, ENTER, Terminal
 
 CATALOG = load_catalog()
@@ -37,6 +38,7 @@ VALUES = [
     "Do you send e-mail",
 ]
 WHAT_NEXT = "What next"
+POLICY = 'path "secret/data/cctv" { capabilities = ["create", "update", "read"] }'
 
 
 def machine(server: Aws | Vault | KeyVault) -> dict[str, str]:
@@ -178,8 +180,7 @@ def test_azure_from_nothing_to_ready(project: Project, keyvault: KeyVault, postg
 def test_an_app_role_is_enough_and_its_secret_id_is_not_shown(project: Project, vault: Vault) -> None:
     client = vault.client()
     client.sys.enable_auth_method("approle")
-    policy = 'path "secret/data/cctv" { capabilities = ["create", "update", "read"] }'
-    client.sys.create_or_update_policy("deployer", policy)
+    client.sys.create_or_update_policy("deployer", POLICY)
     client.auth.approle.create_or_update_approle("deployer", token_policies=["deployer"])
     role_id = client.auth.approle.read_role_id("deployer")["data"]["role_id"]
     secret_id = client.auth.approle.generate_secret_id("deployer")["data"]["secret_id"]
@@ -200,6 +201,47 @@ def test_an_app_role_is_enough_and_its_secret_id_is_not_shown(project: Project, 
     assert done.stdout == "admin", done.stderr
 
 
+def test_a_signed_token_is_enough_and_its_file_is_read_again(project: Project, vault: Vault, tmp_path: Path) -> None:
+    issuer = Issuer()
+    trust(vault, issuer)
+    vault.client().sys.create_or_update_policy("app", POLICY)
+    token = issuer.sign()
+    terminal = wizard(project, {"VAULT_ADDR": vault.url})
+    terminal.answer(MENU, "3" + ENTER)
+    terminal.answer("How do you sign in", "4" + ENTER)
+    terminal.answer("Role to sign in as", "cctv" + ENTER)
+    terminal.answer("Signed token", token + ENTER)
+    terminal.answer("Keep it for later")
+    for question in ("Secrets engine", "Path in it", *VALUES, CONFIRM):
+        terminal.answer(question)
+    assert terminal.finish() == 0
+    assert token.split(".")[2] not in terminal.text
+    kept = settings(project)
+    assert (kept["VAULT_AUTH_METHOD"], kept["VAULT_AUTH_ROLE"]) == ("jwt", "cctv")
+    Path(kept["VAULT_JWT_FILE"]).write_text(issuer.sign())
+    done = project.run("manage_secrets.py", "get", "ADMIN_USERNAME")
+    assert done.stdout == "admin", done.stderr
+    assert project.run("manage_secrets.py", "doctor", "--offline").returncode in (0, 1)
+    # What the shell says outranks the settings, as a whole.
+    done = project.run("manage_secrets.py", "get", "ADMIN_USERNAME", environ={"VAULT_TOKEN": vault.token})
+    assert done.stdout == "admin", done.stderr
+
+
+def test_an_agent_that_signs_in_is_asked_nothing_more(project: Project, vault: Vault) -> None:
+    with running_faulty(vault.url) as agent:
+        agent.added = {"X-Vault-Token": vault.token}
+        terminal = wizard(project, {})
+        terminal.answer(MENU, "3" + ENTER)
+        terminal.answer("Address of Vault", "\x15" + agent.url + ENTER)
+        terminal.answer("How do you sign in", "5" + ENTER)
+        for question in ("Secrets engine", "Path in it", *VALUES, CONFIRM):
+            terminal.answer(question)
+        assert terminal.finish() == 0
+        assert settings(project)["VAULT_AUTH_METHOD"] == "agent"
+        done = project.run("manage_secrets.py", "get", "ADMIN_USERNAME")
+        assert done.stdout == "admin", done.stderr
+
+
 def test_a_wrong_answer_is_explained_and_can_be_changed(project: Project, vault: Vault) -> None:
     before = project.state()
     terminal = wizard(project, {"VAULT_ADDR": f"http://127.0.0.1:{free_port()}", "VAULT_TOKEN": "root"})
@@ -211,6 +253,7 @@ def test_a_wrong_answer_is_explained_and_can_be_changed(project: Project, vault:
     terminal.wait_for("Vault cannot be reached")
     terminal.answer(WHAT_NEXT, "2" + ENTER)
     terminal.answer("Address of Vault", "\x15" + vault.url + ENTER)
+    terminal.answer("Namespace")
     terminal.answer("How do you sign in")
     terminal.answer("Token:", "wrong" + ENTER)
     terminal.answer("Keep it for later", "n")
@@ -382,7 +425,7 @@ def test_a_server_that_stops_in_the_middle_is_reported_and_running_again_complet
     terminal.answer(CONFIRM)
     assert terminal.finish() == 1
     text = " ".join(terminal.text.split())
-    assert "error: The key vault cannot be reached" in text
+    assert "error: Azure Key Vault cannot be reached" in text
     assert "written: SECRET_KEY, JWT_SECRET_KEY, ENCRYPTION_KEY; not confirmed: WEBHOOK_SECRET" in text
     assert "Traceback" not in text
     assert project.state() == before

@@ -25,6 +25,7 @@ class Faulty:
         requests: Method, path and headers of every request.
         fault: Returns the answer to a request, or ``None`` to pass it on. Gets method, path and headers.
         dropped: The headers, in lower case, that are not passed on.
+        added: More headers that are.
         interfere: Changes the bytes of an answer; after a changed answer the connection is closed.
     """
 
@@ -33,6 +34,7 @@ class Faulty:
     fault: Callable[[str, str, dict[str, str]], Answer | None] | None = None
     interfere: Callable[[bytes], bytes] | None = None
     dropped: set[str] = field(default_factory=set)
+    added: dict[str, str] = field(default_factory=dict)
 
 
 def whole_answer(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
@@ -69,7 +71,7 @@ def running_faulty(upstream: str) -> Iterator[Faulty]:
             connection = http.client.HTTPConnection(host, timeout=30)
             try:
                 passed = {name: text for name, text in headers.items() if name.lower() not in faulty.dropped}
-                connection.request(self.command, self.path, body, passed)
+                connection.request(self.command, self.path, body, passed | faulty.added)
                 answer = connection.getresponse()
                 return answer.status, dict(answer.getheaders()), answer.read()
             finally:
