@@ -120,6 +120,8 @@ def main(
     if plain:
         os.environ[PLAIN_SETTING] = "1"
     if non_interactive:
+        # Also what the SDKs would ask.
+        os.environ["SECRETS_NON_INTERACTIVE"] = "1"
         _run_unattended(deployment, options)
     else:
         _run_wizard(deployment, options)

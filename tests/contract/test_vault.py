@@ -236,3 +236,33 @@ def test_version_1_is_detected_and_a_conflicting_write_is_reported(
     monkeypatch.setattr(backend._client.secrets.kv.v1, "create_or_update_secret", crossed)
     with pytest.raises(StoreChangedError, match="at the same moment"):
         backend.save({"A": Change("ours")})
+
+
+def test_a_write_waits_for_an_engine_that_is_being_upgraded(vault_server: Vault, tmp_path: Path) -> None:
+    client = vault_server.client()
+    client.sys.enable_secrets_engine("kv", path="growing", options={"version": "1"})
+    try:
+        for number in range(100):
+            client.secrets.kv.v1.create_or_update_secret(f"other-{number}", {"A": "1"}, mount_point="growing")
+        client.secrets.kv.v1.create_or_update_secret("cctv", {"A": "1"}, mount_point="growing")
+        backend = opened(vault_server, tmp_path, VAULT_MOUNT_POINT="growing")
+        assert backend.load().values == {"A": "1"}
+        client.sys.tune_mount_configuration("growing", options={"version": "2"})
+        assert backend.save({"B": Change("2")}).values == {"A": "1", "B": "2"}
+        assert backend.load().values == {"A": "1", "B": "2"}
+    finally:
+        client.sys.disable_secrets_engine("growing")
+
+
+def test_an_engine_whose_upgrade_does_not_end_is_an_error(
+    vault_server: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.utils.secrets.backends.hashicorp_vault.UPGRADE_PAUSES", (0.01, 0.01))
+    body = json.dumps({"errors": ["Upgrading from non-versioned to versioned data."]}).encode()
+    with running_faulty(vault_server.url) as faulty:
+        faulty.fault = lambda method, path, headers: (
+            (400, {"Content-Type": "application/json"}, body) if "/data/" in path else None
+        )
+        with pytest.raises(StoreUnavailableError, match="is upgrading the secrets engine"):
+            opened(vault_server, tmp_path, VAULT_ADDR=faulty.url).load()
+        assert len([path for _, path, _ in faulty.requests if "/data/" in path]) == 3

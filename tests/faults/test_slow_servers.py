@@ -23,12 +23,14 @@ from src.utils.secrets.manager import SecretsManager, open_backend
 from src.utils.secrets.settings import Settings
 from tests.conftest import Project
 from tests.contract.stores import VaultStore
+from tests.servers.aws import Aws
 from tests.servers.certificates import Authority
 from tests.servers.faulty import Answer as FaultyAnswer
 from tests.servers.faulty import running_faulty
 from tests.servers.keyvault import KeyVault
 from tests.servers.raw import running_raw
 from tests.servers.vault import Vault
+from tests.support.terminal import Terminal
 
 SECONDS = 1.0
 LATE = 5.0
@@ -203,6 +205,28 @@ def test_nobody_is_asked_for_a_code_where_nobody_answers(
     assert done.returncode == 1, done.stderr
     assert "asks for an MFA code" in done.stderr
     assert "hint: " in done.stderr
+
+
+def test_a_code_is_asked_for_once_and_not_at_all_when_nobody_wants_to_be_asked(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aws: Aws
+) -> None:
+    write_profile(tmp_path, monkeypatch, f"{ROLE}\nmfa_serial = arn:aws:iam::123456789012:mfa/somebody")
+    aws.client().create_secret(Name="cctv-face-detection", SecretString='{"ADMIN_USERNAME": "admin"}')
+    names = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "AWS_REGION", "SECRETS_BACKEND")
+    environ = {name: os.environ[name] for name in names} | {"AWS_ENDPOINT_URL": aws.url}
+    command = project.script("manage_secrets.py", "get", "ADMIN_USERNAME", "--show")
+    refused = Terminal(
+        command, environ=project.environ(environ | {"SECRETS_NON_INTERACTIVE": "1"}), cwd=str(project.directory)
+    )
+    assert refused.finish() == 1, refused.text
+    assert "asks for an MFA code" in refused.text
+    first = Terminal(command, environ=project.environ(environ), cwd=str(project.directory))
+    first.answer("MFA code", "123456\r")
+    assert first.finish() == 0, first.text
+    second = Terminal(command, environ=project.environ(environ), cwd=str(project.directory))
+    assert second.finish() == 0, second.text
+    assert "MFA" not in second.text
+    assert "admin" in second.text
 
 
 # --- A manager -------------------------------------------------------------------------------------------------------

@@ -256,7 +256,7 @@ def open_backend(settings: Settings) -> AwsBackend:
     )
     budget = Budget("AWS Secrets Manager", settings.load_timeout)
     try:
-        session = _make_session(environ.get("AWS_PROFILE") or None, config, budget)
+        session = _make_session(environ, config, budget)
         session.register_component("data_loader", _make_loader(session.get_config_variable("data_path")))
         # An ARN is in one region, whatever else is said.
         region = (
@@ -286,7 +286,7 @@ def open_backend(settings: Settings) -> AwsBackend:
         raise classified(error, secret_id, "connecting", environ) from None
 
 
-def _make_session(profile: str | None, config: Any, budget: Budget) -> Any:
+def _make_session(environ: Mapping[str, str], config: Any, budget: Budget) -> Any:
     """A session whose clients all have the same limits, also those that it makes by itself to get credentials."""
     from botocore.awsrequest import AWSHTTPConnectionPool, AWSHTTPSConnectionPool
     from botocore.session import Session
@@ -306,23 +306,49 @@ def _make_session(profile: str | None, config: Any, budget: Budget) -> Any:
             http_session.send = _without_retries_of(http_session.send)
             return client
 
-    session = BoundedSession(profile=profile)
+    session = BoundedSession(profile=environ.get("AWS_PROFILE") or None)
+    may_ask = _somebody_answers(environ)
     for provider in session.get_component("credential_provider").providers:
         if hasattr(provider, "_prompter"):
-            provider._prompter = _code_prompt(budget)  # noqa: SLF001
+            provider._prompter = _code_prompt(budget, may_ask=may_ask)  # noqa: SLF001
+        if provider.METHOD == "assume-role" and may_ask:
+            provider.cache = _cache_of_roles()
         if provider.METHOD == "custom-process":
             provider._popen = _bounded_process(budget)  # noqa: SLF001
     return session
 
 
-def _code_prompt(budget: Budget) -> Callable[[str], str]:
+def _somebody_answers(environ: Mapping[str, str]) -> bool:
+    import sys
+
+    return not environ.get("SECRETS_NON_INTERACTIVE") and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _cache_of_roles() -> Any:
+    """The roles that were taken with a code keep for an hour, as those of AWS's own tool do, and with them.
+
+    https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-role.html#cli-configure-role-mfa
+    """
+    import os
+    from contextlib import suppress
+
+    from botocore.utils import JSONFileCache
+
+    class Cache(JSONFileCache):  # type: ignore[misc]
+        def __setitem__(self, key: str, value: Any) -> None:
+            with suppress(OSError):  # then the next command asks again
+                super().__setitem__(key, value)
+
+    return Cache(os.path.expanduser(os.path.join("~", ".aws", "cli", "cache")))
+
+
+def _code_prompt(budget: Budget, *, may_ask: bool) -> Callable[[str], str]:
     """Asks for an MFA code, if somebody can type it."""
 
     def ask(prompt: str) -> str:
-        import sys
         from getpass import getpass
 
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not may_ask:
             raise ConfigurationError(
                 "The AWS profile asks for an MFA code, and there is no terminal to type it",
                 hint=(
