@@ -242,7 +242,7 @@ def test_a_write_waits_for_an_engine_that_is_being_upgraded(vault_server: Vault,
     client = vault_server.client()
     client.sys.enable_secrets_engine("kv", path="growing", options={"version": "1"})
     try:
-        for number in range(100):
+        for number in range(400):
             client.secrets.kv.v1.create_or_update_secret(f"other-{number}", {"A": "1"}, mount_point="growing")
         client.secrets.kv.v1.create_or_update_secret("cctv", {"A": "1"}, mount_point="growing")
         backend = opened(vault_server, tmp_path, VAULT_MOUNT_POINT="growing")
