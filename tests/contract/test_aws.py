@@ -15,6 +15,7 @@ import pytest
 from src.utils.secrets.backends.aws_secrets_manager import AwsBackend
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import (
+    ConfigurationError,
     DamagedStoreError,
     SecretsError,
     StoreChangedError,
@@ -135,6 +136,49 @@ def test_a_secret_without_a_value_gets_its_first_one(store: AwsStore, faulty: Fa
     faulty.fault = secret_without_value
     store.open().save({"A": Change("1")})
     assert store.raw() == {"A": "1"}
+
+
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+def test_a_new_secret_gets_its_key_and_tags_and_one_that_exists_keeps_its_own(store: AwsStore) -> None:
+    written = "Team = video, Cost center=12,Url=https://example.org/=,Empty="
+    store.open(SECRETS_AWS_KMS_KEY_ID=KEY, SECRETS_AWS_TAGS=written).save({"A": Change("1")})
+    described = store.server.client().describe_secret(SecretId=store.secret_id)
+    assert described["KmsKeyId"] == KEY
+    tags = {"Team": "video", "Cost center": "12", "Url": "https://example.org/=", "Empty": ""}
+    assert {tag["Key"]: tag["Value"] for tag in described["Tags"]} == tags
+    store.open(SECRETS_AWS_KMS_KEY_ID="alias/other", SECRETS_AWS_TAGS="Team=sound").save({"A": Change("2")})
+    described = store.server.client().describe_secret(SecretId=store.secret_id)
+    assert described["KmsKeyId"] == KEY
+    assert {tag["Key"]: tag["Value"] for tag in described["Tags"]} == tags
+
+
+def test_a_new_secret_has_the_default_key_and_no_tags_where_none_are_set(store: AwsStore) -> None:
+    store.open(SECRETS_AWS_KMS_KEY_ID="", SECRETS_AWS_TAGS=" ").save({"A": Change("1")})
+    described = store.server.client().describe_secret(SecretId=store.secret_id)
+    assert (described.get("KmsKeyId"), described.get("Tags") or []) == (None, [])
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        *("canary", "=canary", " =canary", "aws:canary=1", "AWS:canary=1", "A=canary,", "A=canary;B=2"),
+        "A=canary\nB=2",
+        *("A=1,A=canary", "canary=" + "x" * 257, "c" * 129 + "=canary", ",".join(f"canary{n}=" for n in range(51))),
+    ],
+    ids=lambda tags: tags[:20],
+)
+def test_wrong_tags_are_refused_before_anything_is_written_and_not_repeated(tags: str, store: AwsStore) -> None:
+    backend = store.open(SECRETS_AWS_TAGS=tags)
+    assert isinstance(backend, AwsBackend)
+    for action in (lambda: backend.check_access([]), lambda: backend.save({"A": Change("1")})):
+        with pytest.raises(ConfigurationError, match="SECRETS_AWS_TAGS is no list of tags") as error:
+            action()
+        assert "canary" not in f"{error.value} {error.value.hints}"
+    assert store.secret_id not in {secret["Name"] for secret in store.server.client().list_secrets()["SecretList"]}
+    store.put({"A": "1"})
+    assert backend.load().values == {"A": "1"}  # what is only for a new secret stops no application
 
 
 def test_a_secret_scheduled_for_deletion_can_be_restored(store: AwsStore) -> None:

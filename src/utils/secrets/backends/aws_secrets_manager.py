@@ -38,6 +38,9 @@ READ_TIMEOUT_SECONDS = 10
 REQUEST_ATTEMPTS = 3
 LOST_RACE_CODES = ("InvalidParameterException", "InvalidRequestException")
 _ARN = re.compile(r"arn:[\w-]+:secretsmanager:(?P<region>[\w-]+):\d*:secret:")
+# What a tag may consist of, as far as a list of them can hold it: https://docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
+_TAG = re.compile(r"(?!aws:)(?P<Key>[\w .:/+@-]{1,128})=(?P<Value>[\w .:/=+@-]{0,256})", re.IGNORECASE)
+MAX_TAGS = 50
 _ENDPOINTS = {"secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER", "sts": "AWS_ENDPOINT_URL_STS"}
 ABSENT = "absent"
 NO_VALUE = "no value"
@@ -91,6 +94,7 @@ class AwsBackend:
 
     def check_access(self, names: Iterable[str]) -> str:  # noqa: ARG002 - they are all in one secret
         """Ask AWS who is asking; what may be written shows only when it is tried."""
+        self._settings_of_new_secret()
         try:
             with self._budget.spent():
                 account = self._call(self._make_client("sts").get_caller_identity)["Account"]
@@ -154,7 +158,11 @@ class AwsBackend:
         if replaces == ABSENT:
             try:
                 self._call(
-                    self._client.create_secret, Name=self.secret_id, ClientRequestToken=version, SecretString=text
+                    self._client.create_secret,
+                    Name=self.secret_id,
+                    ClientRequestToken=version,
+                    SecretString=text,
+                    **self._settings_of_new_secret(),
                 )
             except RefusalError as error:
                 if error.code != "ResourceExistsException":
@@ -176,6 +184,11 @@ class AwsBackend:
             return version if self._commit(version, text, replaces) else None
         finally:
             self._remove_label(label, version)
+
+    def _settings_of_new_secret(self) -> dict[str, Any]:
+        key = self._environ.get("SECRETS_AWS_KMS_KEY_ID")
+        tags = parse_tags(self._environ.get("SECRETS_AWS_TAGS") or "")
+        return ({"KmsKeyId": key} if key else {}) | ({"Tags": tags} if tags else {})
 
     def _commit(self, version: str, text: str, replaces: str) -> bool:
         from .aws_secrets_manager_failures import RefusalError
@@ -238,6 +251,27 @@ class AwsBackend:
 
             hidden = [parameters["SecretString"]] if "SecretString" in parameters else []
             raise classified(error, where, action_name(_camel(method.__name__)), self._environ, hidden) from None
+
+
+def parse_tags(text: str) -> list[dict[str, str]]:
+    """The tags in ``Name=value,Other=value``, as the service takes them.
+
+    Raises:
+        ConfigurationError: It has another form, or the service would refuse it.
+    """
+    pieces = [piece.strip() for piece in text.split(",")] if text.strip() else []
+    found = [match for match in map(_TAG.fullmatch, pieces) if match]
+    tags = [{part: words.strip() for part, words in match.groupdict().items()} for match in found]
+    names = {tag["Key"] for tag in tags}
+    if len(names) != len(pieces) or "" in names or len(pieces) > MAX_TAGS:
+        raise ConfigurationError(
+            "SECRETS_AWS_TAGS is no list of tags that AWS takes",
+            hint=(
+                "Write it as Name=value,Other=value: each name once, none that begins with aws:",
+                f"Letters, digits, spaces and . : / = + - @ _ are possible, and at most {MAX_TAGS} tags",
+            ),
+        )
+    return tags
 
 
 def open_backend(settings: Settings) -> AwsBackend:
