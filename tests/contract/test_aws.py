@@ -11,6 +11,7 @@ from typing import Any
 
 import botocore
 import pytest
+from botocore.session import Session
 
 from src.utils.secrets.backends.aws_secrets_manager import AwsBackend
 from src.utils.secrets.changes import Change
@@ -222,6 +223,29 @@ def test_values_that_are_not_text_are_read_as_json_and_kept_as_they_are(store: A
     }
     store.open().save({"TEXT": Change("u")})
     assert store.raw() == {"PORT": 5432, "DEBUG": True, "NESTED": {"a": [1]}, "NOTHING": None, "TEXT": "u"}
+
+
+def test_a_byte_order_mark_before_the_values_is_read_over(store: AwsStore) -> None:
+    store.server.client().create_secret(Name=store.secret_id, SecretString='\ufeff{"A": "1"}')
+    assert store.open().load().values == {"A": "1"}
+    store.open().save({"B": Change("2")})
+    assert store.raw() == {"A": "1", "B": "2"}
+
+
+def test_a_secret_is_read_and_written_in_the_region_of_its_arn(store: AwsStore) -> None:
+    session = Session()
+    session.set_credentials("testing", "testing")
+    ireland = session.create_client("secretsmanager", region_name="eu-west-1", endpoint_url=store.server.url)
+    arn = ireland.create_secret(Name=store.secret_id, SecretString='{"A": "in Ireland"}')["ARN"]
+    store.put({"A": "in Frankfurt"})
+    assert arn.startswith("arn:aws:secretsmanager:eu-west-1:")
+    backend = store.open(SECRETS_AWS_SECRET_ID=arn, AWS_REGION="eu-central-1")
+    assert backend.load().values == {"A": "in Ireland"}
+    assert "eu-west-1" in backend.describe()
+    backend.save({"A": Change("new in Ireland")})
+    stored = ireland.get_secret_value(SecretId=arn, VersionStage="AWSCURRENT")["SecretString"]
+    assert json.loads(stored)["A"] == "new in Ireland"
+    assert store.raw() == {"A": "in Frankfurt"}
 
 
 def test_the_reserved_name_cannot_be_a_secret(store: AwsStore) -> None:
