@@ -11,10 +11,12 @@ from typing import Any
 
 import botocore
 import pytest
+from botocore.session import Session
 
 from src.utils.secrets.backends.aws_secrets_manager import AwsBackend
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import (
+    ConfigurationError,
     DamagedStoreError,
     SecretsError,
     StoreChangedError,
@@ -137,6 +139,49 @@ def test_a_secret_without_a_value_gets_its_first_one(store: AwsStore, faulty: Fa
     assert store.raw() == {"A": "1"}
 
 
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+def test_a_new_secret_gets_its_key_and_tags_and_one_that_exists_keeps_its_own(store: AwsStore) -> None:
+    written = "Team = video, Cost center=12,Url=https://example.org/=,Empty="
+    store.open(SECRETS_AWS_KMS_KEY_ID=KEY, SECRETS_AWS_TAGS=written).save({"A": Change("1")})
+    described = store.server.client().describe_secret(SecretId=store.secret_id)
+    assert described["KmsKeyId"] == KEY
+    tags = {"Team": "video", "Cost center": "12", "Url": "https://example.org/=", "Empty": ""}
+    assert {tag["Key"]: tag["Value"] for tag in described["Tags"]} == tags
+    store.open(SECRETS_AWS_KMS_KEY_ID="alias/other", SECRETS_AWS_TAGS="Team=sound").save({"A": Change("2")})
+    described = store.server.client().describe_secret(SecretId=store.secret_id)
+    assert described["KmsKeyId"] == KEY
+    assert {tag["Key"]: tag["Value"] for tag in described["Tags"]} == tags
+
+
+def test_a_new_secret_has_the_default_key_and_no_tags_where_none_are_set(store: AwsStore) -> None:
+    store.open(SECRETS_AWS_KMS_KEY_ID="", SECRETS_AWS_TAGS=" ").save({"A": Change("1")})
+    described = store.server.client().describe_secret(SecretId=store.secret_id)
+    assert (described.get("KmsKeyId"), described.get("Tags") or []) == (None, [])
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        *("canary", "=canary", " =canary", "aws:canary=1", "AWS:canary=1", "A=canary,", "A=canary;B=2"),
+        "A=canary\nB=2",
+        *("A=1,A=canary", "canary=" + "x" * 257, "c" * 129 + "=canary", ",".join(f"canary{n}=" for n in range(51))),
+    ],
+    ids=lambda tags: tags[:20],
+)
+def test_wrong_tags_are_refused_before_anything_is_written_and_not_repeated(tags: str, store: AwsStore) -> None:
+    backend = store.open(SECRETS_AWS_TAGS=tags)
+    assert isinstance(backend, AwsBackend)
+    for action in (lambda: backend.check_access([]), lambda: backend.save({"A": Change("1")})):
+        with pytest.raises(ConfigurationError, match="SECRETS_AWS_TAGS is no list of tags") as error:
+            action()
+        assert "canary" not in f"{error.value} {error.value.hints}"
+    assert store.secret_id not in {secret["Name"] for secret in store.server.client().list_secrets()["SecretList"]}
+    store.put({"A": "1"})
+    assert backend.load().values == {"A": "1"}  # what is only for a new secret stops no application
+
+
 def test_a_secret_scheduled_for_deletion_can_be_restored(store: AwsStore) -> None:
     store.put({"A": "1"})
     store.server.client().delete_secret(SecretId=store.secret_id, RecoveryWindowInDays=7)
@@ -178,6 +223,29 @@ def test_values_that_are_not_text_are_read_as_json_and_kept_as_they_are(store: A
     }
     store.open().save({"TEXT": Change("u")})
     assert store.raw() == {"PORT": 5432, "DEBUG": True, "NESTED": {"a": [1]}, "NOTHING": None, "TEXT": "u"}
+
+
+def test_a_byte_order_mark_before_the_values_is_read_over(store: AwsStore) -> None:
+    store.server.client().create_secret(Name=store.secret_id, SecretString='\ufeff{"A": "1"}')
+    assert store.open().load().values == {"A": "1"}
+    store.open().save({"B": Change("2")})
+    assert store.raw() == {"A": "1", "B": "2"}
+
+
+def test_a_secret_is_read_and_written_in_the_region_of_its_arn(store: AwsStore) -> None:
+    session = Session()
+    session.set_credentials("testing", "testing")
+    ireland = session.create_client("secretsmanager", region_name="eu-west-1", endpoint_url=store.server.url)
+    arn = ireland.create_secret(Name=store.secret_id, SecretString='{"A": "in Ireland"}')["ARN"]
+    store.put({"A": "in Frankfurt"})
+    assert arn.startswith("arn:aws:secretsmanager:eu-west-1:")
+    backend = store.open(SECRETS_AWS_SECRET_ID=arn, AWS_REGION="eu-central-1")
+    assert backend.load().values == {"A": "in Ireland"}
+    assert "eu-west-1" in backend.describe()
+    backend.save({"A": Change("new in Ireland")})
+    stored = ireland.get_secret_value(SecretId=arn, VersionStage="AWSCURRENT")["SecretString"]
+    assert json.loads(stored)["A"] == "new in Ireland"
+    assert store.raw() == {"A": "in Frankfurt"}
 
 
 def test_the_reserved_name_cannot_be_a_secret(store: AwsStore) -> None:
@@ -243,6 +311,29 @@ def test_a_custom_service_model_is_used_and_a_missing_folder_is_ignored(
     (folder / "service-2.json").write_bytes(text)
     (folder / "service-2.json.gz").unlink()
     monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
-    assert aws(store)._client.meta.service_model.api_version == "2099-01-01"
+    assert aws(store)._clients["secretsmanager"].meta.service_model.api_version == "2099-01-01"
     monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path / "nothing"))
-    assert aws(store)._client.meta.service_model.api_version == "2017-10-17"
+    assert aws(store)._clients["secretsmanager"].meta.service_model.api_version == "2017-10-17"
+
+
+def test_keys_that_were_changed_in_their_file_are_used_without_a_restart(
+    store: AwsStore, faulty: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a container's file of credentials is replaced, and the earlier key switched off."""
+    store.put({"A": "1"})
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    keys = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(keys))
+    text = "[default]\naws_access_key_id = {}\naws_secret_access_key = x\n"  # pragma: allowlist secret
+    keys.write_text(text.format("EARLIER"))
+    backend = aws(store)
+    assert backend.load().values == {"A": "1"}
+    faulty.fault = lambda method, path, headers: (
+        refusal("UnrecognizedClientException") if "Credential=EARLIER/" in headers["Authorization"] else None
+    )
+    with pytest.raises(StoreDeniedError, match="does not know these credentials"):
+        backend.load()
+    keys.write_text(text.format("LATER"))
+    assert backend.load().values == {"A": "1"}
+    assert backend.save({"A": Change("2")}).values == {"A": "2"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -14,6 +15,7 @@ from src.utils.secrets.settings import Settings
 from tests.conftest import Project
 from tests.servers.ministack import Account
 from tests.servers.vault import Vault
+from tests.support.pages import blocks_of
 
 
 def printed(project: Project, *arguments: str, environ: dict[str, str] | None = None) -> str:
@@ -53,6 +55,51 @@ def test_a_customer_key_is_added(project: Project) -> None:
     deployer = json.loads(printed(project, "aws", "--role", "deployer", "--kms-key", "arn:key"))["Statement"][1]
     assert (app["Action"], app["Resource"]) == (["kms:Decrypt"], ["arn:key"])
     assert deployer["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+
+
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+@pytest.mark.parametrize("role", ["app", "deployer"])
+@pytest.mark.parametrize(
+    ("key", "resource"),
+    [
+        (KEY, KEY),
+        ("mrk-1234abcd", "arn:aws:kms:eu-central-1:*:key/mrk-1234abcd"),
+    ],
+)
+def test_the_key_of_a_new_secret_is_in_the_policies(key: str, resource: str, role: str, project: Project) -> None:
+    environ = {"AWS_REGION": "eu-central-1", "SECRETS_AWS_KMS_KEY_ID": key}
+    statement = json.loads(printed(project, "aws", "--role", role, environ=environ))["Statement"][1]
+    assert (statement["Sid"], statement["Resource"]) == ("Key", [resource])
+    given = json.loads(printed(project, "aws", "--role", role, "--kms-key", "arn:key", environ=environ))
+    assert given["Statement"][1]["Resource"] == ["arn:key"]
+
+
+@pytest.mark.parametrize("alias", ["alias/video/secrets", "arn:aws:kms:eu-central-1:123456789012:alias/video"])
+def test_an_alias_is_not_put_into_a_policy_where_it_would_allow_nothing(alias: str, project: Project) -> None:
+    environ = {"AWS_REGION": "eu-central-1", "SECRETS_AWS_KMS_KEY_ID": alias}
+    done = project.run("manage_secrets.py", "policy", "aws", environ=environ)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is an alias, by which no policy can allow a key" in done.stderr
+    query = "--query KeyMetadata.Arn --region eu-central-1"
+    assert f"hint: Ask for the key's ARN: aws kms describe-key --key-id {alias} {query}" in done.stderr
+    assert "policy aws --kms-key ARN" in done.stderr
+
+
+def test_what_is_no_key_is_not_repeated(project: Project) -> None:
+    environ = {"SECRETS_AWS_KMS_KEY_ID": "not a key"}
+    done = project.run("manage_secrets.py", "policy", "aws", environ=environ)
+    assert (done.returncode, "not a key" in done.stderr) == (1, False)
+    assert "SECRETS_AWS_KMS_KEY_ID names no KMS key" in done.stderr
+
+
+def test_only_the_deployer_may_tag_and_only_where_tags_are_set(project: Project) -> None:
+    tags = {"SECRETS_AWS_TAGS": "Team=video"}
+    for role, environ in (("deployer", {}), ("app", tags), ("rotation", tags)):
+        assert "TagResource" not in printed(project, "aws", "--role", role, environ=environ)
+    [statement] = json.loads(printed(project, "aws", "--role", "deployer", environ=tags))["Statement"]
+    assert statement["Action"][-1] == "secretsmanager:TagResource"
 
 
 def test_the_rotation_function_may_write_versions_of_one_secret_and_create_none(project: Project) -> None:
@@ -99,6 +146,20 @@ def test_in_aws_the_deployer_can_set_up_and_the_app_can_only_read(
     staging = Settings(app | {"SECRETS_BACKEND": "aws", "SECRETS_AWS_SECRET_ID": "cctv-face-detection-staging"})
     with pytest.raises(StoreDeniedError):
         open_backend(staging).load()
+
+
+def test_in_aws_the_deployer_s_policy_is_enough_for_tags_and_a_key(project: Project, aws_account: Account) -> None:
+    test = "test_in_aws_the_deployer_s_policy_is_enough_for_tags_and_a_key"
+    [block] = [block for block in blocks_of("docs/aws.md") if block.run_by == test]
+    new = dict(word.split("=", 1) for word in shlex.split(block.text) if word.startswith("SECRETS_"))
+    new["SECRETS_AWS_SECRET_ID"] = "cctv-tagged"
+    policy = printed(project, "aws", "--role", "deployer", environ=new)
+    deployer = aws_account.user_with("tagging-deployer", policy) | new
+    done = project.run("setup_secrets.py", "--non-interactive", "--backend", "aws", environ=deployer)
+    assert done.returncode == 0, done.stderr
+    described = aws_account.client("secretsmanager").describe_secret(SecretId="cctv-tagged")
+    assert described["KmsKeyId"] == KEY
+    assert described["Tags"] == [{"Key": "Team", "Value": "video"}, {"Key": "Cost center", "Value": "12"}]
 
 
 def test_in_vault_the_deployer_can_set_up_and_the_app_can_only_read(project: Project, sealed_vault: Vault) -> None:

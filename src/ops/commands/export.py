@@ -11,7 +11,7 @@ from src.ops.terminal.screen import Screen
 
 from .shared.chosen import chosen_values, refuse_screen
 from .shared.options import deployment_options
-from .shared.values_out import write_values
+from .shared.values_out import mask_in_log, write_values
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -44,8 +44,10 @@ def export_command(form: str, only: tuple[str, ...], output: str | None, show: b
     if output is None:
         refuse_screen("The values", show)
     require_set_up(deployment)
-    text = render(form, chosen_values(deployment, only), deployment)
+    values = chosen_values(deployment, only)
+    text = render(form, values, deployment)
     if output is None:
+        mask_in_log(values.values(), deployment.environ)
         write_values(text)
         return
     replace_file(output, text.encode(), mode=0o600)

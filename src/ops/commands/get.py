@@ -16,7 +16,7 @@ from src.utils.secrets import SecretsManager
 from .shared.chosen import refuse_screen
 from .shared.completion_code import complete_name
 from .shared.options import deployment_options
-from .shared.values_out import write_values
+from .shared.values_out import mask_in_log, write_values
 
 if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
@@ -43,4 +43,5 @@ def get_command(name: str, show: bool, deployment: Deployment) -> None:
     value = manager.require_secret(name)
     if sys.stdout.isatty() and not can_show(value):
         raise UsageError("This terminal cannot show some characters of the value; write it to a file: > FILE")
+    mask_in_log([value], deployment.environ)
     write_values(value + "\n" if sys.stdout.isatty() else value)

@@ -6,7 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from src.utils.secrets.command import program
+from src.utils.secrets.command import manage, program
+from src.utils.secrets.errors import ConfigurationError
 from src.utils.secrets.settings import SecretsBackend
 
 from .base import CredentialFault, PolicyOption, Role, Setting, StoreKind, is_given
@@ -69,6 +70,8 @@ class AwsKind(StoreKind["AwsBackend"]):
             example="{slug}",
             says_where=True,
         ),
+        Setting("SECRETS_AWS_KMS_KEY_ID"),
+        Setting("SECRETS_AWS_TAGS"),
     )
 
     def check_access(self, store: AwsBackend, names: Iterable[str]) -> str:
@@ -117,8 +120,10 @@ class AwsKind(StoreKind["AwsBackend"]):
             # Not NAME-*: that would open NAME-staging, too. The bare name is what a secret is called before it exists.
             resources = [prefix, prefix + ARN_SUFFIX] if role is Role.DEPLOYER else [prefix + ARN_SUFFIX]
         actions = READ_ACTIONS + MORE_ACTIONS[role]
+        if role is Role.DEPLOYER and variables.get("SECRETS_AWS_TAGS"):
+            actions += ("TagResource",)
         statements = [_statement("Secrets", [f"secretsmanager:{action}" for action in actions], resources)]
-        if kms_key := options.get("kms-key"):
+        if kms_key := options.get("kms-key") or _key_arn(variables):
             keys = ["kms:Decrypt", *(["kms:GenerateDataKey"] if role is not Role.APP else [])]
             statements.append(_statement("Key", keys, [kms_key]))
         return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
@@ -145,9 +150,13 @@ class AwsKind(StoreKind["AwsBackend"]):
 def _profiles(deployment: Deployment) -> list[str]:
     if not any(os.path.exists(_sdk_file(deployment, name)) for name in ("config", "credentials")):
         return []
+    from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
-    return sorted(Session().available_profiles, key=lambda name: (name != "default", name))
+    try:
+        return sorted(Session().available_profiles, key=lambda name: (name != "default", name))
+    except BotoCoreError:
+        return []  # the configuration is broken: the connection will say so
 
 
 def _region(deployment: Deployment) -> str | None:
@@ -170,6 +179,28 @@ def _sdk_file(deployment: Deployment, name: str) -> str:
 
 def _statement(name: str, actions: list[str], resources: list[str]) -> dict[str, object]:
     return {"Sid": name, "Effect": "Allow", "Action": actions, "Resource": resources}
+
+
+def _key_arn(variables: Mapping[str, str]) -> str:
+    """The key for a new secret as a policy names it; empty for the default key.
+
+    Raises:
+        ConfigurationError: It is an alias, by which no policy can allow a key, or no key.
+    """
+    key = variables.get("SECRETS_AWS_KMS_KEY_ID") or ""
+    region = variables.get("AWS_REGION") or ""
+    if not key or re.fullmatch(r"arn:[\w-]+:kms:[\w-]+:\d+:key/[\w-]+", key):
+        return key
+    if re.fullmatch(r"[\w-]+", key):
+        return f"arn:{_partition(region)}:kms:{region or '*'}:*:key/{key}"
+    with_arn = manage("policy", "aws", "--kms-key", "ARN", purpose="Give the ARN of the key")
+    if not re.fullmatch(r"(arn:[\w-]+:kms:[\w-]+:\d+:)?alias/[\w/-]+", key):
+        raise ConfigurationError("SECRETS_AWS_KMS_KEY_ID names no KMS key", hint=with_arn)
+    words = ["aws", "kms", "describe-key", "--key-id", key, "--query", "KeyMetadata.Arn"]
+    raise ConfigurationError(
+        "SECRETS_AWS_KMS_KEY_ID is an alias, by which no policy can allow a key",
+        hint=(program(*words, *(["--region", region] if region else []), purpose="Ask for the key's ARN"), with_arn),
+    )
 
 
 def _partition(region: str) -> str:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 
 from ..bounded import TIMES_TO_WRITE, Budget, BudgetError, pool_classes
 from ..errors import (
     ConfigurationError,
     SecretsError,
+    StoreDeniedError,
     StoreEmptyError,
     StoreError,
     StoreUnavailableError,
@@ -26,7 +28,7 @@ from ..snapshot import Snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
     from ..changes import Change
@@ -38,6 +40,9 @@ READ_TIMEOUT_SECONDS = 10
 REQUEST_ATTEMPTS = 3
 LOST_RACE_CODES = ("InvalidParameterException", "InvalidRequestException")
 _ARN = re.compile(r"arn:[\w-]+:secretsmanager:(?P<region>[\w-]+):\d*:secret:")
+# What a tag may consist of, as far as a list of them can hold it: https://docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
+_TAG = re.compile(r"(?!aws:)(?P<Key>[\w .:/+@-]{1,128})=(?P<Value>[\w .:/=+@-]{0,256})", re.IGNORECASE)
+MAX_TAGS = 50
 _ENDPOINTS = {"secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER", "sts": "AWS_ENDPOINT_URL_STS"}
 ABSENT = "absent"
 NO_VALUE = "no value"
@@ -47,9 +52,8 @@ class AwsBackend:
     """Secrets in AWS Secrets Manager.
 
     Args:
-        make_client: Makes the SDK's client of a service.
+        connect: Returns the secret's region, and what makes the SDK's client of a service.
         secret_id: Name or ARN of the secret.
-        region: Where it is.
         budget: What an operation may take; the clients keep to it.
         environ: The settings.
     """
@@ -59,18 +63,19 @@ class AwsBackend:
 
     def __init__(
         self,
-        make_client: Callable[[str], Any],
+        connect: Callable[[], tuple[str, Callable[[str], Any]]],
         secret_id: str,
-        region: str,
         budget: Budget,
         environ: Mapping[str, str],
     ) -> None:
+        self._connect = connect
         self._budget = budget
         self._environ = environ
-        self._make_client = make_client
-        self._client = make_client("secretsmanager")
+        self._clients: dict[str, Any] = {}
         self.secret_id = secret_id
-        self.region = region
+        self.region = ""
+        with budget.spent():
+            self._reconnect()
 
     def load(self) -> Snapshot:
         """Read everything, in one request."""
@@ -91,9 +96,10 @@ class AwsBackend:
 
     def check_access(self, names: Iterable[str]) -> str:  # noqa: ARG002 - they are all in one secret
         """Ask AWS who is asking; what may be written shows only when it is tried."""
+        self._settings_of_new_secret()
         try:
             with self._budget.spent():
-                account = self._call(self._make_client("sts").get_caller_identity)["Account"]
+                account = self._call("get_caller_identity", service="sts")["Account"]
         except SecretsError:
             # Some networks let only Secrets Manager through; whether that works, reading it shows.
             account = "unknown"
@@ -102,14 +108,14 @@ class AwsBackend:
     def restore(self, names: Iterable[str]) -> None:  # noqa: ARG002
         """Take the deletion of the secret back."""
         with self._budget.spent():
-            self._call(self._client.restore_secret, SecretId=self.secret_id)
+            self._call("restore_secret", SecretId=self.secret_id)
 
     def describe(self) -> str:
         """Region and secret."""
         return f"AWS Secrets Manager, secret {self.secret_id} in {self.region}"
 
     def _read(self, **which: str) -> tuple[dict[str, Any], str]:
-        answer = self._call(self._client.get_secret_value, SecretId=self.secret_id, **which)
+        answer = self._call("get_secret_value", SecretId=self.secret_id, **which)
         if "SecretBinary" in answer:
             raise StoreError(
                 f"{self.describe()} is binary, not text",
@@ -154,7 +160,11 @@ class AwsBackend:
         if replaces == ABSENT:
             try:
                 self._call(
-                    self._client.create_secret, Name=self.secret_id, ClientRequestToken=version, SecretString=text
+                    "create_secret",
+                    Name=self.secret_id,
+                    ClientRequestToken=version,
+                    SecretString=text,
+                    **self._settings_of_new_secret(),
                 )
             except RefusalError as error:
                 if error.code != "ResourceExistsException":
@@ -166,7 +176,7 @@ class AwsBackend:
                 return version
         label = f"pending-{version}"
         self._call(
-            self._client.put_secret_value,
+            "put_secret_value",
             SecretId=self.secret_id,
             ClientRequestToken=version,
             SecretString=text,
@@ -177,10 +187,15 @@ class AwsBackend:
         finally:
             self._remove_label(label, version)
 
+    def _settings_of_new_secret(self) -> dict[str, Any]:
+        key = self._environ.get("SECRETS_AWS_KMS_KEY_ID")
+        tags = parse_tags(self._environ.get("SECRETS_AWS_TAGS") or "")
+        return ({"KmsKeyId": key} if key else {}) | ({"Tags": tags} if tags else {})
+
     def _commit(self, version: str, text: str, replaces: str) -> bool:
         from .aws_secrets_manager_failures import RefusalError
 
-        stored = self._call(self._client.get_secret_value, SecretId=self.secret_id, VersionId=version)
+        stored = self._call("get_secret_value", SecretId=self.secret_id, VersionId=version)
         if stored.get("SecretString") != text:
             raise StoreError(
                 f"What was written to {self.describe()} reads back differently", hint="Nothing was changed"
@@ -188,7 +203,7 @@ class AwsBackend:
         removal = {} if replaces == NO_VALUE else {"RemoveFromVersionId": replaces}
         try:
             self._call(
-                self._client.update_secret_version_stage,
+                "update_secret_version_stage",
                 SecretId=self.secret_id,
                 VersionStage=CURRENT,
                 MoveToVersionId=version,
@@ -207,7 +222,7 @@ class AwsBackend:
         return True
 
     def _current_version(self) -> str | None:
-        answer = self._call(self._client.describe_secret, SecretId=self.secret_id)
+        answer = self._call("describe_secret", SecretId=self.secret_id)
         stages: Mapping[str, list[str]] = answer.get("VersionIdsToStages", {})
         return next((version for version, labels in stages.items() if CURRENT in labels), None)
 
@@ -215,7 +230,7 @@ class AwsBackend:
         # A version without a label is removed by the service in time; one that keeps it only takes up room.
         try:
             self._call(
-                self._client.update_secret_version_stage,
+                "update_secret_version_stage",
                 SecretId=self.secret_id,
                 VersionStage=label,
                 RemoveFromVersionId=version,
@@ -225,65 +240,115 @@ class AwsBackend:
 
             logging.getLogger(__name__).warning("The staging label %s stays behind: %s", label, error)
 
-    def _call(self, method: Callable[..., Any], **parameters: Any) -> Any:
+    def _call(self, operation: str, service: str = "secretsmanager", **parameters: Any) -> Any:
+        """Make a request; with credentials that count no more, once again with what their source gives now."""
+        try:
+            return self._request(operation, service, parameters)
+        except StoreDeniedError as error:
+            from .aws_secrets_manager_failures import CredentialsEndedError
+
+            if not isinstance(error, CredentialsEndedError):
+                raise
+        self._reconnect()
+        return self._request(operation, service, parameters)
+
+    def _reconnect(self) -> None:
+        """Get the credentials from their source, which making a client does."""
+        with self._refusals("connecting", ValueError):
+            self.region, self._make_client = self._connect()
+            self._clients = {"secretsmanager": self._make_client("secretsmanager")}
+
+    def _request(self, operation: str, service: str, parameters: Mapping[str, Any]) -> Any:
+        action = f"{service}:{''.join(map(str.capitalize, operation.split('_')))}"
+        with self._refusals(action, written=parameters.get("SecretString")):
+            if service not in self._clients:
+                self._clients[service] = self._make_client(service)
+            return getattr(self._clients[service], operation)(**parameters)
+
+    @contextmanager
+    def _refusals(self, action: str, *known: type[Exception], written: str | None = None) -> Iterator[None]:
+        """Turn what the SDK raises into our errors.
+
+        Args:
+            action: What is tried.
+            known: What it may raise besides its own errors and those of the system.
+            written: The JSON that must not be repeated.
+        """
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
 
-        where = f"{self.secret_id} in {self.region}"
+        where = f"{self.secret_id} in {self.region}" if self.region else self.secret_id
+        errors = (BotoCoreError, ClientError, OSError, *known)
         try:
-            with ResponseGuard(where, (BotoCoreError, ClientError, OSError), (ResponseParserError,)):
-                return method(**parameters)
-        except (BotoCoreError, ClientError, OSError) as error:
-            from .aws_secrets_manager_failures import action_name, classified
+            with ResponseGuard(where, errors, (ResponseParserError,)):
+                yield
+        except errors as error:
+            from .aws_secrets_manager_failures import classified
 
-            hidden = [parameters["SecretString"]] if "SecretString" in parameters else []
-            raise classified(error, where, action_name(_camel(method.__name__)), self._environ, hidden) from None
+            raise classified(error, where, action, self._environ, [written] if written else []) from None
+
+
+def parse_tags(text: str) -> list[dict[str, str]]:
+    """The tags in ``Name=value,Other=value``, as the service takes them.
+
+    Raises:
+        ConfigurationError: It has another form, or the service would refuse it.
+    """
+    pieces = [piece.strip() for piece in text.split(",")] if text.strip() else []
+    found = [match for match in map(_TAG.fullmatch, pieces) if match]
+    tags = [{part: words.strip() for part, words in match.groupdict().items()} for match in found]
+    names = {tag["Key"] for tag in tags}
+    if len(names) != len(pieces) or "" in names or len(pieces) > MAX_TAGS:
+        raise ConfigurationError(
+            "SECRETS_AWS_TAGS is no list of tags that AWS takes",
+            hint=(
+                "Write it as Name=value,Other=value: each name once, none that begins with aws:",
+                f"Letters, digits, spaces and . : / = + - @ _ are possible, and at most {MAX_TAGS} tags",
+            ),
+        )
+    return tags
 
 
 def open_backend(settings: Settings) -> AwsBackend:
     """The store for these settings."""
     _quieten_sdk()
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
     environ = settings.environ
     secret_id = environ.get("SECRETS_AWS_SECRET_ID") or SecretsBackend.AWS.default_place()
-    region_of_arn = _ARN.match(secret_id)
+    budget = Budget("AWS Secrets Manager", settings.load_timeout)
+    return AwsBackend(lambda: _connect(environ, secret_id, budget), secret_id, budget, environ)
+
+
+def _connect(environ: Mapping[str, str], secret_id: str, budget: Budget) -> tuple[str, Callable[[str], Any]]:
+    """The region of the secret, and what makes the SDK's clients."""
+    from botocore.config import Config
+
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
     )
-    budget = Budget("AWS Secrets Manager", settings.load_timeout)
-    try:
-        session = _make_session(environ, config, budget)
-        session.register_component("data_loader", _make_loader(session.get_config_variable("data_path")))
+    session = _make_session(environ, config, budget)
+    session.register_component("data_loader", _make_loader(session.get_config_variable("data_path")))
+    named = _ARN.match(secret_id)
+    region = (
         # An ARN is in one region, whatever else is said.
-        region = (
-            region_of_arn["region"]
-            if region_of_arn
-            else (
-                environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or session.get_config_variable("region")
-            )
+        (named["region"] if named else None)
+        or environ.get("AWS_REGION")
+        or environ.get("AWS_DEFAULT_REGION")
+        or session.get_config_variable("region")
+    )
+    if not region:
+        raise ConfigurationError(
+            "AWS_REGION not set",
+            hint="Set the region that the secret is in, for example: export AWS_REGION=eu-central-1",
         )
-        if not region:
-            raise ConfigurationError(
-                "AWS_REGION not set",
-                hint="Set the region that the secret is in, for example: export AWS_REGION=eu-central-1",
-            )
-        session.region = region  # the SDK itself reads another variable, and asks the token service, too
+    session.region = region  # the SDK itself reads another variable, and asks the token service, too
 
-        def make_client(service: str) -> Any:
-            url = environ.get(_ENDPOINTS[service]) or environ.get("AWS_ENDPOINT_URL") or None
-            return session.create_client(service, region_name=region, endpoint_url=url)
+    def make_client(service: str) -> Any:
+        url = environ.get(_ENDPOINTS[service]) or environ.get("AWS_ENDPOINT_URL") or None
+        return session.create_client(service, region_name=region, endpoint_url=url)
 
-        # Making a client gets the credentials.
-        with budget.spent():
-            return AwsBackend(make_client, secret_id, region, budget, environ)
-    except (BotoCoreError, ClientError, OSError, ValueError) as error:
-        from .aws_secrets_manager_failures import classified
-
-        raise classified(error, secret_id, "connecting", environ) from None
+    return str(region), make_client
 
 
 def _make_session(environ: Mapping[str, str], config: Any, budget: Budget) -> Any:
@@ -429,7 +494,3 @@ def _quieten_sdk() -> None:
     logger = logging.getLogger("botocore")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
-
-
-def _camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("_"))

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 ERRORS_PAGE = "https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html"
 
 
+class CredentialsEndedError(StoreDeniedError):
+    """The credentials do not count any more; their source may have others by now."""
+
+
 FAILURES = (
     Failure(
         "NoCredentialsError PartialCredentialsError",
@@ -131,14 +135,14 @@ FAILURES = (
     ),
     Failure(
         "ExpiredTokenException ExpiredToken RequestExpired",
-        StoreDeniedError,
+        CredentialsEndedError,
         "The AWS credentials have expired",
         "Sign in again: aws sso login, or renew AWS_SESSION_TOKEN",
     ),
     Failure(
         "UnrecognizedClientException InvalidClientTokenId InvalidSignatureException SignatureDoesNotMatch"
         " IncompleteSignature MissingAuthenticationToken AuthFailure",
-        StoreDeniedError,
+        CredentialsEndedError,
         "AWS does not know these credentials",
         "Check who you are: aws sts get-caller-identity",
     ),
@@ -324,7 +328,7 @@ def classified(
 
     if isinstance(error, ClientError):
         code, codes, reason = _answer_codes(error)
-        action = action_name(error.operation_name)
+        action = _action(error.operation_name)
     elif isinstance(error, (NoConnectionError, HTTPClientError)):
         codes, reason = network_codes(error), root_cause(error)
         code, where = codes[0], error.kwargs.get("endpoint_url") or where
@@ -355,7 +359,7 @@ def _values_in(texts: Iterable[str]) -> list[str]:
     return [value for text in texts for value in json.loads(text).values() if isinstance(value, str)]
 
 
-def action_name(operation: str) -> str:
+def _action(operation: str) -> str:
     """``secretsmanager:GetSecretValue``, as policies name it."""
     if operation.startswith(("AssumeRole", "GetCallerIdentity", "GetSessionToken")):
         return f"sts:{operation}"
