@@ -236,10 +236,33 @@ FAULTS = (
     Fault(
         "Azure may answer anything",
         "src/utils/secrets/backends/azure_keyvault.py",
-        "                with ResponseGuard(self.url, (AzureError, ValueError)):\n"
+        "                with ResponseGuard(self.url, (AzureError, OSError, ValueError)):\n"
         "                    return method(*arguments, **parameters)\n",
         "                return method(*arguments, **parameters)\n",
         (f"{_SERVERS}_in_time[azure-load]",),
+    ),
+    Fault(
+        "a service's words are shown with a value in them",
+        "src/utils/secrets/failures.py",
+        "    if holds_secret:\n",
+        "    if not shown and holds_secret:\n",
+        ("tests/unit/test_failures.py::test_what_a_server_says_is_one_short_line_without_secrets",),
+    ),
+    Fault(
+        "a namespace is written to where there is none",
+        "src/utils/secrets/backends/hashicorp_vault.py",
+        "            self._require_namespaces()\n            return save_flat_map(",
+        "            return save_flat_map(",
+        ("tests/contract/test_vault_sign_in.py::test_a_server_without_namespaces_is_not_written_to_in_place_of_one",),
+    ),
+    Fault(
+        "a missing permission is taken for a wrong token",
+        "src/utils/secrets/backends/hashicorp_vault_failures.py",
+        "    return is_answer_of_vault(error) and not is_policy\n",
+        "    return is_answer_of_vault(error)\n",
+        (
+            "tests/contract/test_vault_sign_in.py::test_a_token_without_the_default_policy_is_used_and_told_from_a_wrong_one",
+        ),
     ),
     Fault(
         "a whole set of secrets is made where there was one",
