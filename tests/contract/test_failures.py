@@ -187,7 +187,7 @@ AWS_SETTINGS: list[tuple[dict[str, str], str, type[SecretsError], str]] = [
     (NO_KEYS, LOOP, ConfigurationError, "Infinite loop"),
     (NO_KEYS, "[default]\nrole_arn = x\ncredential_source = Nowhere\n", ConfigurationError, "credential source"),
     (NO_KEYS, "[default]\ncredential_process = echo canary\n", ConfigurationError, "prints no JSON"),
-    (NO_KEYS, "[default]\ncredential_process = false\n", StoreDeniedError, "credentials cannot be had"),
+    (NO_KEYS, "[default]\ncredential_process = false\n", StoreDeniedError, "credentials cannot be obtained"),
     (NO_KEYS, "[default]\ncredential_process = /nowhere/x\n", ConfigurationError, "No such file or directory"),
     (NO_KEYS, "[default]\nlogin_session = arn:aws:iam::1:user/x\n", ConfigurationError, "aws login"),
     (

@@ -133,7 +133,7 @@ def render_errors() -> str:
         "Written from the stores' files in `src/utils/secrets/backends` by `make catalog`. Every error has a class, a",
         "message and a hint; all classes are `SecretsError`. While a store is unavailable (`StoreUnavailableError`), a",
         "running application goes on with the last good values; when it refuses, or its secrets are deleted, too, but",
-        "then `/ready` answers 503 and says why. `{where}`, `{action}` and `{reason}` are filled in.",
+        "then `/ready` answers 503 and says why. `{where}`, `{action}`, `{reason}` and the like are filled in.",
     ]
     for kind in all_kinds():
         table = _failures(kind)

@@ -62,7 +62,7 @@ FAILURES = (
     Failure(
         "CredentialRetrievalError MetadataRetrievalError",
         StoreDeniedError,
-        "The AWS credentials cannot be had: {reason}",
+        "The AWS credentials cannot be obtained: {reason}",
         ("Try it with the tool of AWS: aws sts get-caller-identity", "Then check AWS_PROFILE and ~/.aws/config"),
     ),
     Failure(

@@ -121,9 +121,10 @@ class VaultBackend:
         adapter = self._client.adapter
         if not adapter.namespace or self._has_namespaces:
             return
+        self._version()  # signs in: a wrong token is refused in the same way as a wrong namespace
         from uuid import uuid4
 
-        from hvac.exceptions import VaultError
+        from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest
 
         elsewhere = type(adapter).from_adapter(adapter)
         elsewhere.namespace = uuid4().hex
@@ -132,7 +133,7 @@ class VaultBackend:
             elsewhere.token = self._client.token
             try:
                 return elsewhere.get(f"/v1/sys/internal/ui/mounts/{self._mount_point}")
-            except VaultError:
+            except (Forbidden, InvalidPath, InvalidRequest):
                 return None
 
         if self._call("looking for namespaces", ask) is not None:
