@@ -191,7 +191,7 @@ FAILURES = (
         "Forbidden ForbiddenByPolicy RequestDisallowedByPolicy",
         StoreDeniedError,
         "A policy of the Azure organization forbids {action} on {where}: {reason}",
-        "Ask who runs it: az policy state list",
+        ("Ask who runs it: az policy state list", see_policy("azure")),
         says="disallowed by policy|azure policy",
     ),
     Failure(
