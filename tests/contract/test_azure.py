@@ -187,7 +187,7 @@ def test_a_write_that_an_azure_policy_refuses_says_how_to_set_an_expiry_date(sto
     store.open().save({"OUR_KEY": Change("2")})
     assert store.raw() == {"OUR_KEY": "2"}
     store.server.permissions -= {"set"}
-    with pytest.raises(StoreDeniedError, match="forbids writing OUR_KEY") as error:
+    with pytest.raises(StoreDeniedError, match="denies writing OUR_KEY") as error:
         store.open().save({"OUR_KEY": Change("3")})
     assert "--expires" not in error.value.hint
 
