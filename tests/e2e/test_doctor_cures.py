@@ -19,7 +19,16 @@ from src.ops.doctor import CHECKS
 from src.ops.setup.summary import summary_file
 from tests.conftest import PROJECT, Project
 from tests.support.files import everything
-from tests.support.findings import ELSEWHERE, PLANTED, STACK_CHECKS, compose_file, git, make_healthy, neighbour
+from tests.support.findings import (
+    ELSEWHERE,
+    MISNAMED,
+    PLANTED,
+    STACK_CHECKS,
+    compose_file,
+    git,
+    make_healthy,
+    neighbour,
+)
 from tests.support.in_process import run_here
 from tests.support.terminal import ENTER, Terminal
 
@@ -266,6 +275,8 @@ def test_a_cure_that_is_typed_removes_the_fault_and_nothing_else(
     else:
         assert doctor(healthy, machine, "--only", check) == []
         assert doctor(healthy, machine) == []
+    if check == "misnamed":
+        values["JWT_SECRET_KEY"] = values.pop(MISNAMED)
     after = known_values(healthy)
     assert [name for name in values if not values[name] <= after.get(name, set())] == []
     changed = {path for path in planted if planted[path] != cured.get(path)}

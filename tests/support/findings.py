@@ -19,6 +19,7 @@ from tests.support.commands import manage
 from tests.support.files import write_read_only
 
 STACK_CHECKS = {check.id for check in CHECKS.values() if check.needs in ("stack", "compose")}
+MISNAMED = " jwt-secret.key "
 Plant = Callable[[Project], None]
 PLANTED: dict[str, Plant] = {}
 
@@ -255,6 +256,16 @@ def _(project: Project) -> None:
 def _(project: Project) -> None:
     content = project.decrypt()
     del content["secrets"]["SECRET_KEY"]  # type: ignore[attr-defined]
+    key = project.key_file.read_text().strip()
+    write_read_only(project.secrets_file, Fernet(key).encrypt(json.dumps(content).encode()))
+    project.secrets_file.with_suffix(".enc.sum").unlink()
+
+
+@plants("misnamed")
+def _(project: Project) -> None:
+    content = project.decrypt()
+    values: dict[str, str] = content["secrets"]  # type: ignore[assignment]
+    values[MISNAMED] = values.pop("JWT_SECRET_KEY")
     key = project.key_file.read_text().strip()
     write_read_only(project.secrets_file, Fernet(key).encrypt(json.dumps(content).encode()))
     project.secrets_file.with_suffix(".enc.sum").unlink()

@@ -15,9 +15,10 @@ from src.ops.lifecycle.at_rest import find_last_backup, find_plain_text
 from src.ops.lifecycle.status import SecretState, read_status
 from src.ops.setup.in_use import require_set_up
 from src.ops.setup.state import inspect_deployment
-from src.ops.store_kinds import open_store
+from src.ops.store_kinds import kind_in_use, open_store
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
+from src.ops.values.near_names import near_names
 from src.utils.secrets.command import manage, set_up
 from src.utils.secrets.errors import SecretNotFoundError, SecretsError
 
@@ -59,12 +60,15 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
     backup = find_last_backup(deployment, store.describe(), snapshot)
     plain_text = find_plain_text(deployment)
     drift = _look_at_containers(deployment, snapshot)
+    is_shared = kind_in_use(deployment).is_shared
+    misnamed = near_names(deployment.catalog, snapshot.values, is_shared=is_shared)
     if as_json:
         content = {
             "store": store.describe(),
             "state": inspection.state.value,
             "lost": inspection.lost,
             "secrets": [dataclasses.asdict(row) | {"overdue": row.is_overdue} for row in rows],
+            "misnamed": misnamed,
             "extra_files": extras,
             "containers": {
                 "outdated": drift.outdated,
@@ -78,6 +82,9 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
     else:
         screen = Screen()
         _show_status(screen, deployment, store.describe(), rows, extras, drift)
+        for wrong, name in misnamed.items():
+            look = manage("doctor", "--only", "misnamed")
+            screen.warn(f"{wrong!r} in the store is not read; the name is {name}. Next:", look)
         _show_state(screen, inspection)
         _show_keeping(screen, deployment, backup, plain_text)
     is_apart = drift.outdated or drift.refused

@@ -10,6 +10,7 @@ from src.ops.deployment.dotenv import read_dotenv
 from src.ops.lifecycle.status import age_in_days, read_status
 from src.ops.store_kinds import kind_in_use, open_store
 from src.ops.values.fingerprint import fingerprint
+from src.ops.values.near_names import near_names
 from src.ops.values.strength import examine, fault_of
 from src.utils.secrets.command import manage, program, set_up, write_docker_files
 from src.utils.secrets.errors import SecretsError, StoreEmptyError
@@ -57,25 +58,56 @@ def credentials_last(context: Context) -> Iterator[Finding]:
         yield Finding(fault.message, fault.hints)
 
 
-@check("missing", "The application does not start without a required secret.", harm=Harm.BROKEN, needs="store")
+@check("misnamed", "Programs read a secret by its exact name only.", harm=Harm.BROKEN, needs="store")
+def every_secret_has_its_exact_name(context: Context) -> Iterator[Finding]:
+    if context.snapshot is None:
+        return
+    values, used = context.snapshot.values, set()
+    for found, name in _misnamed(context).items():
+        message = f"{found!r} in the store is not read; the name is {name}"
+        if name not in used and not values.get(name):
+            yield Finding(message, _give_values(context, [name]), about=frozenset([name]))
+        elif values.get(name) == values[found]:
+            message += ", which has the same value"
+            yield Finding(message, (manage("remove", found),), about=frozenset([name]))
+        else:
+            message += ", which has another value" if values.get(name) else ", and so it is for another one"
+            take = manage("set", name, "--from", found, purpose="If the value under the wrong name is the right one")
+            yield Finding(message, (take, manage("remove", found, purpose="If not")), about=frozenset([name]))
+        used.add(name)
+
+
+@check(
+    "missing",
+    "The application does not start without a required secret.",
+    harm=Harm.BROKEN,
+    needs="store",
+    follows=("misnamed",),
+)
 def nothing_required_is_missing(context: Context) -> Iterator[Finding]:
     if context.snapshot is None:
         return
     missing = [name for name in context.catalog.required_names if not context.snapshot.values.get(name)]
-    if missing:
-        message = f"required and not set: {', '.join(missing)}"
-        yield Finding(message, _give_values(context, missing), about=frozenset(missing))
+    for names in _apart(context, missing):
+        yield Finding(f"required and not set: {', '.join(names)}", _give_values(context, names), about=frozenset(names))
 
 
-@check("incomplete-feature", "A feature with half of its secrets does not work.", harm=Harm.BROKEN, needs="store")
+@check(
+    "incomplete-feature",
+    "A feature with half of its secrets does not work.",
+    harm=Harm.BROKEN,
+    needs="store",
+    follows=("misnamed",),
+)
 def features_are_complete(context: Context) -> Iterator[Finding]:
     if context.snapshot is None:
         return
     for feature in context.catalog.features:
         names = [spec.name for spec in context.catalog.of_feature(feature)]
         absent = [name for name in names if not context.snapshot.values.get(name)]
-        if absent and len(absent) < len(names):
-            yield Finding(f"{feature}: {', '.join(absent)} is not set", _give_values(context, absent))
+        for part in _apart(context, absent) if len(absent) < len(names) else ():
+            message = f"{feature}: {', '.join(part)} is not set"
+            yield Finding(message, _give_values(context, part), about=frozenset(part))
 
 
 @check("placeholder", "Everybody knows the values of examples.", harm=Harm.EXPOSED, needs="store")
@@ -165,7 +197,7 @@ def nothing_is_overdue(context: Context) -> Iterator[Finding]:
 def every_name_is_known(context: Context) -> Iterator[Finding]:
     if context.snapshot is None or kind_in_use(context.deployment).is_shared:
         return
-    unknown = sorted(set(context.snapshot.values) - set(context.catalog.names))
+    unknown = sorted(set(context.snapshot.values) - set(context.catalog.names) - set(_misnamed(context)))
     if unknown:
         where = context.shown(context.catalog.path)
         yield Finding(f"not in the catalogue: {', '.join(unknown)}", (f"Add a [[secret]] table for each to {where}",))
@@ -235,11 +267,30 @@ def every_age_is_known(context: Context) -> Iterator[Finding]:
         yield Finding(message, (manage("rotate", *unknown),), about=frozenset(unknown))
 
 
+def _misnamed(context: Context) -> dict[str, str]:
+    """See :func:`near_names`."""
+    assert context.snapshot is not None
+    is_shared = kind_in_use(context.deployment).is_shared
+    return near_names(context.catalog, context.snapshot.values, is_shared=is_shared)
+
+
+def _apart(context: Context, absent: Sequence[str]) -> list[list[str]]:
+    """The secrets without a value, apart: those whose value is under a wrong name, and the others."""
+    misnamed = set(_misnamed(context).values())
+    parts = [[name for name in absent if name in misnamed], [name for name in absent if name not in misnamed]]
+    return [part for part in parts if part]
+
+
 def _give_values(context: Context, names: Sequence[str]) -> tuple[Hint, ...]:
-    """How each name gets a value: the one that the containers still use, else a new one; then the Docker files."""
+    """How each name gets a value: the one in the store under a wrong name, the one that the containers still use, else
+    a new one; then the Docker files."""
     folder = context.deployment.docker_directory
     commands = []
+    misnamed = {right: found for found, right in reversed(_misnamed(context).items())}
     for name in names:
+        if name in misnamed:
+            commands.append(manage("set", name, "--from", misnamed[name]))
+            continue
         spec = context.deployment.find_secret(name)
         path = os.path.join(folder, spec.docker_file)
         known = read_value_file(path, spec.docker_file) if os.path.isfile(path) else ""

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from src.ops.deployment.audit import recorded
 from src.ops.setup.traces import optional_that_are_lost
+from src.ops.store_kinds import kind_in_use
 from src.ops.values.grace import GRACE_SECONDS, previous_valid_until
+from src.ops.values.near_names import near_names
 from src.utils.secrets.changes import Change, require_stored
 from src.utils.secrets.command import manage
 from src.utils.secrets.errors import InvalidSecretError, SecretNotFoundError
@@ -25,6 +27,7 @@ def save_values(
     values: Mapping[str, str],
     *,
     command: str,
+    removed: Sequence[str] = (),
     expected_revision: str | None = None,
     grace_seconds: float = GRACE_SECONDS,
     progress: Callable[[str], None] | None = None,
@@ -36,6 +39,7 @@ def save_values(
         store: Where they are.
         values: The new values by name.
         command: For the audit trail.
+        removed: What is taken out of the store in the same write.
         expected_revision: See :meth:`Backend.save`.
         grace_seconds: How long earlier values of secrets with a grace time are accepted.
         progress: See :meth:`Backend.save`.
@@ -43,23 +47,28 @@ def save_values(
     Raises:
         SecretsError: It failed; the store is as it was.
     """
-    changes = {}
+    changes = {name: Change(None) for name in removed}
     for name, value in values.items():
         spec = deployment.catalog.find(name)
         changes[name] = Change(value, previous_valid_until=previous_valid_until(spec, grace_seconds) if spec else "")
     with recorded(deployment, command, values, store.describe()):
         stored = store.save(changes, expected_revision=expected_revision, progress=progress)
-        require_stored(values, stored.values, store.describe())
+        require_stored({**values, **dict.fromkeys(removed)}, stored.values, store.describe())
     return stored
 
 
 def removed_names(deployment: Deployment, store: Backend, snapshot: Snapshot, name: str) -> list[str]:
     """What goes with ``name`` when it is taken out of the store: itself, and what its feature needs besides.
 
+    A name that is only nearly a secret's goes alone.
+
     Raises:
         InvalidSecretError: It is required.
         SecretNotFoundError: It is not there.
     """
+    is_shared = kind_in_use(deployment).is_shared
+    if not is_shared and name in near_names(deployment.catalog, snapshot.values, is_shared=False):
+        return [name]
     spec = deployment.find_secret(name)
     lost = optional_that_are_lost(deployment, snapshot)
     if name in lost:
