@@ -20,9 +20,11 @@ from src.ops.setup.summary import summary_file
 from tests.conftest import PROJECT, Project
 from tests.support.files import everything
 from tests.support.findings import ELSEWHERE, PLANTED, STACK_CHECKS, compose_file, git, make_healthy, neighbour
+from tests.support.forms import pairs
 from tests.support.in_process import run_here
 from tests.support.terminal import ENTER, Terminal
 
+pytestmark = pairs("prepared", "check", "place")
 SECONDS_FOR_A_CURE = 60
 TYPED = "what its provider issued 7"
 # How a person answers what a cure asks for.
