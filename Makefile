@@ -83,8 +83,10 @@ test-fast: install-dev ## Run what needs a minute: small parts, each store
 test-pythons: install-dev ## Run these with other Pythons, as other people would
 	@$(PYTHON) -m tests.pythons
 
-prove: install-dev ## Crashes, power loss, leaks, fuzzing, load (40 minutes)
-	@PROVE=1 $(PYTHON) -m pytest -n 2 tests/faults tests/fuzz tests/contract tests/e2e/test_rotation.py $(PYTEST_ARGS)
+# All files with a full form.
+PROVED = tests/faults tests/fuzz tests/contract $(shell grep -rl --include='test_*.py' 'tests\.support\.forms' tests/e2e tests/unit)
+prove: install-dev ## Crashes, power loss, leaks, fuzzing, load (an hour)
+	@PROVE=1 $(PYTHON) -m pytest -n 2 $(PROVED) $(PYTEST_ARGS)
 
 bench: $(VENV)/bench/.installed ## Compare speed with peers; writes bench/results.md
 	@$(VENV)/bench/bin/python -m bench

@@ -17,7 +17,8 @@ from tests import figures
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-pytest_plugins = ["tests.support.servers", "tests.support.schedule"]
+# The first one to see the collected tests comes last.
+pytest_plugins = ["tests.support.servers", "tests.support.schedule", "tests.support.forms"]
 
 PROJECT = Path(__file__).resolve().parent.parent
 REQUIRE_ALL = bool(os.environ.get("REQUIRE_ALL"))
@@ -71,8 +72,10 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List the missing parts and how to install them; with ``PROVE`` set, also the figures."""
-    if os.environ.get("PROVE"):
+    """List the missing parts and how to install them; in the full form, also the figures."""
+    from tests.support.forms import IN_FULL  # a plugin, so not before pytest
+
+    if IN_FULL:
         terminalreporter.section("what this run went through")
         for line in figures.lines():
             terminalreporter.write_line(line)

@@ -11,7 +11,6 @@ A store keeps the contract when a class like this passes::
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +33,7 @@ from src.utils.secrets.manager import open_backend
 from src.utils.secrets.settings import Settings
 from src.utils.secrets.snapshot import utc_after, utc_now
 from tests import figures
+from tests.support.forms import IN_FULL
 
 DIFFICULT = {
     "DOLLAR": "$HOME ${HOME} $$ `id` $(id)",
@@ -222,7 +222,7 @@ class StoreContract(ReadContract):
         assert CANARY not in caplog.text
 
     def test_parallel_writers_lose_no_change(self, store: Store) -> None:
-        writers, changes = 16, 25 if os.environ.get("PROVE") else 8  # OpenBao accepts 1,000 texts in a request
+        writers, changes = 16, 25 if IN_FULL else 8  # OpenBao accepts 1,000 texts in a request
         if not self.has_compare_and_set:
             writers, changes = (8, 3) if not self.is_atomic else (1, 3)
 

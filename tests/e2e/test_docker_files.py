@@ -16,6 +16,7 @@ from tests.conftest import PROJECT, Project, need_program
 from tests.servers.vault import Vault
 from tests.support.commands import error_of, manage
 from tests.support.files import write_read_only
+from tests.support.kept import Kept
 
 CATALOG = load_catalog()
 WRITE = "generate_docker_secrets.sh"
@@ -28,12 +29,20 @@ UNUSED = sorted(
 )
 
 
-@pytest.fixture
-def written(project: Project) -> Project:
-    """A deployment with its Docker files."""
+def set_up_and_write(project: Project) -> None:
     project.set_up()
     assert project.run(WRITE).returncode == 0
-    return project
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    return Kept(tmp_path_factory.mktemp("written"), set_up_and_write)
+
+
+@pytest.fixture
+def written(kept: Kept) -> Project:
+    """A deployment with its Docker files."""
+    return kept.put_back()
 
 
 @pytest.fixture

@@ -29,15 +29,21 @@ from tests.support.findings import (
     neighbour,
     rewrite,
 )
+from tests.support.kept import Kept
 
 # Commands that would destroy a file permanently if the user copies them.
 DESTROYS = re.compile(r"\b(shred|rm|rmdir|dd|truncate|mkfs\S*|unlink)\b(?! --cached)|(?<![>2])>(?!>)")
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    return Kept(tmp_path_factory.mktemp("healthy"), make_healthy)
+
+
 @pytest.fixture
-def healthy(project: Project) -> Project:
+def healthy(kept: Kept) -> Project:
     """A healthy deployment with git, Docker files and another environment."""
-    return make_healthy(project)
+    return kept.put_back()
 
 
 def doctor(project: Project, *arguments: str, **options: dict[str, str]) -> list[dict[str, object]]:

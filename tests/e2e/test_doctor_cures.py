@@ -29,9 +29,11 @@ from tests.support.findings import (
     make_healthy,
     neighbour,
 )
+from tests.support.forms import pairs
 from tests.support.in_process import run_here
 from tests.support.terminal import ENTER, Terminal
 
+pytestmark = pairs("prepared", "check", "place")
 SECONDS_FOR_A_CURE = 60
 TYPED = "what its provider issued 7"
 # How a person answers what a cure asks for.

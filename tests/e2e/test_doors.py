@@ -20,6 +20,7 @@ from src.utils.secrets.catalog import load_catalog
 from tests.conftest import Project
 from tests.support.app import running_app
 from tests.support.files import write_read_only
+from tests.support.forms import pairs
 from tests.support.terminal import ENTER, Terminal
 
 CATALOG = load_catalog()
@@ -63,6 +64,7 @@ Door = Callable[..., tuple[int, str]]
 DOORS = [by_import, by_set_file, by_set, by_pipe, by_rotation]
 
 
+@pairs("door", "value")
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
     ("value", "said"),

@@ -21,6 +21,7 @@ from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
 from tests.support.commands import error_of, manage
 from tests.support.files import write_read_only
+from tests.support.kept import Kept
 from tests.support.terminal import CTRL_C, ENTER, Terminal
 
 WRITE, MANAGE = "generate_docker_secrets.sh", "manage_secrets.py"
@@ -55,17 +56,32 @@ def engine(tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch) ->
     program.write_text(DOCKER)
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    plain = project.environ
-    project.environ = lambda extra=None: plain({"DOCKER_STATE": str(state)} | dict(extra or {}))  # type: ignore[method-assign]
+    use_engine(project, state)
     return state
 
 
-@pytest.fixture
-def both(project: Project) -> Project:
-    """Production and staging, each with Docker files."""
+def use_engine(project: Project, state: Path) -> None:
+    """Let the scripts find the engine."""
+    plain = project.environ
+    project.environ = lambda extra=None: plain({"DOCKER_STATE": str(state)} | dict(extra or {}))  # type: ignore[method-assign]
+
+
+def set_up_both(project: Project) -> None:
     project.set_up()
     assert project.run(WRITE).returncode == 0
     set_up_staging(project)
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    return Kept(tmp_path_factory.mktemp("both"), set_up_both)
+
+
+@pytest.fixture
+def both(kept: Kept, engine: Path) -> Project:
+    """Production and staging, each with Docker files."""
+    project = kept.put_back()
+    use_engine(project, engine)
     return project
 
 

@@ -16,6 +16,7 @@ from tests.servers.aws import Aws
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
 from tests.support.files import write_read_only
+from tests.support.kept import Kept
 from tests.support.terminal import DOWN, ENTER, Terminal
 
 READERS = [
@@ -34,15 +35,23 @@ READERS = [
 ]
 
 
-@pytest.fixture
-def lost(project: Project) -> Project:
-    """A deployment whose encrypted file was deleted; the previous file and the Docker files are still there."""
+def lose(project: Project) -> None:
     project.set_up("--import", "-", standard_input="SMTP_PASSWORD=first\n")
     (project.directory / "value").write_text("second")
     assert project.run("manage_secrets.py", "set", "SMTP_PASSWORD", "--file", "value").returncode == 0
     assert project.run("generate_docker_secrets.sh").returncode == 0
     project.secrets_file.unlink()
-    return project
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    return Kept(tmp_path_factory.mktemp("lost"), lose)
+
+
+@pytest.fixture
+def lost(kept: Kept) -> Project:
+    """A deployment whose encrypted file was deleted; the previous file and the Docker files are still there."""
+    return kept.put_back()
 
 
 @pytest.mark.parametrize("command", READERS, ids=" ".join)

@@ -17,6 +17,7 @@ from tests.conftest import PROJECT, Project
 from tests.support.commands import error_of, manage
 from tests.support.files import write_read_only
 from tests.support.findings import ELSEWHERE, PLANTED, STACK_CHECKS, compose_file, make_healthy, neighbour
+from tests.support.forms import pairs
 
 TASKS = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
 OURS = re.compile(
@@ -25,6 +26,7 @@ OURS = re.compile(
 OF_NO_DEPLOYMENT = re.compile(r"--help$|\binstall$|^make -C \S+ --always-make install")
 HERE = ("the tools' folder", "another folder")
 OPTIONS = ("the usual files", "files elsewhere")
+pytestmark = pairs("here", "files")
 
 # A stack of which nothing works, as Docker would show it.
 DOCKER = r"""#!/bin/sh
@@ -41,10 +43,19 @@ esac
 """
 
 
-@pytest.fixture(params=[(here, options) for here in HERE for options in OPTIONS], ids=" with ".join)
-def staging(request: pytest.FixtureRequest, project: Project) -> Project:
+@pytest.fixture(params=HERE)
+def here(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=OPTIONS)
+def files(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def staging(here: str, files: str, project: Project) -> Project:
     """Staging of another project than that of the tools, and a person in some folder."""
-    here, files = request.param
     base = project.directory.parent
     options: tuple[str, ...] = ()
     if files == "files elsewhere":

@@ -15,20 +15,30 @@ from cryptography.fernet import Fernet
 from tests.conftest import Project
 from tests.support.commands import ACCEPT, DIFFICULT, error_of, manage
 from tests.support.files import write_read_only
+from tests.support.forms import pairs
+from tests.support.kept import Kept
 from tests.support.terminal import DOWN, ENTER, Terminal
 
 PASSPHRASE = "seven wombats ride a slow train"
 
 
-@pytest.fixture
-def deployment(project: Project) -> Project:
-    """A deployment with values of every kind, a change behind it, and Docker files."""
+def make_deployment(project: Project) -> None:
     (project.directory / "import.json").write_text(json.dumps(DIFFICULT))
     project.set_up("--import", "import.json", *ACCEPT)
     (project.directory / "import.json").unlink()
     manage(project, "set", "WEBHOOK_SECRET", "--generate")
     assert project.run("generate_docker_secrets.sh").returncode == 0
-    return project
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    return Kept(tmp_path_factory.mktemp("rescue"), make_deployment)
+
+
+@pytest.fixture
+def deployment(kept: Kept) -> Project:
+    """A deployment with values of every kind, a change behind it, and Docker files."""
+    return kept.put_back()
 
 
 def rescue(project: Project, *arguments: str) -> str:
@@ -68,6 +78,7 @@ def _damage(project: Project) -> None:
     write_read_only(project.secrets_file, project.secrets_file.read_bytes()[:100])
 
 
+@pairs("destroy", "source")
 @pytest.mark.parametrize("destroy", [_delete_file, _delete_folder, _delete_settings, _delete_key, _damage])
 @pytest.mark.parametrize("source", ["copy", "secrets", "backup"])
 def test_each_source_restores_every_value_byte_for_byte(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from tests.support.checkout import (
     wait_until_healthy,
 )
 from tests.support.engine import docker
+from tests.support.forms import in_short
 
 ROTATED = [
     "SECRET_KEY",
@@ -209,13 +209,12 @@ def killer(stack: Checkout) -> Iterator[None]:
         stack.environ.pop(name, None)
 
 
-IN_FULL = bool(os.environ.get("PROVE"))
-# What is before a step is also after the one before it; the full form tries both.
+# What is before a step is also after the one before it.
 KILLS = [(1, "before"), *((step, "after") for step in range(1, 6))]
-ALL_KILLS = [(step, when) for step in range(1, 6) for when in ("before", "after")]
 
 
-@pytest.mark.parametrize(("step", "when"), ALL_KILLS if IN_FULL else KILLS)
+@in_short(("step", "when"), KILLS)
+@pytest.mark.parametrize(("step", "when"), [(step, when) for step in range(1, 6) for when in ("before", "after")])
 def test_a_kill_at_any_step_locks_nobody_out_and_the_next_run_finishes(
     stack: Checkout, killer: None, step: int, when: str
 ) -> None:

@@ -1,6 +1,6 @@
 """What the user sees: every page of every path through the wizard, at 40, 80 and 120 columns.
 
-The pictures are in ``tests/e2e/screens``. After an intended change: ``UPDATE_SCREENS=1 make test
+The pictures are in ``tests/e2e/screens``. After an intended change: ``PROVE=1 UPDATE_SCREENS=1 make test
 PYTEST_ARGS=tests/e2e/test_screens.py``, then check `git diff`.
 """
 
@@ -18,6 +18,7 @@ from tests.servers.aws import CREDENTIALS, REGION, Aws
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
 from tests.support.checkout import make_own_project
+from tests.support.forms import pairs
 from tests.support.terminal import CTRL_C, DOWN, ENTER, Terminal
 
 SCREENS = Path(__file__).parent / "screens"
@@ -168,6 +169,7 @@ def test_the_pages_of_a_second_run_match_the_stored_ones(project: Project, colum
     compare(session, "second run", columns)
 
 
+@pairs("columns", "question")
 @pytest.mark.parametrize("columns", WIDTHS)
 @pytest.mark.parametrize("question", range(len(FIRST_RUN)), ids=[pattern for pattern, _ in FIRST_RUN])
 def test_the_pages_after_leaving_match_the_stored_ones(project: Project, question: int, columns: int) -> None:
@@ -256,6 +258,7 @@ PREPARE: dict[str, Callable[[pytest.FixtureRequest], tuple[list[Step], dict[str,
 }
 
 
+@pairs("columns", "name")
 @pytest.mark.parametrize("columns", WIDTHS)
 @pytest.mark.parametrize("name", PREPARE)
 def test_the_pages_for_a_cloud_store_match_the_stored_ones(

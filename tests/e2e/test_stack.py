@@ -31,8 +31,10 @@ from tests.support.checkout import (
     wait_until_healthy,
 )
 from tests.support.engine import alone, docker, give_compose
+from tests.support.forms import in_short
 from tests.support.terminal import Terminal
 
+ROOT, PERSON = 0, 1000
 CATALOG = load_catalog()
 LENGTHS = {
     "SECRET_KEY": 64,
@@ -55,7 +57,7 @@ QUESTIONS = [
 ]
 
 
-@pytest.fixture(scope="module", params=[0, 1000], ids=["root", "uid 1000"])
+@pytest.fixture(scope="module", params=[ROOT, PERSON], ids=["root", "uid 1000"])
 def checkout(request: pytest.FixtureRequest) -> Iterator[Checkout]:
     """A clone set up with `make secrets`, by pressing only Enter."""
     need_root()
@@ -170,6 +172,7 @@ def test_the_leak_scanner_finds_a_planted_leak(stack: Checkout) -> None:
     assert find_leaks(stack, b"..." + stack.values()["REDIS_PASSWORD"].encode() + b"...") == ["REDIS_PASSWORD"]
 
 
+@in_short("checkout", [PERSON])
 def test_no_secret_is_in_inspect_history_config_logs_or_image(stack: Checkout) -> None:
     log_in(stack, stack.values()["ADMIN_PASSWORD"])
     image = dotenv_values(stack.directory / ".env")["APP_IMAGE"] or ""
@@ -227,6 +230,7 @@ def test_each_container_sees_only_its_own_secrets(stack: Checkout) -> None:
         assert set(stack.compose("exec", "-T", service, "ls", "/run/secrets").split()) == expected
 
 
+@in_short("checkout", [PERSON])
 def test_the_files_are_up_to_date_and_stopping_is_quick_and_clean(stack: Checkout) -> None:
     assert "up to date" in stack.run("./scripts/generate_docker_secrets.sh", "--check").stdout
     start = time.monotonic()
@@ -238,6 +242,7 @@ def test_the_files_are_up_to_date_and_stopping_is_quick_and_clean(stack: Checkou
     wait_until_healthy(stack)
 
 
+@in_short("checkout", [ROOT])
 def test_a_volume_with_its_old_password_is_explained_and_fixed_without_losing_data(stack: Checkout) -> None:
     old = stack.values()["DATABASE_PASSWORD"]
     new = stack.home / "new password"
@@ -272,6 +277,7 @@ def test_a_volume_with_its_old_password_is_explained_and_fixed_without_losing_da
     assert find_leaks(stack, stack.compose("logs").encode()) == []
 
 
+@in_short("checkout", [ROOT])
 def test_another_environment_runs_next_to_it_with_its_own_volumes(stack: Checkout) -> None:
     python, script, manage = ".venv/bin/python", "scripts/setup_secrets.py", "scripts/manage_secrets.py"
     stack.run(python, script, "--non-interactive", "--environment", "staging")
@@ -335,6 +341,7 @@ def test_swarm_secrets_have_a_version_and_the_stack_file_uses_them(swarm: Checko
     assert declared == names
 
 
+@in_short("checkout", [PERSON])
 def test_the_stack_of_a_swarm_becomes_healthy_with_its_secrets(swarm: Checkout) -> None:
     made = swarm.run("./scripts/generate_docker_secrets.sh", "--swarm").stdout
     command = re.search(r"SECRETS_VERSION=\d+ docker stack deploy -c docker-stack\.yml ", made)

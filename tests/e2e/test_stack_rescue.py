@@ -16,6 +16,7 @@ from tests.support.checkout import (
     wait_until_healthy,
 )
 from tests.support.files import write_read_only
+from tests.support.forms import in_short
 
 Destroy = Callable[[Checkout], None]
 PASSPHRASE = "seven wombats ride a slow train"
@@ -64,8 +65,10 @@ def _damage(stack: Checkout) -> None:
 # The other combinations, which need no containers, are in test_rescue.py.
 CASES = [(destroy, "containers") for destroy in (_file, _folder, _key, _settings, _damage)]
 CASES += [(_folder, "secrets"), (_key, "backup")]
+ONCE = [(_file, "containers"), (_settings, "containers"), (_damage, "containers"), *CASES[-2:]]
 
 
+@in_short(("destroy", "source"), ONCE)
 @pytest.mark.parametrize(("destroy", "source"), CASES)
 def test_each_source_restores_a_running_stack(destroy: Destroy, source: str, stack: Checkout) -> None:
     expected = stack.values()

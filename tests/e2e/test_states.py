@@ -8,8 +8,9 @@ from src.ops.deployment.deployment import Deployment
 from src.ops.setup.state import Generates, State, inspect_deployment
 from src.utils.secrets.catalog import load_catalog
 from tests.conftest import Project
+from tests.support.forms import in_short
 from tests.support.in_process import run_here
-from tests.support.states import SERVERS, Case, all_cases, find_state, make_ready
+from tests.support.states import SERVER_STATES, SERVERS, Case, all_cases, find_state, make_ready
 from tests.support.terminal import ENTER, Terminal
 
 MANAGE, SET_UP, WRITE = "manage_secrets.py", "setup_secrets.py", "generate_docker_secrets.sh"
@@ -41,6 +42,16 @@ LOOKS = [
     (WRITE, "--check"),
 ]
 CASES = all_cases()
+
+
+def first_and_last_of_each_state() -> list[tuple[str, str]]:
+    """For the two kinds of files: the first and the last case of each state; the cases of a server, each on one."""
+    by_state: dict[tuple[str, State], list[tuple[str, str]]] = {}
+    for kind, name in CASES:
+        if kind not in SERVERS:
+            by_state.setdefault((kind, find_state(kind, name)[0]), []).append((kind, name))
+    on_servers = [(list(SERVERS)[number % len(SERVERS)], name) for number, name in enumerate(SERVER_STATES)]
+    return [case for cases in by_state.values() for case in (cases[0], cases[-1])] + on_servers
 
 
 @pytest.fixture
@@ -126,6 +137,7 @@ def first_command(errors: str) -> str:
     return commands[0] if commands else ""
 
 
+@in_short("case", first_and_last_of_each_state())
 @in_each_state()
 def test_pressing_only_enter_in_the_wizard_loses_nothing(case: Case, request: pytest.FixtureRequest) -> None:
     terminal = Terminal(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +36,6 @@ from .steps import (
 
 # An import that finds nothing lists a folder again if a new file is in it: one more call.
 TRIES = 3
-IN_FULL = bool(os.environ.get("PROVE"))
 
 REPORTED_AS_LEFT_OUT = {
     "warning: the audit trail": (TRAIL, f"{TRAIL}.lock"),

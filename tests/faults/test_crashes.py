@@ -15,10 +15,11 @@ from cryptography.fernet import Fernet
 
 from tests import figures
 from tests.conftest import PROJECT, Project, need_root
+from tests.support.forms import IN_FULL
 
 from .commands import CATALOG, NEW, OLD
 from .interpreter import Done
-from .stage import IN_FULL, Stage
+from .stage import Stage
 from .states import read_state
 from .steps import (
     REMOVING,

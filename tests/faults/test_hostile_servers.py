@@ -22,8 +22,7 @@ from tests.servers.aws import Aws
 from tests.servers.faulty import Faulty, running_faulty, whole_answer
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import Vault
-
-from .stage import IN_FULL
+from tests.support.forms import IN_FULL
 
 pytestmark = pytest.mark.timeout(3600)
 LONGEST_SECONDS = 30

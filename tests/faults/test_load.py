@@ -21,8 +21,8 @@ from tests import figures
 from tests.conftest import PROJECT
 from tests.servers.aws import Aws
 from tests.servers.faulty import running_faulty
+from tests.support.forms import IN_FULL
 
-IN_FULL = bool(os.environ.get("PROVE"))
 SECONDS = 600 if IN_FULL else 9
 PROCESSES, THREADS = (8, 64) if IN_FULL else (3, 64)
 AWAY_SECONDS, WRITES_BETWEEN = 2, 7 if IN_FULL else 3

@@ -9,9 +9,9 @@ import pytest
 
 from tests import figures
 from tests.conftest import PROJECT, need_program, need_root
+from tests.support.forms import IN_FULL
 
 from .planted import FAULTS, Fault, copy_project, run_test
-from .stage import IN_FULL
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from tests.support.forms import IN_FULL
+
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
 
-IN_FULL = bool(os.environ.get("PROVE"))
 EXAMPLES = 3000 if IN_FULL else 60
 
 full_or_short = settings(

@@ -46,20 +46,25 @@ def test_tests_that_share_a_server_of_their_module_stay_in_one_process() -> None
     assert len(set(processes)) == 1, said
 
 
-def test_every_process_finds_the_same_tests() -> None:
+def test_every_process_finds_the_same_tests_and_the_short_form_has_a_case_of_each() -> None:
+    plain = {name: value for name, value in os.environ.items() if name != "PROVE"}
     listings = [
         subprocess.Popen(
             [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests"],
             cwd=PROJECT,
-            env=os.environ | {"PYTHONHASHSEED": seed},
+            env=plain | environ,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for seed in ("1", "2")
+        for environ in ({"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2"}, {"PROVE": "1"})
     ]
-    first, second = ([line for line in listing.communicate()[0].splitlines() if "::" in line] for listing in listings)
+    first, second, full = (
+        [line for line in listing.communicate()[0].splitlines() if "::" in line] for listing in listings
+    )
     assert len(first) > 1000
     assert first == second
+    assert set(first) < set(full)
+    assert {name.partition("[")[0] for name in first} == {name.partition("[")[0] for name in full}
 
 
 def test_no_module_of_tests_imports_another() -> None:

@@ -21,7 +21,7 @@ _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 
 
 @contextmanager
-def locked(path: str, *, seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None]:
+def locked(path: str, *, seconds: float | None = None) -> Iterator[None]:
     """Hold the lock of the file ``path``: an empty file beside it, for its owner only.
 
     Where the file system knows no locks (some network and FUSE mounts), a file that is there while somebody writes
@@ -29,7 +29,7 @@ def locked(path: str, *, seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None
 
     Args:
         path: The file.
-        seconds: How long to wait for another writer.
+        seconds: How long to wait for another writer; None is the usual time.
 
     Raises:
         StoreError: Another program has held it all that time.
@@ -37,6 +37,7 @@ def locked(path: str, *, seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None
     """
     from filelock import FileLock, SoftFileLock, Timeout
 
+    seconds = LOCK_TIMEOUT_SECONDS if seconds is None else seconds
     lock_path = f"{path}.lock"
     require_regular(lock_path)
     owner = inherited_owner(lock_path)
