@@ -146,7 +146,7 @@ def network_failures(server: str, *, address: str, ca: str, client_certificate: 
             "ProxyConnectionError ProxyError",
             ConfigurationError,
             f"The proxy on the way to {server} demands a user name and a password",
-            "Write them into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
+            "Write them into HTTPS_PROXY, in front of the host: USER:PASSWORD@HOST:PORT",
             says="407",
         ),
         Failure(
@@ -216,7 +216,7 @@ def network_failures(server: str, *, address: str, ca: str, client_certificate: 
             "page-407 http-407",
             ConfigurationError,
             f"A proxy on the way to {server} demands a user name and a password",
-            "Write them into HTTP_PROXY and HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
+            "Write them into HTTP_PROXY and HTTPS_PROXY, in front of the host: USER:PASSWORD@HOST:PORT",
         ),
         Failure(
             "page-401 page-403 page-451",

@@ -43,7 +43,10 @@ _ARN = re.compile(r"arn:[\w-]+:secretsmanager:(?P<region>[\w-]+):\d*:secret:")
 # What a tag may consist of, as far as a list of them can hold it: https://docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
 _TAG = re.compile(r"(?!aws:)(?P<Key>[\w .:/+@-]{1,128})=(?P<Value>[\w .:/=+@-]{0,256})", re.IGNORECASE)
 MAX_TAGS = 50
-_ENDPOINTS = {"secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER", "sts": "AWS_ENDPOINT_URL_STS"}
+_ENDPOINTS = {
+    "secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER",  # pragma: allowlist secret
+    "sts": "AWS_ENDPOINT_URL_STS",
+}
 ABSENT = "absent"
 NO_VALUE = "no value"
 
