@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hvac
-import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from src.utils.secrets.backends.hashicorp_vault import VaultBackend, open_backend
 from src.utils.secrets.backends.hashicorp_vault_login import KUBERNETES_TOKEN
@@ -25,6 +21,7 @@ from tests.servers.faulty import running_faulty
 from tests.servers.ports import free_port
 from tests.servers.process import running
 from tests.servers.vault import PROGRAM, Vault
+from tests.support.issuer import Issuer
 
 POLICY = 'path "secret/data/cctv" { capabilities = ["create", "update", "read"] }'
 
@@ -41,23 +38,6 @@ def server(vault_server: Vault) -> Vault:
 
 def opened(environ: dict[str, str], tmp_path: Path, **changed: str) -> VaultBackend:
     return open_backend(Settings({"HOME": str(tmp_path), "SECRETS_BACKEND": "vault"} | environ | changed))
-
-
-class Issuer:
-    """Signs tokens, as Kubernetes and CI systems do."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-
-    @property
-    def public_key(self) -> str:
-        kind = serialization.PublicFormat.SubjectPublicKeyInfo
-        return self._key.public_key().public_bytes(serialization.Encoding.PEM, kind).decode()
-
-    def sign(self, seconds: int = 300) -> str:
-        now = datetime.datetime.now(datetime.UTC)
-        claims = {"sub": "app", "aud": "vault", "iat": now, "exp": now + datetime.timedelta(seconds=seconds)}
-        return jwt.encode(claims, self._key, algorithm="ES256")
 
 
 def trust(server: Vault, issuer: Issuer, mount: str = "jwt", ttl: str = "1h") -> None:
