@@ -1,20 +1,30 @@
-"""Who signs tokens in tests, as Kubernetes and CI systems do, and a Vault that trusts it."""
+"""An issuer of signed tokens, as Kubernetes and CI systems have one."""
 
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 
 if TYPE_CHECKING:
     from tests.servers.vault import Vault
 
+Answer = tuple[int, dict[str, Any]]
+
 
 class Issuer:
-    """Signs tokens with a key of its own."""
+    """Signs tokens."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -25,11 +35,16 @@ class Issuer:
         kind = serialization.PublicFormat.SubjectPublicKeyInfo
         return self._key.public_key().public_bytes(serialization.Encoding.PEM, kind).decode()
 
-    def sign(self, seconds: int = 300) -> str:
-        """Return a token of ``app`` for ``vault``, which ends in some seconds."""
+    @property
+    def public_keys(self) -> dict[str, Any]:
+        """The key as a set of JSON web keys."""
+        return {"keys": [json.loads(ECAlgorithm.to_jwk(self._key.public_key())) | {"alg": "ES256", "use": "sig"}]}
+
+    def sign(self, seconds: int = 300, **claims: str) -> str:
+        """Return a token that ends in some seconds."""
         now = datetime.datetime.now(datetime.UTC)
-        claims = {"sub": "app", "aud": "vault", "iat": now, "exp": now + datetime.timedelta(seconds=seconds)}
-        return jwt.encode(claims, self._key, algorithm="ES256")
+        times = {"iat": now, "exp": now + datetime.timedelta(seconds=seconds)}
+        return jwt.encode({"sub": "app", "aud": "vault"} | times | claims, self._key, algorithm="ES256")
 
 
 def trust(server: Vault, issuer: Issuer, mount: str = "jwt", ttl: str = "1h") -> None:
@@ -47,3 +62,58 @@ def trust(server: Vault, issuer: Issuer, mount: str = "jwt", ttl: str = "1h") ->
         token_ttl=ttl,
         path=mount,
     )
+
+
+@contextmanager
+def serving(answer: Callable[[str, dict[str, str], bytes], Answer], context: ssl.SSLContext | None) -> Iterator[int]:
+    """Answer requests on a port of this machine: ``answer`` gets path, headers and body."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, content = answer(self.path, dict(self.headers), body)
+            data = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_POST = do_GET  # noqa: N815
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+REQUEST_TOKEN = "of this job"
+
+
+@contextmanager
+def running_issuer(issuer: Issuer, subject: str) -> Iterator[str]:
+    """Serve what servers ask an issuer for, and at ``/token?...&audience=X`` the token of a job, as GitHub does."""
+    address = ""
+
+    def answer(path: str, headers: dict[str, str], _body: bytes) -> Answer:
+        url = urlsplit(path)
+        if url.path == "/.well-known/openid-configuration":
+            return 200, {"issuer": address, "jwks_uri": f"{address}/keys", "authorization_endpoint": address}
+        if url.path == "/keys":
+            return 200, issuer.public_keys
+        if headers.get("Authorization") != f"bearer {REQUEST_TOKEN}":
+            return 401, {"message": "unauthorized"}
+        audience = parse_qs(url.query)["audience"][0]
+        return 200, {"value": issuer.sign(iss=address, sub=subject, aud=audience)}
+
+    with serving(answer, None) as port:
+        address = f"http://127.0.0.1:{port}"
+        yield address
