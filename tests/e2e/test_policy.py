@@ -159,7 +159,7 @@ def test_in_aws_the_deployer_s_policy_is_enough_for_tags_and_a_key(project: Proj
     assert done.returncode == 0, done.stderr
     described = aws_account.client("secretsmanager").describe_secret(SecretId="cctv-tagged")
     assert described["KmsKeyId"] == KEY
-    assert described["Tags"] == [{"Key": "Team", "Value": "video"}, {"Key": "Cost center", "Value": "12"}]
+    assert described["Tags"] == [{"Key": "Team", "Value": "video"}, {"Key": "CostCenter", "Value": "12"}]
 
 
 def test_in_vault_the_deployer_can_set_up_and_the_app_can_only_read(project: Project, sealed_vault: Vault) -> None:

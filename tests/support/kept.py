@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Kept:
         (self._now / "home").mkdir()
         shutil.copy(PROJECT / "config/catalog.toml", self._now / "a project/config/catalog.toml")
         make(self.project())
-        shutil.copytree(self._now, self._copy, symlinks=True)
+        _copy(self._now, self._copy)
 
     def project(self) -> Project:
         """Return the deployment as it is now."""
@@ -32,5 +33,10 @@ class Kept:
     def put_back(self) -> Project:
         """Return the deployment as it was made."""
         shutil.rmtree(self._now)
-        shutil.copytree(self._copy, self._now, symlinks=True)
+        _copy(self._copy, self._now)
         return self.project()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder with the owners of its files, which `shutil` would not keep."""
+    subprocess.run(["cp", "-a", source, target], check=True)
