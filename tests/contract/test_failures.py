@@ -5,17 +5,23 @@ Each row has a source: the service's documentation, a public report, or the answ
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
+from botocore.exceptions import ClientError
+from requests.exceptions import InvalidHeader
 
+from src.utils.secrets.backends.aws_secrets_manager_failures import classified as classified_by_aws
 from src.utils.secrets.backends.azure_keyvault_failures import classified
 from src.utils.secrets.changes import Change
 from src.utils.secrets.errors import (
@@ -30,7 +36,7 @@ from src.utils.secrets.errors import (
 from src.utils.secrets.manager import open_backend
 from src.utils.secrets.settings import Settings
 from tests.servers.aws import CREDENTIALS
-from tests.servers.certificates import Authority
+from tests.servers.certificates import Authority, ServerCertificate
 from tests.servers.faulty import Answer, running_faulty, whole_answer
 from tests.servers.keyvault import FailureError, KeyVault
 from tests.servers.ports import free_port
@@ -122,6 +128,7 @@ AWS_ANSWERS = [
     ("DecryptionFailure", "KMS said no", StoreDeniedError, "cannot use the KMS key .*KMS said no"),
     ("OptInRequired", "You are not subscribed", StoreDeniedError, "in this region"),
     ("InternalServiceError", "", StoreUnavailableError, "internal error"),
+    ("LimitExceededException", "too many versions", StoreError, "quota is used up"),
     ("ResourceNotFoundException", "can't find", StoreEmptyError, "Secret not found"),
     ("SomethingNewException", "Line one\nline \x1b[31mtwo", StoreError, r"Line one line \[31mtwo \(SomethingNew"),
 ]
@@ -227,6 +234,7 @@ VAULT_ANSWERS = [
     (500, "local node not active but active cluster node not found", StoreUnavailableError, "no active node"),
     (400, "Upgrading from non-versioned to versioned data.", StoreUnavailableError, "upgrading the secrets engine"),
     (404, "namespace not found", ConfigurationError, "no such namespace"),
+    (403, 'source address "10.1.1.1" unauthorized through CIDR restrictions', StoreDeniedError, "another address"),
     (413, "http: request body too large", StoreError, "more room than Vault allows"),
     (429, "rate limit quota exceeded", StoreUnavailableError, "limiting the rate"),
     (501, "", StoreUnavailableError, "not initialised"),
@@ -241,6 +249,19 @@ def test_what_vault_answers_is_explained(
 ) -> None:
     with running_raw(vault_json(status, *filter(None, [message]))) as port, explained(kind, said):
         opened(VAULT | {"VAULT_ADDR": f"http://127.0.0.1:{port}"})
+
+
+def test_an_address_that_the_server_does_not_know_is_no_missing_secret(opened: Load) -> None:
+    mount = {"data": {"type": "kv", "options": {"version": "2"}}}
+    gone = {"errors": ['no handler for route "secret/data/cctv". route entry not found.']}
+    with running_faulty("http://127.0.0.1:1") as faulty:
+        faulty.fault = lambda method, path, headers: (
+            (404 if "/data/" in path else 200),
+            {"Content-Type": "application/json"},
+            json.dumps(gone if "/data/" in path else mount).encode(),
+        )
+        with explained(ConfigurationError, "has no such address: no handler for route"):
+            opened(VAULT | {"VAULT_ADDR": faulty.url})
 
 
 ROLE_ID = {"VAULT_TOKEN": "", "VAULT_ROLE_ID": "role-canary", "VAULT_SECRET_ID": "secret-canary"}
@@ -304,50 +325,83 @@ def test_a_wrong_setting_for_vault_is_named(
 @pytest.fixture
 def context(tmp_path: Path) -> ssl.SSLContext:
     """The TLS of a server on this machine, whose CA is ``ca.pem``."""
-    certificate = Authority(tmp_path).issue("localhost")
+    return served_with(Authority(tmp_path).issue("localhost"))
+
+
+def served_with(certificate: ServerCertificate) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.certificate, certificate.key)
     return context
 
 
-ADDRESSES = {
-    "aws": (AWS, "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE"),
-    "vault": (VAULT, "VAULT_ADDR", "VAULT_CACERT"),
-}
+@pytest.fixture
+def keyvault(keyvault_server: KeyVault) -> KeyVault:
+    """An empty vault."""
+    keyvault_server.clear()
+    return keyvault_server
 
 
-def at(name: str, url: str, ca: str = "") -> dict[str, str]:
-    """The settings of a store at an address."""
-    environ, address, bundle = ADDRESSES[name]
-    return environ | {address: url} | ({bundle: ca} if ca else {})
+ADDRESSES = {"aws": "AWS_ENDPOINT_URL", "vault": "VAULT_ADDR", "azure": "AZURE_KEYVAULT_URL"}
+BUNDLES = {"aws": "AWS_CA_BUNDLE", "vault": "VAULT_CACERT", "azure": "REQUESTS_CA_BUNDLE"}
+At = Callable[..., dict[str, str]]
 
 
-@pytest.mark.parametrize("name", ["aws", "vault"])
-def test_a_server_without_tls_is_told_from_a_wrong_certificate(name: str, opened: Load) -> None:
+@pytest.fixture
+def at(keyvault: KeyVault) -> At:
+    """Return the settings of a store at an address, trusting the CA in a file."""
+
+    def settings(name: str, url: str, ca: str | Path = "") -> dict[str, str]:
+        environ = {"aws": AWS, "vault": VAULT, "azure": keyvault.environ() | {"REQUESTS_CA_BUNDLE": ""}}[name]
+        found = environ | {ADDRESSES[name]: url} | ({BUNDLES[name]: str(ca)} if ca else {})
+        return {variable: value for variable, value in found.items() if value}
+
+    return settings
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_a_server_without_tls_is_told_from_a_wrong_certificate(name: str, opened: Load, at: At) -> None:
     # It answers what it does not understand at once.
     with running_faulty("http://127.0.0.1:1") as plain, explained(ConfigurationError, "does not speak TLS"):
         opened(at(name, plain.url.replace("http:", "https:")))
 
 
-@pytest.mark.parametrize("name", ["aws", "vault"])
+@pytest.mark.parametrize("name", ADDRESSES)
 def test_an_untrusted_certificate_and_a_missing_file_of_cas_are_told_apart(
-    name: str, opened: Load, context: ssl.SSLContext, tmp_path: Path
+    name: str, opened: Load, at: At, context: ssl.SSLContext, tmp_path: Path
 ) -> None:
     with running_raw(answering(404, b"{}", "application/json"), context) as port:
+        url = f"https://127.0.0.1:{port}"
         with explained(StoreUnavailableError, "certificate of .* is not accepted"):
-            opened(at(name, f"https://127.0.0.1:{port}"))
+            opened(at(name, url))
         with explained(ConfigurationError, "file with the certificates of the CAs|names no file"):
-            opened(at(name, f"https://127.0.0.1:{port}", str(tmp_path / "nowhere.pem")))
+            opened(at(name, url, tmp_path / "nowhere.pem"))
+        (tmp_path / "empty.pem").write_text("")
         with explained(ConfigurationError, "file with the certificates of the CAs"):
-            (tmp_path / "empty.pem").write_text("")
-            opened(at(name, f"https://127.0.0.1:{port}", str(tmp_path / "empty.pem")))
+            opened(at(name, url, tmp_path / "empty.pem"))
         with explained(ConfigurationError, "file with the certificates of the CAs"):
-            opened(at(name, f"https://127.0.0.1:{port}") | {"REQUESTS_CA_BUNDLE": str(tmp_path / "nowhere.pem")})
+            opened(at(name, url) | {"REQUESTS_CA_BUNDLE": str(tmp_path / "nowhere.pem")})
 
 
-@pytest.mark.parametrize("name", ["aws", "vault"])
+@pytest.mark.parametrize("name", ADDRESSES)
+@pytest.mark.parametrize(
+    ("host", "days", "said"),
+    [("localhost", -1, "is for another time: .*expired"), ("elsewhere.example.org", 1, "is for another name")],
+)
+def test_a_certificate_that_does_not_fit_says_why(
+    host: str, days: int, said: str, name: str, opened: Load, at: At, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    context = served_with(authority.issue(host, is_local=host == "localhost", days=days))
+    with (
+        running_raw(answering(404, b"{}", "application/json"), context) as port,
+        explained(StoreUnavailableError, said),
+    ):
+        opened(at(name, f"https://127.0.0.1:{port}", authority.certificate))
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
 def test_a_server_that_demands_a_client_certificate_is_explained(
-    name: str, opened: Load, context: ssl.SSLContext, tmp_path: Path
+    name: str, opened: Load, at: At, context: ssl.SSLContext, tmp_path: Path
 ) -> None:
     # With 1.3, this server closes the connection before its refusal can be read.
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -357,7 +411,30 @@ def test_a_server_that_demands_a_client_certificate_is_explained(
         running_raw(answering(404, b"{}", "application/json"), context) as port,
         explained(ConfigurationError, "demands a certificate of its clients"),
     ):
-        opened(at(name, f"https://127.0.0.1:{port}", str(tmp_path / "ca.pem")))
+        opened(at(name, f"https://127.0.0.1:{port}", tmp_path / "ca.pem"))
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_a_server_that_hangs_up_and_one_that_is_not_there_are_told_apart(name: str, opened: Load, at: At) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stopped = threading.Event()
+
+        def hang_up() -> None:
+            while not stopped.is_set():
+                with contextlib.suppress(OSError):
+                    server.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up, daemon=True)
+        thread.start()
+        try:
+            with explained(StoreUnavailableError, "ends the connection while TLS begins|reset"):
+                opened(at(name, f"https://127.0.0.1:{server.getsockname()[1]}"))
+        finally:
+            stopped.set()
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+    with explained(StoreUnavailableError, "cannot be reached: https://127.0.0.1:1/?: Connection refused"):
+        opened(at(name, "https://127.0.0.1:1"))
 
 
 @pytest.mark.parametrize("name", ["aws", "vault"])
@@ -373,7 +450,7 @@ def test_a_server_that_demands_a_client_certificate_is_explained(
     ],
 )
 def test_a_page_of_a_proxy_is_not_taken_for_the_store_s_answer(
-    status: int, kind: type[SecretsError], said: str, name: str, opened: Load
+    status: int, kind: type[SecretsError], said: str, name: str, opened: Load, at: At
 ) -> None:
     page = whole_answer(status, {"Content-Type": "text/html", "Location": "https://sign-in.example.org/"}, PAGE)
     with running_raw(lambda connection: connection.sendall(page)) as port:
@@ -384,7 +461,7 @@ def test_a_page_of_a_proxy_is_not_taken_for_the_store_s_answer(
         assert "canary" not in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["aws", "vault"])
+@pytest.mark.parametrize("name", ADDRESSES)
 @pytest.mark.parametrize(
     ("proxy", "kind", "said"),
     [
@@ -395,7 +472,7 @@ def test_a_page_of_a_proxy_is_not_taken_for_the_store_s_answer(
     ],
 )
 def test_a_proxy_that_does_not_work_is_named(
-    proxy: str, kind: type[SecretsError], said: str, name: str, opened: Load, tmp_path: Path
+    proxy: str, kind: type[SecretsError], said: str, name: str, opened: Load, at: At
 ) -> None:
     with running_raw(answering(407, b"", "text/plain")) as refusing:
         url = proxy.format(closed=free_port(), refusing=refusing)
@@ -421,13 +498,6 @@ def test_what_is_written_is_not_repeated_when_the_service_quotes_it(opened: Load
             open_backend(Settings(AWS | {"AWS_ENDPOINT_URL": faulty.url})).save({"A": Change(value)})
 
 
-@pytest.fixture
-def keyvault(keyvault_server: KeyVault) -> KeyVault:
-    """An empty vault."""
-    keyvault_server.clear()
-    return keyvault_server
-
-
 # https://learn.microsoft.com/azure/key-vault/general/rest-error-codes
 AZURE_ANSWERS = [
     (
@@ -446,6 +516,7 @@ AZURE_ANSWERS = [
     (400, "BadParameter", None, "Too many tags", StoreError, "at most 15 tags"),
     (400, "BadParameter", None, "The name is\n\x1b[31mwrong", StoreError, r"The name is \[31mwrong \(BadParameter\)"),
     (404, "SecretNotFound", None, "A secret was not found", StoreEmptyError, "Secret not found"),
+    (409, "Conflict", "ObjectIsBeingDeleted", "Secret x is being deleted", StoreUnavailableError, "has not finished"),
     (500, "InternalError", None, "trouble", StoreUnavailableError, "internal error"),
     (418, "Teapot", None, "", StoreError, r"no reason given \(Teapot\)"),
 ]
@@ -560,3 +631,16 @@ def test_what_entra_answers_is_explained(code: str, kind: type[SecretsError], sa
     with explained(kind, said):
         raise error
     assert code in str(error)
+
+
+def test_what_iam_identity_center_and_a_header_answer_is_explained() -> None:
+    """No server here can show these: https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_GetRoleCredentials.html."""
+    refused = {
+        "Error": {"Code": "ForbiddenException", "Message": "No access"},
+        "ResponseMetadata": {"HTTPStatusCode": 403},
+    }
+    with explained(StoreDeniedError, "does not give this user the role of the profile: No access"):
+        raise classified_by_aws(ClientError(refused, "GetRoleCredentials"), "x", "connecting", {})
+    header = ServiceRequestError("x", error=InvalidHeader("Invalid header value: canary"))
+    with explained(ConfigurationError, "a character that none has"):
+        raise classified(header, "https://x.vault.azure.net", "listing secrets", None, {})

@@ -258,7 +258,7 @@ FAULTS = (
     Fault(
         "a missing permission is taken for a wrong token",
         "src/utils/secrets/backends/hashicorp_vault_failures.py",
-        "    return is_answer_of_vault(error) and not is_policy\n",
+        "    return is_answer_of_vault(error) and is_unknown\n",
         "    return is_answer_of_vault(error)\n",
         (
             "tests/contract/test_vault_sign_in.py::test_a_token_without_the_default_policy_is_used_and_told_from_a_wrong_one",

@@ -55,11 +55,18 @@ class Authority:
         )
         self.certificate.write_bytes(_pem(builder.sign(self._key, hashes.SHA256())))
 
-    def issue(self, host: str) -> ServerCertificate:
-        """Make a certificate for ``host``, ``localhost`` and 127.0.0.1."""
+    def issue(self, host: str, *, is_local: bool = True, days: int = 2) -> ServerCertificate:
+        """Make a certificate for ``host``, and if it is local also for ``localhost`` and 127.0.0.1.
+
+        Args:
+            host: The name.
+            is_local: Whether the server is on this machine.
+            days: How long it lasts from now; negative: it is over since then.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName(host), x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        builder = _builder(_name(host), self._name, key)
+        local = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [x509.DNSName(host), *(local if is_local else [])]
+        builder = _builder(_name(host), self._name, key, days)
         builder = (
             builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -76,7 +83,9 @@ class Authority:
         return files
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 2
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -84,8 +93,8 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=2))
+        .not_valid_before(now - datetime.timedelta(days=2))
+        .not_valid_after(now + datetime.timedelta(days=days))
     )
 
 

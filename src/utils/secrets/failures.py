@@ -322,7 +322,7 @@ def network_codes(error: BaseException) -> list[str]:
         names.add("InvalidHeader")
     if any("SOCKS" in str(cause) for cause in found):
         names.add("SocksProxy")
-    order = ("InvalidHeader", "SocksProxy", "ProxyConnectionError", "ProxyError", "SSLError")
+    order = ("InvalidHeader", "SocksProxy", "InvalidProxyURL", "ProxyConnectionError", "ProxyError", "SSLError")
     telling = [name for name in order if name in names]
     return [*telling, *class_names(error)]
 
@@ -331,7 +331,10 @@ def root_cause(error: BaseException) -> str:
     """What the operating system or TLS said at the bottom of a network error: ``Connection refused``."""
     seen = causes(error)
     for found in reversed(seen):
-        text = getattr(found, "verify_message", None) or (isinstance(found, OSError) and _system_text(found))
+        # urllib3 compares the names by itself, if the SDK turns that of TLS off.
+        is_misnamed = type(found).__name__ == "CertificateError"
+        text = "Hostname mismatch" if is_misnamed else getattr(found, "verify_message", None)
+        text = text or (isinstance(found, OSError) and _system_text(found))
         if text:
             return str(text)[:LONGEST_REASON]
     return "no answer in time" if any("imeout" in type(found).__name__ for found in seen) else type(error).__name__

@@ -111,7 +111,7 @@ FAILURES = (
         "An agent or proxy does that with auto_auth and, in its api_proxy, use_auto_auth_token = true",
     ),
     Failure(
-        "Forbidden",
+        "mount:Forbidden Forbidden",
         StoreDeniedError,
         "Vault denies {action} on {where}: this token has to be used from another address",
         "Look at its limits: vault token lookup",
@@ -288,8 +288,9 @@ def names_a_bad_token(error: Any) -> bool:
     request it says so in a list of one error, and newer ones add `invalid token` to the former.
     """
     said = said_in(error)
-    is_policy = "error occurred" in said and "invalid token" not in said and "bad token" not in said
-    return is_answer_of_vault(error) and not is_policy
+    words = said.strip()
+    is_unknown = words == "permission denied" or "invalid token" in words or "bad token" in words
+    return is_answer_of_vault(error) and is_unknown
 
 
 def _is_destroyed(answer: Any) -> bool:
