@@ -337,3 +337,11 @@ def test_keys_that_were_changed_in_their_file_are_used_without_a_restart(
     keys.write_text(text.format("LATER"))
     assert backend.load().values == {"A": "1"}
     assert backend.save({"A": Change("2")}).values == {"A": "2"}
+
+
+def test_closed_standard_streams_are_nobody_who_could_be_asked(
+    store: AwsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put({"A": "1"})
+    monkeypatch.setattr("sys.stdin", None)
+    assert store.open().load().values == {"A": "1"}

@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +107,12 @@ DENIED = "User: arn:aws:iam::123456789012:user/me is not authorized to perform: 
 AWS_ANSWERS = [
     ("AccessDeniedException", "Access to KMS is not allowed", StoreDeniedError, "KMS key of .* may not"),
     ("AccessDeniedException", DENIED + "no identity-based policy allows it", StoreDeniedError, "^AWS denies secretsm"),
+    (
+        "AccessDeniedException",
+        "User: assumed-role/kms-app/x is not authorized",
+        StoreDeniedError,
+        "^AWS denies secretsm",
+    ),
     ("AccessDeniedException", DENIED + "no service control policy allows it", StoreDeniedError, "of the organization"),
     ("AccessDeniedException", DENIED + "no VPC endpoint policy allows it", StoreDeniedError, "of the VPC endpoint"),
     ("AccessDeniedException", DENIED + "no permissions boundary allows it", StoreDeniedError, "the limit of this"),
@@ -211,8 +218,8 @@ AWS_SETTINGS: list[tuple[dict[str, str], str, type[SecretsError], str]] = [
     ),
     (NO_KEYS, "", StoreDeniedError, "No AWS credentials"),
     (NO_KEYS | {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://a.b/c"}, "", ConfigurationError, "Unsupported host"),
-    ({"AWS_ACCESS_KEY_ID": "canary\n"}, "", ConfigurationError, "a character that none has"),
-    ({"AWS_SESSION_TOKEN": "canary\r\n"}, "", ConfigurationError, "a character that none has"),
+    ({"AWS_ACCESS_KEY_ID": "canary\n"}, "", ConfigurationError, "an invalid character"),
+    ({"AWS_SESSION_TOKEN": "canary\r\n"}, "", ConfigurationError, "an invalid character"),
 ]
 
 
@@ -240,6 +247,7 @@ VAULT_ANSWERS = [
     (501, "", StoreUnavailableError, "not initialised"),
     (500, "1 error occurred: * disk full", StoreUnavailableError, "internal error: 1 error occurred: . disk full"),
     (418, "I am a\n\x1b[31mteapot", StoreError, r"I am a \[31mteapot \(HTTP 418\)"),
+    (418, "it was sent with X-Vault-Token: root", StoreError, "its reason holds a secret"),
 ]
 
 
@@ -301,12 +309,14 @@ VAULT_SETTINGS: list[tuple[dict[str, str], type[SecretsError], str]] = [
     ({"VAULT_ADDR": "http://127.0.0.1:1/v1"}, ConfigurationError, "ends in /v1"),
     ({"VAULT_ADDR": "http://me:x@127.0.0.1:1"}, ConfigurationError, "a user name or"),  # pragma: allowlist secret
     ({"VAULT_ADDR": "vault.example.org:8200"}, ConfigurationError, "not a usable address"),
+    ({"VAULT_ADDR": "https://[::1:8200"}, ConfigurationError, "not a usable address"),
+    ({"VAULT_ADDR": "http://[::1:8200"}, ConfigurationError, "not a usable address"),
     ({"VAULT_ADDR": "http://127.0.0.1:1"}, StoreUnavailableError, "cannot be reached: .*Connection refused"),
     ({"VAULT_ADDR": "https://nowhere.invalid"}, StoreUnavailableError, "cannot be reached: .*nowhere.invalid: "),
     ({"VAULT_TOKEN": "canary\nx"}, ConfigurationError, "characters that no token has"),
     ({"VAULT_CACERT": "/canary/ca.pem"}, ConfigurationError, "VAULT_CACERT names no file"),
     ({"VAULT_CLIENT_CERT": "/canary/ca.pem"}, ConfigurationError, "VAULT_CLIENT_CERT names no file"),
-    ({"VAULT_AUTH_METHOD": "canary"}, ConfigurationError, "VAULT_AUTH_METHOD is no way"),
+    ({"VAULT_AUTH_METHOD": "canary"}, ConfigurationError, "Unknown VAULT_AUTH_METHOD"),
     ({"VAULT_TOKEN": "", "VAULT_AUTH_ROLE": "app"}, ConfigurationError, "no token of a Kubernetes service account"),
     ({"VAULT_AUTH_METHOD": "approle"}, ConfigurationError, "by approle, VAULT_ROLE_ID has to be set"),
     ({"VAULT_AUTH_METHOD": "jwt"}, ConfigurationError, "by jwt, VAULT_AUTH_ROLE has to be set"),
@@ -385,7 +395,10 @@ def test_an_untrusted_certificate_and_a_missing_file_of_cas_are_told_apart(
 @pytest.mark.parametrize("name", ADDRESSES)
 @pytest.mark.parametrize(
     ("host", "days", "said"),
-    [("localhost", -1, "is for another time: .*expired"), ("elsewhere.example.org", 1, "is for another name")],
+    [
+        ("localhost", -1, "has expired, or is not valid yet: .*expired"),
+        ("elsewhere.example.org", 1, "does not match the host name"),
+    ],
 )
 def test_a_certificate_that_does_not_fit_says_why(
     host: str, days: int, said: str, name: str, opened: Load, at: At, tmp_path: Path
@@ -443,7 +456,7 @@ def test_a_server_that_hangs_up_and_one_that_is_not_there_are_told_apart(name: s
     [
         (200, StoreUnavailableError, "unexpected response"),
         (302, StoreUnavailableError, "web page|elsewhere"),
-        (403, StoreDeniedError, "refuses the request with a web page"),
+        (403, StoreUnavailableError, "refuses the request with a web page"),
         (407, ConfigurationError, "user name and a password"),
         (502, StoreUnavailableError, "web page|internal error"),
         (503, StoreUnavailableError, "web page|internal error"),
@@ -516,6 +529,8 @@ AZURE_ANSWERS = [
     (400, "BadParameter", None, "Too many tags", StoreError, "at most 15 tags"),
     (400, "BadParameter", None, "The name is\n\x1b[31mwrong", StoreError, r"The name is \[31mwrong \(BadParameter\)"),
     (404, "SecretNotFound", None, "A secret was not found", StoreEmptyError, "Secret not found"),
+    (404, "NotFound", None, "default backend", ConfigurationError, "no key vault at this address"),
+    (400, "BadParameter", None, "Not in the staging slot", StoreError, "Not in the staging slot"),
     (409, "Conflict", "ObjectIsBeingDeleted", "Secret x is being deleted", StoreUnavailableError, "has not finished"),
     (500, "InternalError", None, "trouble", StoreUnavailableError, "internal error"),
     (418, "Teapot", None, "", StoreError, r"no reason given \(Teapot\)"),
@@ -542,7 +557,7 @@ def test_what_azure_answers_is_explained(
     ("status", "kind", "said"),
     [
         (200, StoreUnavailableError, "no JSON"),
-        (403, StoreDeniedError, "refuses the request with a web page"),
+        (403, StoreUnavailableError, "refuses the request with a web page"),
         (407, ConfigurationError, "user name and a password"),
         (502, StoreUnavailableError, "web page"),
     ],
@@ -575,13 +590,13 @@ AZURE_SETTINGS: list[tuple[dict[str, str], type[SecretsError], str]] = [
     (CERTIFICATE, ConfigurationError, "No such file or directory: AZURE_CLIENT_CERTIFICATE_PATH"),
     (CERTIFICATE | {"AZURE_TENANT_ID": "b c"}, ConfigurationError, "No such file|tenant"),
     (CERTIFICATE | {"AZURE_AUTHORITY_HOST": "http://x"}, ConfigurationError, "https"),
-    ({"IDENTITY_HEADER": "canary\n"}, ConfigurationError, "a character that none has"),
+    ({"IDENTITY_HEADER": "canary\n"}, ConfigurationError, "an invalid character"),
     ({"IDENTITY_ENDPOINT": "http://127.0.0.1:1/"}, StoreUnavailableError, "what issues the tokens cannot be reached"),
     ({"IDENTITY_HEADER": "wrong"}, StoreDeniedError, "no credential was accepted; tried: ManagedIdentityCredential"),
     ({"REQUESTS_CA_BUNDLE": ""}, StoreUnavailableError, "certificate of Azure Key Vault is not accepted"),
     ({"REQUESTS_CA_BUNDLE": "/canary/ca.pem"}, ConfigurationError, "file with the certificates of the CAs"),
     ({"HTTPS_PROXY": "http://127.0.0.1:1"}, StoreUnavailableError, "The proxy on the way to Azure Key Vault"),
-    ({"HTTPS_PROXY": "socks5://127.0.0.1:1"}, ConfigurationError, "one of SOCKS"),
+    ({"HTTPS_PROXY": "socks5://127.0.0.1:1"}, ConfigurationError, "a SOCKS proxy"),
 ]
 
 
@@ -622,6 +637,7 @@ def test_what_the_metadata_service_answers_is_explained(
         ("AADSTS700027", StoreDeniedError, "certificate"),
         ("AADSTS50076", StoreDeniedError, "a second factor"),
         ("AADSTS700082", StoreDeniedError, "sign-in has ended"),
+        ("AADSTS53003", StoreDeniedError, "Conditional Access blocks"),
         ("AADSTS1234567", StoreDeniedError, r"no credential was accepted; .*AADSTS1234567"),
     ],
 )
@@ -642,5 +658,45 @@ def test_what_iam_identity_center_and_a_header_answer_is_explained() -> None:
     with explained(StoreDeniedError, "does not give this user the role of the profile: No access"):
         raise classified_by_aws(ClientError(refused, "GetRoleCredentials"), "x", "connecting", {})
     header = ServiceRequestError("x", error=InvalidHeader("Invalid header value: canary"))
-    with explained(ConfigurationError, "a character that none has"):
+    with explained(ConfigurationError, "an invalid character"):
         raise classified(header, "https://x.vault.azure.net", "listing secrets", None, {})
+
+
+def test_a_long_answer_takes_no_time(opened: Load) -> None:
+    start = time.monotonic()
+    with running_raw(answering(400, b"a" * 4_000_000, "text/plain")) as port, explained(StoreError, "aaaa"):
+        opened(VAULT | {"VAULT_ADDR": f"http://127.0.0.1:{port}"})
+    assert time.monotonic() - start < 5
+
+
+def test_a_connection_that_breaks_while_a_refusal_is_looked_into_is_no_bug(opened: Load) -> None:
+    mount = json.dumps({"data": {"type": "kv", "options": {"version": "2"}}}).encode()
+    denied = json.dumps({"errors": ["permission denied"]}).encode()
+    with running_faulty("http://127.0.0.1:1") as faulty:
+        faulty.fault = lambda method, path, headers: (
+            (403 if "/data/" in path else 200),
+            {"Content-Type": "application/json"},
+            denied if "/data/" in path else mount,
+        )
+        faulty.interfere = lambda right: b"" if b"lookup" in right else right
+        # What answers to the question about the token is no HTTP.
+        passed, faulty.fault = faulty.fault, None
+        faulty.fault = lambda method, path, headers: (
+            (200, {"X": "lookup"}, b"") if "lookup-self" in path else passed(method, path, headers)
+        )
+        with explained(StoreDeniedError, "Vault denies reading on secret/cctv"):
+            opened(VAULT | {"VAULT_ADDR": faulty.url})
+
+
+def test_a_client_s_key_that_does_not_fit_or_is_encrypted_is_named(
+    opened: Load, at: At, context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    other, client = Authority(tmp_path).issue("other"), Authority(tmp_path).issue("client")
+    certificate = {"VAULT_CLIENT_CERT": str(client.certificate), "VAULT_CLIENT_KEY": str(other.key)}
+    with running_raw(answering(404, b"{}", "application/json"), context) as port:
+        environ = at("vault", f"https://127.0.0.1:{port}", tmp_path / "ca.pem")
+        with explained(ConfigurationError, "do not belong together"):
+            opened(environ | certificate)
+        (tmp_path / "key").write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")  # pragma: allowlist secret
+        with explained(ConfigurationError, "encrypted with a passphrase"):
+            opened(environ | certificate | {"VAULT_CLIENT_KEY": str(tmp_path / "key")})

@@ -65,12 +65,15 @@ def test_an_unknown_code_is_shown_with_the_words_of_the_service() -> None:
         ("the value canary4711 is wrong", "its reason holds a secret, and is not shown"),
         ("the token hvs.CAESIJ8a0815bcdefghijklmnop is wrong", "the token hvs.... is wrong"),
         ("<!DOCTYPE html><p>Sign in</p>", "a web page"),
+        ('{"said": "a \\"quoted\\" canary"}', "its reason holds a secret, and is not shown"),
+        ("the value two   words of canary", "its reason holds a secret, and is not shown"),
+        ("long words-of-letters-only-and-nothing-else", "long words-of-letters-only-and-nothing-else"),
         ("word " * 100, "word " * 40 + "..."),
         ("\u202eevil\u0007", "evil"),
     ],
 )
 def test_what_a_server_says_is_one_short_line_without_secrets(said: str, shown: str) -> None:
-    assert sentence(said, ["canary4711", ""]) == shown
+    assert sentence(said, ["canary4711", 'a "quoted" canary', "two words\nof canary", ""]) == shown
 
 
 def test_a_value_that_was_loaded_is_not_repeated_either() -> None:

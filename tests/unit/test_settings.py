@@ -188,3 +188,22 @@ def test_the_credentials_of_every_store_are_known() -> None:
     """The list is for programs that get no credential; each store says by itself which settings are some."""
     known = {name for kind in all_kinds() for name in kind.secret_settings}
     assert known <= set(CREDENTIALS)
+
+
+def test_the_names_of_openbao_s_tools_count_as_those_of_the_shell_and_vault_s_outrank_them() -> None:
+    lines = {"VAULT_ADDR": "https://file", "VAULT_TOKEN_FILE": "/file"}
+    merged = merge_dotenv({"BAO_ADDR": "https://shell", "BAO_TOKEN": "shell"}, lines)
+    assert (merged["VAULT_ADDR"], merged["VAULT_TOKEN"]) == ("https://shell", "shell")
+    assert "VAULT_TOKEN_FILE" not in merged
+    vault = Settings({"SECRETS_BACKEND": "vault", "BAO_ADDR": "https://bao", "VAULT_ADDR": "https://vault"})
+    assert vault.environ["VAULT_ADDR"] == "https://vault"
+    # Compose sets what is not to count to nothing.
+    blank = Settings({"SECRETS_BACKEND": "vault", "BAO_TOKEN": "host's", "VAULT_TOKEN": ""})
+    assert not blank.environ["VAULT_TOKEN"]
+
+
+def test_the_environment_store_follows_the_environment_whatever_else_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAO_ADDR", "https://bao")
+    settings = Settings()
+    monkeypatch.setenv("A_NEW_ONE", "later")
+    assert settings.environ["A_NEW_ONE"] == "later"

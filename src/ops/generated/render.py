@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from src.ops.setup.state import State
 from src.ops.store_kinds import all_kinds, kind_of
 from src.utils.secrets.command import set_up, spell, typed
+from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.settings import SecretsBackend
 
 from .error_list import all_messages
@@ -150,8 +151,13 @@ def render_errors() -> str:
             hint = "<br>".join(map(spell, failure.hints))
             codes = ", ".join(f"`{code}`" for code in failure.codes)
             codes += f", saying {_cell(failure.says)}" if failure.says else ""
-            lines.append(f"| {failure.message} | {hint} | `{failure.error.__name__}` | {codes} |")
+            lines.append(f"| {failure.message} | {hint} | `{_public_name(failure.error)}` | {codes} |")
     return "\n".join(lines) + "\n"
+
+
+def _public_name(error: type[SecretsError]) -> str:
+    """The class of ``errors.py`` that it is, or is a special case of."""
+    return next(kind.__name__ for kind in error.__mro__ if kind.__module__ == SecretsError.__module__)
 
 
 def _failures(kind: StoreKind[Any]) -> tuple[Failure, ...]:

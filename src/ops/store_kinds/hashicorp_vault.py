@@ -38,8 +38,8 @@ _WAYS = [
     ("token", "A token"),
     ("approle", "An AppRole: role id and secret id"),
     ("kubernetes", "The service account of this pod (Kubernetes)"),
-    ("jwt", "A signed token in a file (JWT, OIDC)"),
-    ("agent", "Not at all: an agent or proxy at that address does it"),
+    ("jwt", "A signed token (JWT, OIDC)"),
+    ("agent", "An agent or proxy at that address signs in"),
 ]
 
 

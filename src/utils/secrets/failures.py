@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from .command import manage
-from .errors import ConfigurationError, SecretsError, StoreDeniedError, StoreUnavailableError, several
+from .errors import ConfigurationError, SecretsError, StoreUnavailableError, several
 from .redaction import redact
 
 TYPE_CHECKING = False
@@ -26,8 +26,10 @@ ANY_CODE = "*"
 """The code of a table's last row, which holds for all others."""
 _HIDDEN = "..."
 _SHORTEST_HIDDEN = 4
+_MOST_READ = 8 * 1024  # characters of an answer that are looked at
+_MOST_SEARCHED = 256 * 1024  # and in which secrets are looked for
 # Longer than any word: a token, a key, an id. Real words have no digits in them.
-_LONG_RUN = re.compile(r"(?=[\w+=-]*\d)[\w+=-]{20,}")
+_LONG_RUN = re.compile(r"[\w+=-]{20,}")
 _PAGE = re.compile(r"\s*<(!doctype|html|head|\?xml|!--|title|center|h1)\b", re.IGNORECASE)
 
 
@@ -90,11 +92,12 @@ def store_error(
     """
     codes = [*codes, ANY_CODE]
     code = code or codes[0]
+    words = (said or reason)[:_MOST_READ]
     failure = next(
         failure
         for known in codes
         for failure in table
-        if known in failure.codes and re.search(failure.says, said or reason, re.IGNORECASE)
+        if known in failure.codes and re.search(failure.says, words, re.IGNORECASE)
     )
     parts = {
         "{where}": where,
@@ -116,15 +119,27 @@ def sentence(text: str, hidden: Iterable[str] = ()) -> str:
     """
     if is_page(text):
         return "a web page"
-    shown = "".join(character if character.isprintable() else " " for character in text)
-    shown = " ".join(shown.split())
-    holds_secret = any(len(value) >= _SHORTEST_HIDDEN and value in shown for value in hidden) or redact(shown) != shown
-    if holds_secret:
+    if _holds_secret(text[:_MOST_SEARCHED], hidden):
         return "its reason holds a secret, and is not shown"
+    shown = "".join(character if character.isprintable() else " " for character in text[:_MOST_READ])
+    shown = _LONG_RUN.sub(_mask, " ".join(shown.split()))
     if not shown:
         return "no reason given"
-    shown = _LONG_RUN.sub(_HIDDEN, shown)
     return shown if len(shown) <= LONGEST_REASON else shown[:LONGEST_REASON].rsplit(" ", 1)[0] + " " + _HIDDEN
+
+
+def _holds_secret(text: str, hidden: Iterable[str]) -> bool:
+    """Whether a secret is in a text: as it is, as in JSON, or with other blanks between its words."""
+    from json import dumps
+
+    plain = " ".join(text.split())
+    forms = {form for value in hidden for form in (value, dumps(value)[1:-1], " ".join(value.split()))}
+    found = any(len(form) >= _SHORTEST_HIDDEN and (form in text or form in plain) for form in forms)
+    return found or redact(text) != text or redact(plain) != plain
+
+
+def _mask(run: re.Match[str]) -> str:
+    return _HIDDEN if any(character.isdigit() for character in run[0]) else run[0]
 
 
 def is_page(text: str) -> bool:
@@ -161,7 +176,7 @@ def network_failures(server: str, *, address: str, ca: str, client_certificate: 
         Failure(
             "SocksProxy",
             ConfigurationError,
-            f"The proxy on the way to {server} is one of SOCKS, which is not supported",
+            f"The proxy on the way to {server} is a SOCKS proxy, which is not supported",
             "Set HTTPS_PROXY to an http:// proxy, or add the server's host name to NO_PROXY",
         ),
         Failure(
@@ -181,6 +196,13 @@ def network_failures(server: str, *, address: str, ca: str, client_certificate: 
         Failure(
             "SSLError",
             ConfigurationError,
+            "The certificate of this client and its key do not belong together, or are not in PEM",
+            client_certificate or "Check the client certificate in the settings of the SDK",
+            says=r"key.values.mismatch|\\[SSL\\] PEM lib",
+        ),
+        Failure(
+            "SSLError",
+            ConfigurationError,
             "The file with the certificates of the CAs cannot be read, or holds none",
             f"Check the file that {' or '.join(dict.fromkeys((ca, 'REQUESTS_CA_BUNDLE')))} names",
             says="no such file|is a directory|permission denied|no certificate or crl|\\[x509",
@@ -188,14 +210,14 @@ def network_failures(server: str, *, address: str, ca: str, client_certificate: 
         Failure(
             "SSLError",
             StoreUnavailableError,
-            f"The TLS certificate of {server} is for another time: {{where}}: {{reason}}",
+            f"The TLS certificate of {server} has expired, or is not valid yet: {{where}}: {{reason}}",
             ("Check the clock of this machine: date", "If that is right, the server needs a new certificate"),
             says="has expired|not yet valid",
         ),
         Failure(
             "SSLError",
             StoreUnavailableError,
-            f"The TLS certificate of {server} is for another name: {{where}}: {{reason}}",
+            f"The TLS certificate of {server} does not match the host name: {{where}}: {{reason}}",
             f"Write the name that the certificate is for into {address}",
             says="mismatch|doesn't match",
         ),
@@ -220,7 +242,7 @@ def network_failures(server: str, *, address: str, ca: str, client_certificate: 
         ),
         Failure(
             "page-401 page-403 page-451",
-            StoreDeniedError,
+            StoreUnavailableError,
             f"Something on the way to {server} refuses the request with a web page: {{where}}",
             ("Ask who runs the proxy or firewall in front of it", f"And check {address}"),
         ),

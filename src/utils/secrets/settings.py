@@ -26,7 +26,7 @@ MAX_VALUE_BYTES = 1024 * 1024
 # Settings that exclude each other: what the environment sets of a family hides the whole family in a dotenv file.
 MASTER_KEY_FAMILY = ("SECRETS_MASTER_KEY", "SECRETS_MASTER_KEY_FILE", "SECRETS_MASTER_KEY_COMMAND")
 CREDENTIALS = (
-    *("SECRETS_MASTER_KEY", "VAULT_TOKEN", "VAULT_SECRET_ID", "VAULT_JWT"),
+    *("SECRETS_MASTER_KEY", "VAULT_TOKEN", "VAULT_SECRET_ID", "VAULT_JWT", "BAO_TOKEN", "BAO_SECRET_ID", "BAO_JWT"),
     *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET"),
 )
 """The variables that open a store by themselves. Programs that need no store do not get them."""
@@ -126,12 +126,15 @@ class Settings:
         backend: SecretsBackend | None = None,
         names: Iterable[str] | None = None,
     ) -> None:
-        self.environ = with_vault_names(os.environ if environ is None else environ)
+        self.environ: Mapping[str, str] = os.environ if environ is None else environ
         self.project_directory = project_directory
         self._names = None if names is None else tuple(names)
         self.backend = backend or SecretsBackend.from_name(
             self.environ.get("SECRETS_BACKEND") or SecretsBackend.ENV.value
         )
+        if self.backend is SecretsBackend.VAULT:
+            # Not for the others: a copy does not follow the environment.
+            self.environ = with_vault_names(self.environ)
         file_path = self.environ.get("SECRETS_FILE_PATH") or SecretsBackend.FILE.default_place()
         self.file_path = os.path.join(project_directory, os.path.expanduser(file_path))
         ttl = _seconds(self.environ, "SECRETS_CACHE_TTL")
@@ -293,7 +296,7 @@ def with_vault_names(environ: Mapping[str, str]) -> Mapping[str, str]:
     https://openbao.org/docs/commands/#environment-variables
     """
     ours = {f"VAULT_{name[4:]}": value for name, value in environ.items() if name.startswith("BAO_") and value}
-    missing = {name: value for name, value in ours.items() if not any(environ.get(member) for member in _family(name))}
+    missing = {name: value for name, value in ours.items() if not any(member in environ for member in _family(name))}
     return {**environ, **missing} if missing else environ
 
 
@@ -308,6 +311,7 @@ def merge_dotenv(environ: Mapping[str, str], lines: Mapping[str, str | None]) ->
         environ: The variables of the process.
         lines: Name and value of each line of the file (a dotenv file may name a variable without a value).
     """
+    environ = with_vault_names(environ)
     merged = dict(environ)
     systemd_key = credentials_directory_key(environ)
     for name, value in lines.items():

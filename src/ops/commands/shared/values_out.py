@@ -29,7 +29,7 @@ def mask_in_log(values: Iterable[str], environ: Mapping[str, str]) -> None:
     if environ.get("GITHUB_ACTIONS") != "true":
         return
     # The runner compares single lines, and warns about a mask without a character.
-    lines = [line for value in values for line in value.replace("\r", "\n").split("\n") if line.strip()]
+    lines = [line for value in values for line in value.replace("\r", "\n").split("\n") if any(map(str.isalnum, line))]
     commands = "".join(f"::add-mask::{line.replace('%', '%25')}\n" for line in dict.fromkeys(lines))
     sys.stderr.flush()
     sys.stderr.buffer.write(commands.encode())

@@ -244,7 +244,7 @@ class AwsBackend:
             logging.getLogger(__name__).warning("The staging label %s stays behind: %s", label, error)
 
     def _call(self, operation: str, service: str = "secretsmanager", **parameters: Any) -> Any:
-        """Make a request; with credentials that count no more, once again with what their source gives now."""
+        """Make a request; with credentials that are no longer valid, once again with what their source gives now."""
         try:
             return self._request(operation, service, parameters)
         except StoreDeniedError as error:
@@ -375,7 +375,7 @@ def _make_session(environ: Mapping[str, str], config: Any, budget: Budget) -> An
             return client
 
     session = BoundedSession(profile=environ.get("AWS_PROFILE") or None)
-    may_ask = _somebody_answers(environ)
+    may_ask = _somebody_answers()
     for provider in session.get_component("credential_provider").providers:
         if hasattr(provider, "_prompter"):
             provider._prompter = _code_prompt(budget, may_ask=may_ask)  # noqa: SLF001
@@ -386,10 +386,16 @@ def _make_session(environ: Mapping[str, str], config: Any, budget: Budget) -> An
     return session
 
 
-def _somebody_answers(environ: Mapping[str, str]) -> bool:
+def _somebody_answers() -> bool:
+    import os
     import sys
 
-    return not environ.get("SECRETS_NON_INTERACTIVE") and sys.stdin.isatty() and sys.stderr.isatty()
+    if os.environ.get("SECRETS_NON_INTERACTIVE"):
+        return False
+    try:
+        return sys.stdin.isatty() and sys.stderr.isatty()
+    except (AttributeError, ValueError):
+        return False  # they are closed
 
 
 def _cache_of_roles() -> Any:

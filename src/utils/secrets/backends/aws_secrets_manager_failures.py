@@ -45,7 +45,7 @@ ERRORS_PAGE = "https://docs.aws.amazon.com/secretsmanager/latest/apireference/Co
 
 
 class CredentialsEndedError(StoreDeniedError):
-    """The credentials do not count any more; their source may have others by now."""
+    """The credentials are no longer valid; their source may have others by now."""
 
 
 FAILURES = (
@@ -84,10 +84,22 @@ FAILURES = (
         "MissingDependencyException",
         ConfigurationError,
         "The AWS profile signs in with `aws login`, which needs a part of the SDK that is not installed here",
-        "Hand the credentials over: eval $(aws configure export-credentials --format env)",
+        'Hand the credentials over: eval "$(aws configure export-credentials --format env)"',
     ),
     Failure(
-        "LoginError LoginRefreshRequired LoginTokenLoadError TokenRetrievalError SSOTokenLoadError SSOError"
+        "LoginInsufficientPermissions",
+        StoreDeniedError,
+        "AWS does not allow this user `aws login`: {reason}",
+        "Allow signin:AuthorizeOAuth2Access and signin:CreateOAuth2Token, or sign in another way: aws sso login",
+    ),
+    Failure(
+        "LoginError LoginRefreshRequired LoginTokenLoadError LoginAuthorizationCodeError",
+        StoreDeniedError,
+        "The sign-in to AWS has ended",
+        "Sign in again: aws login",
+    ),
+    Failure(
+        "TokenRetrievalError SSOTokenLoadError SSOError"
         " NoAuthTokenError UnauthorizedSSOTokenError GetRoleCredentials:UnauthorizedException"
         " CreateToken:InvalidGrantException CreateToken:ExpiredTokenException",
         StoreDeniedError,
@@ -113,7 +125,7 @@ FAILURES = (
     Failure(
         "AssumeRole:AccessDenied AssumeRoleWithWebIdentity:AccessDenied AssumeRoleWithSAML:AccessDenied",
         StoreDeniedError,
-        "AWS denies the role itself, before anything of the secret: {action}: {reason}",
+        "AWS denies the role itself: {action}: {reason}",
         (
             "Who asks: aws sts get-caller-identity",
             "The role's trust policy has to name that identity, or the conditions of its token",
@@ -151,7 +163,7 @@ FAILURES = (
         StoreDeniedError,
         "AWS cannot use the KMS key of {where}: these credentials may not",
         manage("policy", "aws", "--kms-key", "ARN", purpose="Allow kms:Decrypt and kms:GenerateDataKey on the key"),
-        says=r"\bKMS\b|\bkms:",
+        says="access to KMS is|perform: kms:",
     ),
     Failure(
         "AccessDeniedException AccessDenied",
@@ -164,7 +176,7 @@ FAILURES = (
         "AccessDeniedException AccessDenied",
         StoreDeniedError,
         "AWS denies {action} on {where} by the policy of the VPC endpoint",
-        "Allow it there: aws ec2 describe-vpc-endpoints",
+        "Its policy has to allow it; see which there are: aws ec2 describe-vpc-endpoints",
         says="VPC endpoint policy",
     ),
     Failure(
@@ -217,7 +229,7 @@ FAILURES = (
         "InvalidParameterException InvalidRequestException",
         ConfigurationError,
         "The secret is a replica, which only its primary region can change: {where}",
-        "Set AWS_REGION to the region that the secret is replicated from: aws secretsmanager describe-secret",
+        "Set AWS_REGION to the secret's PrimaryRegion: aws secretsmanager describe-secret --secret-id NAME",
         says="replica",
     ),
     Failure(
@@ -239,7 +251,7 @@ FAILURES = (
         StoreDeniedError,
         "AWS cannot use the KMS key of {where}: {reason}",
         (
-            "The key has to exist and be enabled: aws kms describe-key",
+            "The key has to exist and be enabled: aws kms describe-key --key-id KEY",
             manage("policy", "aws", "--kms-key", "ARN", purpose="Allow kms:Decrypt and kms:GenerateDataKey on the key"),
         ),
     ),
@@ -283,7 +295,7 @@ FAILURES = (
     Failure(
         "InvalidHeader",
         ConfigurationError,
-        "The AWS credentials hold a character that none has, such as the end of a line",
+        "The AWS credentials hold an invalid character, such as the end of a line",
         "Set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN again, without it",
     ),
     *network_failures("AWS", address="AWS_REGION and AWS_ENDPOINT_URL", ca="AWS_CA_BUNDLE"),

@@ -47,7 +47,10 @@ FAILURES = (
         _SIGNING_IN,
         StoreDeniedError,
         "Azure authentication failed: the secret of the application is wrong or has ended ({code})",
-        ("Make a new one: az ad app credential reset --id AZURE_CLIENT_ID", "Then set AZURE_CLIENT_SECRET"),
+        (
+            'Add a new one, which is printed: az ad app credential reset --append --id "$AZURE_CLIENT_ID"',
+            "Then set AZURE_CLIENT_SECRET",
+        ),
         says="AADSTS70002(15|22)",
     ),
     Failure(
@@ -70,7 +73,7 @@ FAILURES = (
         "Azure authentication failed: Entra does not accept the federated token, or the certificate ({code})",
         (
             "Its issuer, subject and audience have to be those of the application's federated credential",
-            "A certificate has to be registered with the application, and not be over",
+            "A certificate has to be registered with the application, and not expired",
         ),
         says=r"AADSTS7002\d\d|AADSTS70021|AADSTS70002[47]",
     ),
@@ -79,7 +82,14 @@ FAILURES = (
         StoreDeniedError,
         "Azure authentication failed: the sign-in has ended, or asks for a second factor ({code})",
         "Sign in again: az login",
-        says="AADSTS(50076|50078|50079|50158|70043|700082|700084|50173|53003)",
+        says="AADSTS(50076|50078|50079|50158|70043|700082|700084|50173)",
+    ),
+    Failure(
+        _SIGNING_IN,
+        StoreDeniedError,
+        "Azure authentication failed: Conditional Access blocks this sign-in ({code})",
+        "Ask who runs your Entra tenant: the device, the place or the application is not allowed",
+        says="AADSTS5300[0-9]",
     ),
     Failure(
         _SIGNING_IN,
@@ -105,7 +115,7 @@ FAILURES = (
     Failure(
         _SIGNING_IN,
         ConfigurationError,
-        "Azure authentication failed: a setting of the credential holds a character that none has; tried: {reason}",
+        "Azure authentication failed: a setting of the credential holds an invalid character; tried: {reason}",
         "Set the AZURE_ and IDENTITY_ variables again, without the end of a line",
         says="header value",
     ),
@@ -207,10 +217,16 @@ FAILURES = (
         "Enable it: az keyvault secret set-attributes --enabled true --vault-name VAULT --name NAME",
     ),
     Failure(
-        "SecretNotFound http-404",
+        "SecretNotFound",
         StoreEmptyError,
         "Secret not found in Azure Key Vault: {where}",
         (set_up(purpose="Make it"), "Or check AZURE_KEYVAULT_URL"),
+    ),
+    Failure(
+        "http-404",
+        ConfigurationError,
+        "There is no key vault at this address: {where}",
+        "Check AZURE_KEYVAULT_URL, and what else may answer there",
     ),
     Failure(
         "ObjectIsDeletedButRecoverable Conflict http-409",
@@ -231,8 +247,8 @@ FAILURES = (
         "BadParameter",
         StoreError,
         "Azure Key Vault allows at most 15 tags on a secret, and {name} would have more: {where}",
-        "Remove some of its own tags: az keyvault secret set-attributes --vault-name VAULT --name NAME --tags",
-        says="tag",
+        "Remove tags that are no longer needed in the portal; keep those named previous-1, previous-2 and so on",
+        says=r"\btags?\b",
     ),
     Failure(
         "Throttled TooManyRequests http-429",
@@ -243,7 +259,7 @@ FAILURES = (
     Failure(
         "InvalidHeader",
         ConfigurationError,
-        "The Azure credential holds a character that none has, such as the end of a line",
+        "The Azure credential holds an invalid character, such as the end of a line",
         "Set the AZURE_ variables again, without it",
     ),
     *network_failures("Azure Key Vault", address="AZURE_KEYVAULT_URL", ca="REQUESTS_CA_BUNDLE"),

@@ -364,7 +364,7 @@ class VaultBackend:
             code = "BadAgent" if self._login.method == "agent" else "BadToken"
             refusal = store_error(FAILURES, [code], where=self._client.url)
             return TokenEndedError(str(refusal), hint=refusal.hints)
-        hidden = [str(value) for value in written.values()]
+        hidden = [*map(str, written.values()), *self._login.credentials()]
         is_ours = is_answer_of_vault(error) and kind in ("Forbidden", "InvalidPath", "InvalidRequest")
         where = (self._engine() if action == LOOKING_UP else self._where()) if is_ours else self._client.url
         return refused(error, where, action, trying="mount" if action == LOOKING_UP else "", hidden=hidden)
@@ -378,10 +378,11 @@ class VaultBackend:
         if not is_answer_of_vault(error):
             return False
         try:
-            self._client.auth.token.lookup_self()
+            with ResponseGuard(self._client.url, (VaultError, OSError)):
+                self._client.auth.token.lookup_self()
         except Forbidden as refusal:
             return names_a_bad_token(refusal)
-        except VaultError:
+        except (VaultError, OSError, SecretsError):
             return False
         return False
 
@@ -421,8 +422,6 @@ def open_backend(settings: Settings) -> VaultBackend:
 
 
 def _address(environ: Mapping[str, str]) -> str:
-    from urllib.parse import urlsplit
-
     address = (environ.get("VAULT_ADDR") or "").strip().rstrip("/")
     if not address:
         raise ConfigurationError(
@@ -439,7 +438,7 @@ def _address(environ: Mapping[str, str]) -> str:
             "VAULT_ADDR ends in /v1, which each client adds by itself",
             hint=f"Leave it out: export VAULT_ADDR={right}",
         )
-    if address.startswith("http://") and not _is_loopback(urlsplit(address).hostname):
+    if address.startswith("http://") and not _is_loopback(address):
         import logging
 
         logging.getLogger(__name__).warning(
@@ -448,24 +447,29 @@ def _address(environ: Mapping[str, str]) -> str:
     return address
 
 
-def _is_loopback(host: str | None) -> bool:
+def _is_loopback(address: str) -> bool:
     from ipaddress import ip_address
+    from urllib.parse import urlsplit
 
     try:
-        return host == "localhost" or ip_address(host or "").is_loopback
+        host = urlsplit(address).hostname or ""
+    except ValueError:
+        from .hashicorp_vault_failures import FAILURES
+
+        raise store_error(FAILURES, ["InvalidURL"], where="its form is wrong") from None
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
 
 
 def _session(environ: Mapping[str, str], address: str, budget: Budget) -> Any:
-    from urllib.parse import urlsplit
-
     from requests import Session
     from urllib3.util import Retry
 
     session = Session()
     ca = _file(environ, "VAULT_CACERT") or _file(environ, "VAULT_CAPATH")
-    if _is_loopback(urlsplit(address).hostname):
+    if _is_loopback(address):
         # No proxy leads to this machine itself.
         session.trust_env = False
         ca = ca or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
@@ -473,6 +477,7 @@ def _session(environ: Mapping[str, str], address: str, budget: Budget) -> Any:
         session.verify = ca
     certificate, key = _file(environ, "VAULT_CLIENT_CERT"), _file(environ, "VAULT_CLIENT_KEY")
     if certificate:
+        _refuse_encrypted(key or certificate)
         session.cert = (certificate, key or certificate)
     # Otherwise ~/.netrc would be read, and a password in it sent along.
     session.auth = lambda request: request
@@ -504,16 +509,33 @@ def _file(environ: Mapping[str, str], name: str) -> str | None:
     return path or None
 
 
+def _refuse_encrypted(path: str) -> None:
+    """OpenSSL would ask for a passphrase, and wait for it.
+
+    Raises:
+        ConfigurationError: The key in the file is encrypted.
+    """
+    with open(path, "rb") as file:
+        is_encrypted = b"ENCRYPTED" in file.read(64 * 1024)
+    if is_encrypted:
+        raise ConfigurationError(
+            "The key in VAULT_CLIENT_KEY is encrypted with a passphrase, which nobody is asked for here",
+            hint="Decrypt it into a file that only you can read: openssl pkey -in KEY -out PLAIN_KEY",
+        )
+
+
 def _refuse_redirect(response: Any, *_: object, **__: object) -> None:
     """A token is never sent to an address that the server names."""
     if response.is_redirect:
-        from urllib.parse import urlsplit
+        from urllib.parse import urljoin, urlsplit
 
         from .hashicorp_vault_failures import FAILURES
 
-        asked, named = urlsplit(response.url), urlsplit(response.headers["Location"])
-        where, elsewhere = f"{asked.scheme}://{asked.netloc}", f"{named.scheme}://{named.netloc}"
-        raise store_error(FAILURES, ["Redirect"], where=where, reason=elsewhere)
+        with ResponseGuard(response.url):
+            asked, named = urlsplit(response.url), urlsplit(urljoin(response.url, response.headers["Location"]))
+            where, host = f"{asked.scheme}://{asked.netloc}", named.netloc.rpartition("@")[2]
+        elsewhere = f"{named.scheme}://{host}" if host.isprintable() else "an address that cannot be shown"
+        raise store_error(FAILURES, ["Redirect"], where=where, name=elsewhere)
 
 
 def _adapter() -> Any:
@@ -525,7 +547,7 @@ def _adapter() -> Any:
         def _raise_for_error(self, method: str, url: str, response: Any) -> None:
             try:
                 answer = response.json()
-            except ValueError:
+            except (ValueError, RecursionError):
                 answer = None
             words = answer.get("errors") if isinstance(answer, dict) else None
             errors = [str(word) for word in words] if isinstance(words, list) else None

@@ -127,7 +127,10 @@ FAILURES = (
         "NoNamespaces",
         ConfigurationError,
         "VAULT_NAMESPACE is set, but the server knows no namespaces, and would use its only one: {where}",
-        "Unset it, if that is right: unset VAULT_NAMESPACE. Or check VAULT_ADDR",
+        (
+            "If the server is right, remove VAULT_NAMESPACE from the shell and from the settings file",
+            "If not, correct VAULT_ADDR",
+        ),
     ),
     Failure(
         "mount:Forbidden mount:InvalidPath",
@@ -197,8 +200,8 @@ FAILURES = (
     Failure(
         "Redirect",
         StoreUnavailableError,
-        "Vault at {where} sends its clients elsewhere, to {reason}: it is a standby node",
-        "Set VAULT_ADDR to the active node: a token is not sent to another address",
+        "Vault at {where} sends its clients elsewhere, to {name}: it may be a standby node",
+        "Set VAULT_ADDR to that address, if it is right: a token is not sent to another one by itself",
     ),
     Failure(
         "RateLimitExceeded",

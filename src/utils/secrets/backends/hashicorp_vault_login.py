@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from hvac import Client
 
+AGAIN_SECONDS = 30
+"""When a renewal is tried again that the server could not answer."""
 METHODS = ("token", "approle", "jwt", "kubernetes", "agent")
 # https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 KUBERNETES_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
@@ -38,11 +40,10 @@ class Login:
         self._environ = environ
         self._renew_at = float("inf")
         self._lifetime_known = False
+        self._used: list[str] = []
         named = environ.get("VAULT_AUTH_METHOD")
         if named and named not in METHODS:
-            raise ConfigurationError(
-                "VAULT_AUTH_METHOD is no way to sign in that is known here", hint=f"Use one of: {', '.join(METHODS)}"
-            )
+            raise ConfigurationError("Unknown VAULT_AUTH_METHOD", hint=f"Use one of: {', '.join(METHODS)}")
 
     @property
     def method(self) -> str:
@@ -79,35 +80,40 @@ class Login:
         with ResponseGuard(client.url):
             self._lifetime_known = True
             self._plan_renewal(issued["auth"]["lease_duration"], renewable=issued["auth"]["renewable"])
-            return str(issued["auth"]["client_token"])
+            return self._noted(str(issued["auth"]["client_token"]))
 
     def credentials(self) -> list[str]:
-        """What must not be repeated in a message."""
-        names = ("VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_JWT")
-        return [value for name in names if self._has(name) and (value := (self._variable(name) or "").strip())]
+        """What was used to sign in, and must not be repeated in a message."""
+        return [*self._used]
 
     def renew(self, client: Client) -> None:
         """Renew the token when half of its life is over. A token that cannot be renewed is used until it ends."""
-        from hvac.exceptions import VaultError
+        from hvac.exceptions import Forbidden, InvalidRequest, VaultError
         from requests.exceptions import RequestException
 
         if self.method == "agent":
             return
         if not self._lifetime_known:
-            self._lifetime_known = True
             try:
                 with ResponseGuard(client.url, (VaultError, RequestException)):
                     found = client.auth.token.lookup_self()["data"]
                     ttl, renewable = found.get("ttl", 0), bool(found.get("renewable"))
+            except Forbidden:
+                self._lifetime_known = True  # it may not look itself up
+                return
             except VaultError:
                 return
+            self._lifetime_known = True
             self._plan_renewal(ttl, renewable=renewable)
         if monotonic() < self._renew_at:
             return
+        self._renew_at = monotonic() + AGAIN_SECONDS
         try:
             issued = client.auth.token.renew_self()["auth"]
-        except VaultError:
+        except (Forbidden, InvalidRequest):
             self._renew_at = float("inf")
+            return
+        except VaultError:
             return
         self._plan_renewal(issued["lease_duration"], renewable=issued["renewable"])
 
@@ -125,10 +131,10 @@ class Login:
     def _given_token(self) -> str:
         token = self._variable("VAULT_TOKEN")
         if token:
-            return token.strip()
+            return self._noted(token)
         path = os.path.join(self._environ.get("HOME") or os.path.expanduser("~"), ".vault-token")
         if os.path.exists(path):
-            return read_private_file(path, "the Vault login").strip()
+            return self._noted(read_private_file(path, "the Vault login"))
         raise StoreDeniedError(
             "Vault authentication failed: no token was found; tried VAULT_TOKEN, VAULT_TOKEN_FILE, VAULT_ROLE_ID, "
             "VAULT_AUTH_ROLE and ~/.vault-token",
@@ -141,8 +147,8 @@ class Login:
 
     def _log_in(self, client: Client, method: str, mount: str) -> Any:
         if method == "approle":
-            secret_id = (self._variable("VAULT_SECRET_ID") or "").strip() or None
-            role_id = self._required("VAULT_ROLE_ID", method)
+            secret_id = self._noted(self._variable("VAULT_SECRET_ID") or "") or None
+            role_id = self._noted(self._required("VAULT_ROLE_ID", method))
             return client.auth.approle.login(role_id, secret_id, use_token=False, mount_point=mount)
         role = self._required("VAULT_AUTH_ROLE", method)
         if method == "kubernetes" and not self._has("VAULT_JWT"):
@@ -151,17 +157,23 @@ class Login:
                     "There is no token of a Kubernetes service account here, to sign in to Vault with",
                     hint="Name the file that holds one: VAULT_JWT_FILE",
                 )
-            jwt = read_private_file(KUBERNETES_TOKEN, "VAULT_AUTH_METHOD=kubernetes").strip()
+            jwt = self._noted(read_private_file(KUBERNETES_TOKEN, "VAULT_AUTH_METHOD=kubernetes"))
         else:
-            jwt = self._required("VAULT_JWT", method)
+            jwt = self._noted(self._required("VAULT_JWT", method))
         # Both ways take the same request.
         return client.auth.jwt.jwt_login(role, jwt, use_token=False, path=mount)
 
     def _required(self, name: str, method: str) -> str:
-        value = (self._variable(name) or "").strip()
-        if not value:
+        value = self._variable(name) or ""
+        if not value.strip():
             raise ConfigurationError(f"To sign in to Vault by {method}, {name} has to be set", hint="See docs/vault.md")
-        return value
+        return value.strip()
+
+    def _noted(self, credential: str) -> str:
+        """A credential without blanks around it, which is not repeated from now on."""
+        credential = credential.strip()
+        self._used = [*self._used, credential][-8:]
+        return credential
 
     def _plan_renewal(self, seconds: float, *, renewable: bool) -> None:
         self._renew_at = monotonic() + seconds / 2 if renewable and seconds else float("inf")
