@@ -244,8 +244,8 @@ FAULTS = (
     Fault(
         "a service's words are shown with a value in them",
         "src/utils/secrets/failures.py",
-        "    if holds_secret:\n",
-        "    if not shown and holds_secret:\n",
+        "    if _holds_secret(text[:_MOST_SEARCHED], hidden):\n",
+        "    if _holds_secret(text[_MOST_SEARCHED:], hidden):\n",
         ("tests/unit/test_failures.py::test_what_a_server_says_is_one_short_line_without_secrets",),
     ),
     Fault(
