@@ -226,7 +226,7 @@ def network_failures(server: str, *, address: str, ca: str, client_certificate: 
             StoreUnavailableError,
             f"{server} ends the connection while TLS begins: {{where}}",
             (f"Check the port in {address}", "It may demand a certificate of its clients, or refuse this address"),
-            says="EOF occurred|reset by peer|broken pipe",
+            says=r"\bEOF\b|reset by peer|broken pipe",
         ),
         Failure(
             "SSLError",
