@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from .command import manage
-from .errors import ConfigurationError, SecretsError, StoreUnavailableError, several
+from .errors import ConfigurationError, SecretsError, StoreDeniedError, StoreError, StoreUnavailableError, several
 from .redaction import redact
 
 TYPE_CHECKING = False
@@ -31,6 +31,22 @@ _MOST_SEARCHED = 256 * 1024  # and in which secrets are looked for
 # Longer than any word: a token, a key, an id. Real words have no digits in them.
 _LONG_RUN = re.compile(r"[\w+=-]{20,}")
 _PAGE = re.compile(r"\s*<(!doctype|html|head|\?xml|!--|title|center|h1)\b", re.IGNORECASE)
+
+
+class CredentialsEndedError(StoreDeniedError):
+    """The credentials in use are no longer valid; their source may have others by now."""
+
+
+class UpgradingError(StoreUnavailableError):
+    """What holds the secrets is not ready for some seconds."""
+
+
+class RefusalError(StoreError):
+    """A refusal that may be the answer to a question; ``code`` says which."""
+
+    def __init__(self, message: str, *, hint: Sequence[Hint], code: str) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
 
 
 class Failure:

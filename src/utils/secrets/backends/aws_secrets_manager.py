@@ -16,12 +16,11 @@ from ..bounded import TIMES_TO_WRITE, Budget, BudgetError, pool_classes
 from ..errors import (
     ConfigurationError,
     SecretsError,
-    StoreDeniedError,
     StoreEmptyError,
     StoreError,
     StoreUnavailableError,
 )
-from ..failures import ResponseGuard
+from ..failures import CredentialsEndedError, RefusalError, ResponseGuard
 from ..flatmap import read_flat_map, save_flat_map
 from ..settings import SecretsBackend, Settings
 from ..snapshot import Snapshot
@@ -156,8 +155,6 @@ class AwsBackend:
         """Make ``content`` the current version; returns its id, or ``None`` when another writer was faster."""
         from uuid import uuid4
 
-        from .aws_secrets_manager_failures import RefusalError
-
         text = self._encode(content)
         version = str(uuid4())
         if replaces == ABSENT:
@@ -196,8 +193,6 @@ class AwsBackend:
         return ({"KmsKeyId": key} if key else {}) | ({"Tags": tags} if tags else {})
 
     def _commit(self, version: str, text: str, replaces: str) -> bool:
-        from .aws_secrets_manager_failures import RefusalError
-
         stored = self._call("get_secret_value", SecretId=self.secret_id, VersionId=version)
         if stored.get("SecretString") != text:
             raise StoreError(
@@ -247,12 +242,8 @@ class AwsBackend:
         """Make a request; with credentials that are no longer valid, once again with what their source gives now."""
         try:
             return self._request(operation, service, parameters)
-        except StoreDeniedError as error:
-            from .aws_secrets_manager_failures import CredentialsEndedError
-
-            if not isinstance(error, CredentialsEndedError):
-                raise
-        self._reconnect()
+        except CredentialsEndedError:
+            self._reconnect()
         return self._request(operation, service, parameters)
 
     def _reconnect(self) -> None:
@@ -288,7 +279,7 @@ class AwsBackend:
         except errors as error:
             from .aws_secrets_manager_failures import classified
 
-            raise classified(error, where, action, self._environ, [written] if written else []) from None
+            raise classified(error, where, action, self._environ, written) from None
 
 
 def parse_tags(text: str) -> list[dict[str, str]]:

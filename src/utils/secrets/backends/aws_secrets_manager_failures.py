@@ -22,7 +22,9 @@ from ..errors import (
 from ..failures import (
     ANY_CODE,
     LATER_HINT,
+    CredentialsEndedError,
     Failure,
+    RefusalError,
     class_names,
     network_codes,
     network_failures,
@@ -36,16 +38,10 @@ from ..settings import CREDENTIALS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Any
 
-    from ..command import Hint
-
 ERRORS_PAGE = "https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html"
-
-
-class CredentialsEndedError(StoreDeniedError):
-    """The credentials are no longer valid; their source may have others by now."""
 
 
 FAILURES = (
@@ -315,16 +311,8 @@ FAILURES = (
 )
 
 
-class RefusalError(StoreError):
-    """A refusal that may be the answer to a question; ``code`` says which."""
-
-    def __init__(self, message: str, *, hint: Sequence[Hint], code: str) -> None:
-        super().__init__(message, hint=hint)
-        self.code = code
-
-
 def classified(
-    error: Exception, where: str, action: str, environ: Mapping[str, str], hidden: Iterable[str] = ()
+    error: Exception, where: str, action: str, environ: Mapping[str, str], written: str | None = None
 ) -> SecretsError:
     """What an error of the SDK means.
 
@@ -333,7 +321,7 @@ def classified(
         where: What was accessed.
         action: What was tried.
         environ: The settings.
-        hidden: What must not be repeated, besides the credentials and each value of what was to be written.
+        written: The JSON object that was to be written; none of its values is repeated, and no credential.
     """
     from botocore.exceptions import ClientError, HTTPClientError
     from botocore.exceptions import ConnectionError as NoConnectionError
@@ -349,7 +337,8 @@ def classified(
     else:
         codes, reason = class_names(error), str(error)
         code = codes[0]
-    hidden = [*_values_in(hidden), *(environ.get(name, "") for name in CREDENTIALS)]
+    values = json.loads(written).values() if written else ()
+    hidden = [*(value for value in values if isinstance(value, str)), *(environ.get(name, "") for name in CREDENTIALS)]
     found = store_error(FAILURES, codes, where=where, action=action, reason=reason, code=code, hidden=hidden)
     return RefusalError(str(found), hint=found.hints, code=code) if type(found) is StoreError else found
 
@@ -364,11 +353,6 @@ def _answer_codes(error: Any) -> tuple[str, list[str], str]:
     if not code or code.isdigit():
         return f"HTTP {status}", [*pages, exact, hundred], reason
     return code, [*pages, f"{error.operation_name}:{code}", code, exact, hundred], reason
-
-
-def _values_in(texts: Iterable[str]) -> list[str]:
-    """The values of each JSON object of names and values."""
-    return [value for text in texts for value in json.loads(text).values() if isinstance(value, str)]
 
 
 def _action(operation: str) -> str:

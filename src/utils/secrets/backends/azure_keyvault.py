@@ -158,7 +158,7 @@ class AzureBackend:
                     return self._read_named(listed, also)
                 found = [properties for properties in listed if not properties.managed]
                 if not found:
-                    raise self._not_found()
+                    raise self._failure("SecretNotFound")
                 return self._read_listed(found)
 
     def _read_if_any(self, also: Iterable[str]) -> _Reading:
@@ -190,8 +190,6 @@ class AzureBackend:
         return listed
 
     def _read_listed(self, listed: list[SecretProperties]) -> _Reading:
-        from .azure_keyvault_failures import FAILURES
-
         enabled = [(properties.name or "", None) for properties in listed if properties.enabled is not False]
         earlier = [
             (properties.name or "", entry[0]) for properties in listed for entry in _previous_entries(properties)
@@ -200,7 +198,7 @@ class AzureBackend:
         for properties in listed:
             if properties.enabled is False:
                 name = decode_name(properties.name or "")
-                disabled = store_error(FAILURES, ["SecretDisabled"], where=self.url, action=name)
+                disabled = self._failure("SecretDisabled", action=name)
                 answers[properties.name or "", None] = disabled
         return _reading(answers, listed)
 
@@ -221,7 +219,7 @@ class AzureBackend:
             raise denied
         # An identity without access gets 403 for a missing secret, too: 404 means that it may read.
         if not any(answers.values()):
-            raise self._not_found()
+            raise self._failure("SecretNotFound")
         earlier = [
             (encoded, entry[0])
             for (encoded, _), answer in answers.items()
@@ -230,10 +228,11 @@ class AzureBackend:
         ]
         return _reading(answers | self._get_all(earlier), not_counted=others)
 
-    def _not_found(self) -> SecretsError:
+    def _failure(self, code: str, **parts: str) -> SecretsError:
+        """The error for something that this class finds out by itself; see :func:`store_error`."""
         from .azure_keyvault_failures import FAILURES
 
-        return store_error(FAILURES, ["SecretNotFound"], where=self.url)
+        return store_error(FAILURES, [code], where=self.url, **parts)
 
     def _get_all(self, wanted: Sequence[tuple[str, str | None]]) -> _Answers:
         from concurrent.futures import ThreadPoolExecutor
@@ -288,9 +287,7 @@ class AzureBackend:
             raise self._deleted(deleted)
 
     def _deleted(self, names: list[str]) -> StoreDeletedError:
-        from .azure_keyvault_failures import FAILURES
-
-        error = store_error(FAILURES, ["ObjectIsDeletedButRecoverable"], where=self.url, name=", ".join(names))
+        error = self._failure("ObjectIsDeletedButRecoverable", name=", ".join(names))
         return StoreDeletedError(str(error), hint=error.hints, names=names)
 
     def _write(self, name: str, value: str | None, before: _Reading, metadata: SecretMetadata) -> None:

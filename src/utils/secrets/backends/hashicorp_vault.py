@@ -24,7 +24,7 @@ from ..errors import (
     StoreError,
     StoreUnavailableError,
 )
-from ..failures import ResponseGuard, store_error
+from ..failures import CredentialsEndedError, ResponseGuard, UpgradingError, store_error
 from ..flatmap import read_flat_map, save_flat_map
 from ..settings import SecretsBackend, Settings, absent_path
 from ..snapshot import Snapshot
@@ -104,16 +104,14 @@ class VaultBackend:
         place = f"{self._client.url}, {self._mount_point}/{self._path} (key-value engine version {version})"
         try:
             answer = self._call("read of its own capabilities", self._client.sys.get_capabilities, paths=[path])
-        except TokenEndedError:
+        except CredentialsEndedError:
             raise
         except StoreDeniedError:
             return place  # a token without the default policy may write all the same
         with ResponseGuard(self._where()):
             allowed = set(answer.get("data", answer).get(path, []))
         if not allowed & {"root", "update"} or not allowed & {"root", "create"}:
-            from .hashicorp_vault_failures import FAILURES
-
-            raise store_error(FAILURES, ["Forbidden"], where=self._where(), action="writing")
+            raise _failure("Forbidden", self._where(), action="writing")
         return place
 
     def _require_namespaces(self) -> None:
@@ -137,9 +135,7 @@ class VaultBackend:
                 return None
 
         if self._call("looking for namespaces", ask) is not None:
-            from .hashicorp_vault_failures import FAILURES
-
-            raise store_error(FAILURES, ["NoNamespaces"], where=self._client.url)
+            raise _failure("NoNamespaces", self._client.url)
         self._has_namespaces = True
 
     def restore(self, names: Iterable[str]) -> None:  # noqa: ARG002
@@ -224,9 +220,7 @@ class VaultBackend:
             content, metadata = answer["data"]["data"], answer["data"]["metadata"]
             number, is_destroyed = str(int(metadata["version"])), bool(metadata.get("destroyed"))
         if content is None:
-            from .hashicorp_vault_failures import FAILURES
-
-            raise store_error(FAILURES, ["DestroyedVersion" if is_destroyed else "DeletedVersion"], where=self._where())
+            raise _failure("DestroyedVersion" if is_destroyed else "DeletedVersion", self._where())
         return content, number
 
     def read_if_any(self) -> tuple[dict[str, Any], str]:
@@ -281,8 +275,6 @@ class VaultBackend:
     def _version(self) -> int:
         """Version of the engine. A version 2 write to a version 1 engine would succeed and leave rubbish."""
         if self._engine_version is None:
-            from .hashicorp_vault_failures import FAILURES
-
             where = self._engine()
             # Not `Client.read`, which takes whatever is not there for nothing.
             lookup = self._client.adapter.get
@@ -291,7 +283,7 @@ class VaultBackend:
                 kind = answer["data"].get("type")
                 version = int((answer["data"].get("options") or {}).get("version", 1))
             if kind not in ("kv", "generic"):
-                raise store_error(FAILURES, ["NotKeyValue"], where=where, reason=f"its type is {kind}")
+                raise _failure("NotKeyValue", where, reason=f"its type is {kind}")
             self._engine_version = version
         return self._engine_version
 
@@ -307,8 +299,6 @@ class VaultBackend:
 
     def _call(self, action: str, method: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
         """Make a request, again where that can help: with a fresh token, or when the engine is ready."""
-        from .hashicorp_vault_failures import UpgradingError
-
         pauses = list(UPGRADE_PAUSES)
         may_sign_in = True
         while True:
@@ -318,7 +308,7 @@ class VaultBackend:
                 if not pauses:
                     raise
                 sleep(pauses.pop(0))
-            except TokenEndedError:
+            except CredentialsEndedError:
                 if not may_sign_in:
                     raise
                 may_sign_in = False
@@ -355,15 +345,13 @@ class VaultBackend:
             raise refused(error, self._client.url, "signing in", trying=method, hidden=hidden) from None
 
     def _refusal(self, error: Any, action: str, written: Mapping[str, Any]) -> SecretsError:
-        from .hashicorp_vault_failures import FAILURES, is_answer_of_vault, refused, said_in
+        from .hashicorp_vault_failures import is_answer_of_vault, refused, said_in
 
         kind = type(error).__name__
         if kind == "InvalidRequest" and "check-and-set" in said_in(error):
             return _CheckAndSetError("lost a race")
         if kind == "Forbidden" and self._is_token_refused(error):
-            code = "BadAgent" if self._login.method == "agent" else "BadToken"
-            refusal = store_error(FAILURES, [code], where=self._client.url)
-            return TokenEndedError(str(refusal), hint=refusal.hints)
+            return _failure("BadAgent" if self._login.method == "agent" else "BadToken", self._client.url)
         hidden = [*map(str, written.values()), *self._login.credentials()]
         is_ours = is_answer_of_vault(error) and kind in ("Forbidden", "InvalidPath", "InvalidRequest")
         where = (self._engine() if action == LOOKING_UP else self._where()) if is_ours else self._client.url
@@ -391,23 +379,26 @@ class _CheckAndSetError(SecretsError):
     """Another writer was faster."""
 
 
-class TokenEndedError(StoreDeniedError):
-    """The token is not accepted, a fresh one may be."""
-
-
 def open_backend(settings: Settings) -> VaultBackend:
     """The store for these settings."""
     from hvac import Client
 
     environ = settings.environ
     address = _address(environ)
+    is_local = _is_loopback(address)
+    if address.startswith("http://") and not is_local:
+        import logging
+
+        logging.getLogger(__name__).warning(
+            "VAULT_ADDR is http: the token and the secrets cross the network unencrypted, to %s", address
+        )
     budget = Budget(f"Vault at {address}", settings.load_timeout)
     # An empty token keeps the SDK from looking for one by itself.
     client = Client(
         url=address,
         token="",
         namespace=environ.get("VAULT_NAMESPACE") or None,
-        session=_session(environ, address, budget),
+        session=_session(environ, budget, is_local=is_local),
         timeout=TIMEOUT_SECONDS,
         allow_redirects=False,
         adapter=_adapter(),
@@ -438,12 +429,6 @@ def _address(environ: Mapping[str, str]) -> str:
             "VAULT_ADDR ends in /v1, which each client adds by itself",
             hint=f"Leave it out: export VAULT_ADDR={right}",
         )
-    if address.startswith("http://") and not _is_loopback(address):
-        import logging
-
-        logging.getLogger(__name__).warning(
-            "VAULT_ADDR is http: the token and the secrets cross the network unencrypted, to %s", address
-        )
     return address
 
 
@@ -454,22 +439,20 @@ def _is_loopback(address: str) -> bool:
     try:
         host = urlsplit(address).hostname or ""
     except ValueError:
-        from .hashicorp_vault_failures import FAILURES
-
-        raise store_error(FAILURES, ["InvalidURL"], where="its form is wrong") from None
+        raise _failure("InvalidURL", "its form is wrong") from None
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def _session(environ: Mapping[str, str], address: str, budget: Budget) -> Any:
+def _session(environ: Mapping[str, str], budget: Budget, *, is_local: bool) -> Any:
     from requests import Session
     from urllib3.util import Retry
 
     session = Session()
     ca = _file(environ, "VAULT_CACERT") or _file(environ, "VAULT_CAPATH")
-    if _is_loopback(address):
+    if is_local:
         # No proxy leads to this machine itself.
         session.trust_env = False
         ca = ca or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
@@ -529,13 +512,11 @@ def _refuse_redirect(response: Any, *_: object, **__: object) -> None:
     if response.is_redirect:
         from urllib.parse import urljoin, urlsplit
 
-        from .hashicorp_vault_failures import FAILURES
-
         with ResponseGuard(response.url):
             asked, named = urlsplit(response.url), urlsplit(urljoin(response.url, response.headers["Location"]))
             where, host = f"{asked.scheme}://{asked.netloc}", named.netloc.rpartition("@")[2]
         elsewhere = f"{named.scheme}://{host}" if host.isprintable() else "an address that cannot be shown"
-        raise store_error(FAILURES, ["Redirect"], where=where, name=elsewhere)
+        raise _failure("Redirect", where, name=elsewhere)
 
 
 def _adapter() -> Any:
@@ -558,6 +539,13 @@ def _adapter() -> Any:
             raise error
 
     return Adapter
+
+
+def _failure(code: str, where: str, **parts: str) -> SecretsError:
+    """The error for something that this module finds out by itself; see :func:`store_error`."""
+    from .hashicorp_vault_failures import FAILURES
+
+    return store_error(FAILURES, [code], where=where, **parts)
 
 
 def _digest(content: Mapping[str, Any]) -> str:

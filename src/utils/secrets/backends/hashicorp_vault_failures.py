@@ -19,7 +19,9 @@ from ..errors import (
 from ..failures import (
     ANY_CODE,
     LATER_HINT,
+    CredentialsEndedError,
     Failure,
+    UpgradingError,
     class_names,
     network_codes,
     network_failures,
@@ -36,10 +38,6 @@ if TYPE_CHECKING:
 
 _SIGN_IN = ("Sign in again: vault login", "Or set VAULT_TOKEN_FILE, or VAULT_ROLE_ID and VAULT_SECRET_ID_FILE")
 _REFUSED_LOGIN = "InvalidRequest InvalidPath Forbidden Unauthorized InternalServerError"
-
-
-class UpgradingError(StoreUnavailableError):
-    """The engine is not ready for some seconds."""
 
 
 def _of(method: str, classes: str) -> str:
@@ -93,7 +91,7 @@ FAILURES = (
     ),
     Failure(
         "BadToken",
-        StoreDeniedError,
+        CredentialsEndedError,
         "Vault authentication failed: {where} does not accept the token: it is wrong, expired or revoked",
         _SIGN_IN,
     ),
@@ -106,7 +104,7 @@ FAILURES = (
     ),
     Failure(
         "BadAgent",
-        StoreDeniedError,
+        CredentialsEndedError,
         "Vault authentication failed: what answers at {where} does not sign in for its clients",
         "An agent or proxy does that with auto_auth and, in its api_proxy, use_auto_auth_token = true",
     ),
