@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from src.ops.lifecycle.edit import save_values
+from src.ops.lifecycle.status import misnamed_secrets
 from src.ops.setup.in_use import require_set_up
 from src.ops.store_kinds import kind_in_use, load_secrets, open_store_to_change
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
 from src.ops.values.door import Given, admit, asker, fault_of_text
 from src.ops.values.generate import generate_value
-from src.ops.values.near_names import near_names
 from src.utils.secrets.command import manage, set_up
 from src.utils.secrets.judge import Origin
 from src.utils.secrets.settings import read_value_file
@@ -68,8 +68,7 @@ def set_command(
     before = load_secrets(deployment, store)
     is_shared = kind_in_use(deployment).is_shared
     if misnamed is not None:
-        near = near_names(deployment.catalog, before.values, is_shared=is_shared)
-        value = _value_under(misnamed, spec, near, before)
+        value = _value_under(misnamed, spec, misnamed_secrets(deployment, before.values), before)
     else:
         value = generate_value(spec) if generate else _read_new_value(spec, path)
     values = {name: value} | _complete_feature(spec, deployment, dict(before.values))

@@ -12,13 +12,12 @@ from src.ops.containers.folder import find_extras, is_cloud_mode
 from src.ops.containers.stack import SECONDS_FOR_DOCKER, Stack
 from src.ops.lifecycle.apply import Drift, find_drift
 from src.ops.lifecycle.at_rest import find_last_backup, find_plain_text
-from src.ops.lifecycle.status import SecretState, read_status
+from src.ops.lifecycle.status import SecretState, misnamed_secrets, read_status
 from src.ops.setup.in_use import require_set_up
 from src.ops.setup.state import inspect_deployment
-from src.ops.store_kinds import kind_in_use, open_store
+from src.ops.store_kinds import open_store
 from src.ops.terminal.report import FAILED
 from src.ops.terminal.screen import Screen
-from src.ops.values.near_names import near_names
 from src.utils.secrets.command import manage, set_up
 from src.utils.secrets.errors import SecretNotFoundError, SecretsError
 
@@ -60,8 +59,7 @@ def status_command(strict: bool, audit: bool, as_json: bool, deployment: Deploym
     backup = find_last_backup(deployment, store.describe(), snapshot)
     plain_text = find_plain_text(deployment)
     drift = _look_at_containers(deployment, snapshot)
-    is_shared = kind_in_use(deployment).is_shared
-    misnamed = near_names(deployment.catalog, snapshot.values, is_shared=is_shared)
+    misnamed = misnamed_secrets(deployment, snapshot.values)
     if as_json:
         content = {
             "store": store.describe(),

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from src.ops.deployment.deployment import Deployment, find_environment_files
 from src.ops.deployment.dotenv import read_dotenv
-from src.ops.lifecycle.status import age_in_days, read_status
+from src.ops.lifecycle.status import age_in_days, misnamed_secrets, read_status
 from src.ops.store_kinds import kind_in_use, open_store
 from src.ops.values.fingerprint import fingerprint
-from src.ops.values.near_names import near_names
 from src.ops.values.strength import examine, fault_of
 from src.utils.secrets.command import manage, program, set_up, write_docker_files
 from src.utils.secrets.errors import SecretsError, StoreEmptyError
@@ -268,10 +267,9 @@ def every_age_is_known(context: Context) -> Iterator[Finding]:
 
 
 def _misnamed(context: Context) -> dict[str, str]:
-    """See :func:`near_names`."""
+    """See :func:`misnamed_secrets`."""
     assert context.snapshot is not None
-    is_shared = kind_in_use(context.deployment).is_shared
-    return near_names(context.catalog, context.snapshot.values, is_shared=is_shared)
+    return misnamed_secrets(context.deployment, context.snapshot.values)
 
 
 def _apart(context: Context, absent: Sequence[str]) -> list[list[str]]:

@@ -8,10 +8,11 @@ from src.ops.deployment.audit import recorded
 from src.ops.setup.traces import optional_that_are_lost
 from src.ops.store_kinds import kind_in_use
 from src.ops.values.grace import GRACE_SECONDS, previous_valid_until
-from src.ops.values.near_names import near_names
 from src.utils.secrets.changes import Change, require_stored
 from src.utils.secrets.command import manage
 from src.utils.secrets.errors import InvalidSecretError, SecretNotFoundError
+
+from .status import misnamed_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,8 +67,7 @@ def removed_names(deployment: Deployment, store: Backend, snapshot: Snapshot, na
         InvalidSecretError: It is required.
         SecretNotFoundError: It is not there.
     """
-    is_shared = kind_in_use(deployment).is_shared
-    if not is_shared and name in near_names(deployment.catalog, snapshot.values, is_shared=False):
+    if not kind_in_use(deployment).is_shared and name in misnamed_secrets(deployment, snapshot.values):
         return [name]
     spec = deployment.find_secret(name)
     lost = optional_that_are_lost(deployment, snapshot)

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 
 from src.ops.containers.folder import is_cloud_mode
 from src.ops.containers.secret_files import FileState, SecretFile, content_state, needs_file
+from src.ops.store_kinds import kind_in_use
+from src.ops.values.near_names import near_names
 from src.ops.values.strength import examine
 from src.utils.secrets.judge import Origin
 from src.utils.secrets.snapshot import utc_now
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.catalog import Catalog, SecretSpec
     from src.utils.secrets.snapshot import Snapshot
@@ -72,6 +76,11 @@ class SecretStatus:
     def needs_attention(self) -> bool:
         """Whether somebody has to do something."""
         return self.state is SecretState.MISSING or self.is_overdue or self.fault is not None or self.is_file_outdated
+
+
+def misnamed_secrets(deployment: Deployment, values: Mapping[str, str]) -> dict[str, str]:
+    """Which names in the store in use are nearly those of secrets, and whose: see :func:`near_names`."""
+    return near_names(deployment.catalog, values, is_shared=kind_in_use(deployment).is_shared)
 
 
 def read_status(deployment: Deployment, snapshot: Snapshot) -> list[SecretStatus]:
