@@ -22,7 +22,7 @@ from tests.servers.certificates import Authority
 from tests.servers.keyvault import KeyVault
 from tests.servers.vault import PROGRAM, Vault
 from tests.support.checkout import Checkout, copy_checkout
-from tests.support.issuer import REQUEST_TOKEN, Answer, Issuer, running_issuer, serving
+from tests.support.issuer import REQUEST_TOKEN, Answer, Issuer, answering, running_issuer
 from tests.support.pages import blocks_of
 
 PAGE = "docs/ci.md"
@@ -254,7 +254,7 @@ def test_a_job_reads_the_secrets_from_azure_with_its_own_token(
         keyvault_server.tokens.add(token)
         return 200, {"access_token": token, "expires_in": 3600, "token_type": "Bearer"}
 
-    with serving(sign_in, context) as port:
+    with answering(sign_in, context) as port:
         machine = Machine(
             checkout,
             address,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from .serving import serving
 
 _OF_THE_CONNECTION = ("transfer-encoding", "content-length", "connection")
 Answer = tuple[int, dict[str, str], bytes]
@@ -79,18 +79,6 @@ def running_faulty(upstream: str) -> Iterator[Faulty]:
 
         do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = do_LIST = answer  # noqa: N815
 
-    server = _Server(("127.0.0.1", 0), Handler)
-    faulty.url = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(Handler) as port:
+        faulty.url = f"http://127.0.0.1:{port}"
         yield faulty
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that have closed the connection."""

@@ -16,13 +16,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .certificates import Authority
 from .faulty import whole_answer
+from .serving import serving
 
 PAGE_SIZE = 25
 MAX_VALUE_BYTES = 25 * 1024
@@ -253,31 +254,10 @@ def running_keyvault(directory: Path) -> Iterator[KeyVault]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.certificate, certificate.key)
     vault = KeyVault(ca=str(authority.certificate))
-    with _serving(_vault_handler(vault), context) as port, _serving(_identity_handler(vault), None) as identity_port:
+    with serving(_vault_handler(vault), context) as port, serving(_identity_handler(vault)) as identity_port:
         vault.url = f"https://localhost:{port}"
         vault.identity_url = f"http://127.0.0.1:{identity_port}/metadata/identity/oauth2/token"
         yield vault
-
-
-@contextmanager
-def _serving(handler: type[BaseHTTPRequestHandler], context: ssl.SSLContext | None) -> Iterator[int]:
-    server = _Server(("127.0.0.1", 0), handler)
-    if context:
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that have closed the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):

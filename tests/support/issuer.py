@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 import ssl
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +15,8 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
+
+from tests.servers.serving import serving
 
 if TYPE_CHECKING:
     from tests.servers.vault import Vault
@@ -64,8 +65,9 @@ def trust(server: Vault, issuer: Issuer, mount: str = "jwt", ttl: str = "1h") ->
     )
 
 
-@contextmanager
-def serving(answer: Callable[[str, dict[str, str], bytes], Answer], context: ssl.SSLContext | None) -> Iterator[int]:
+def answering(
+    answer: Callable[[str, dict[str, str], bytes], Answer], context: ssl.SSLContext | None = None
+) -> AbstractContextManager[int]:
     """Answer requests on a port of this machine: ``answer`` gets path, headers and body."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -84,15 +86,7 @@ def serving(answer: Callable[[str, dict[str, str], bytes], Answer], context: ssl
 
         do_POST = do_GET  # noqa: N815
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if context:
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serving(Handler, context)
 
 
 REQUEST_TOKEN = "of this job"
@@ -114,6 +108,6 @@ def running_issuer(issuer: Issuer, subject: str) -> Iterator[str]:
         audience = parse_qs(url.query)["audience"][0]
         return 200, {"value": issuer.sign(iss=address, sub=subject, aud=audience)}
 
-    with serving(answer, None) as port:
+    with answering(answer) as port:
         address = f"http://127.0.0.1:{port}"
         yield address
