@@ -11,6 +11,8 @@ import os
 import re
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,12 +38,14 @@ from src.utils.secrets.errors import (
 )
 from src.utils.secrets.manager import open_backend
 from src.utils.secrets.settings import Settings
-from tests.servers.aws import CREDENTIALS
+from tests.conftest import PROJECT
+from tests.servers.aws import CREDENTIALS, Aws
 from tests.servers.certificates import Authority, ServerCertificate
 from tests.servers.faulty import Answer, running_faulty, whole_answer
 from tests.servers.keyvault import FailureError, KeyVault
 from tests.servers.ports import free_port
 from tests.servers.raw import running_raw
+from tests.servers.vault import Vault
 
 PAGE = b"<!DOCTYPE html><html><head><title>Please sign in</title></head><body>page-canary</body></html>"
 AWS = {"SECRETS_BACKEND": "aws", "AWS_REGION": "eu-central-1", **CREDENTIALS}
@@ -670,20 +674,19 @@ def test_a_long_answer_takes_no_time(opened: Load) -> None:
 
 
 def test_a_connection_that_breaks_while_a_refusal_is_looked_into_is_no_bug(opened: Load) -> None:
-    mount = json.dumps({"data": {"type": "kv", "options": {"version": "2"}}}).encode()
-    denied = json.dumps({"errors": ["permission denied"]}).encode()
+    answers = {
+        "/v1/sys/internal/ui/mounts/secret": (200, {"data": {"type": "kv", "options": {"version": "2"}}}),
+        "/v1/secret/data/cctv": (403, {"errors": ["permission denied"]}),
+        "/v1/auth/token/lookup-self": (200, "what is cut off"),
+    }
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> Answer:
+        status, content = answers[path]
+        return status, {"Content-Type": "application/json"}, json.dumps(content).encode()
+
     with running_faulty("http://127.0.0.1:1") as faulty:
-        faulty.fault = lambda method, path, headers: (
-            (403 if "/data/" in path else 200),
-            {"Content-Type": "application/json"},
-            denied if "/data/" in path else mount,
-        )
-        faulty.interfere = lambda right: b"" if b"lookup" in right else right
-        # What answers to the question about the token is no HTTP.
-        passed, faulty.fault = faulty.fault, None
-        faulty.fault = lambda method, path, headers: (
-            (200, {"X": "lookup"}, b"") if "lookup-self" in path else passed(method, path, headers)
-        )
+        faulty.fault = answer
+        faulty.interfere = lambda right: b"" if b"what is cut off" in right else right
         with explained(StoreDeniedError, "Vault denies reading on secret/cctv"):
             opened(VAULT | {"VAULT_ADDR": faulty.url})
 
@@ -700,3 +703,22 @@ def test_a_client_s_key_that_does_not_fit_or_is_encrypted_is_named(
         (tmp_path / "key").write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")  # pragma: allowlist secret
         with explained(ConfigurationError, "encrypted with a passphrase"):
             opened(environ | certificate | {"VAULT_CLIENT_KEY": str(tmp_path / "key")})
+
+
+def test_a_load_that_works_imports_no_table_of_failures(aws: Aws, vault: Vault, keyvault: KeyVault) -> None:
+    aws.client().create_secret(Name="cctv-face-detection", SecretString='{"A": "1"}')
+    vault.client().secrets.kv.v2.create_or_update_secret("cctv", {"A": "1"})
+    keyvault.put("a", "1")
+    program = (
+        "import sys\n"
+        "from src.utils.secrets.manager import open_backend\n"
+        "from src.utils.secrets.settings import Settings\n"
+        "assert open_backend(Settings()).load().values == {'A': '1'}\n"
+        "print([name for name in sys.modules if name.endswith('_failures')])\n"
+    )
+    for server in (aws, vault, keyvault):
+        environ = {name: value for name, value in os.environ.items() if not OURS.match(name)} | server.environ()
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environ, cwd=PROJECT, capture_output=True, text=True, check=False
+        )
+        assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
