@@ -1,113 +1,106 @@
-"""Failed logins are counted, in Redis where there is one, else in this process."""
+"""How often somebody may try to log in: counted before a password is looked at, in Redis where there is one."""
 
 from __future__ import annotations
 
 import hashlib
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError, RedisError
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter as RedisWindow
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter as MemoryWindow
 
 if TYPE_CHECKING:
-    from src.utils.secrets import SecretsManager
+    import redis.asyncio
 
-    from .settings import AppSettings
+    from .cache import Cache
 
-MOST_FAILURES = 10
 WINDOW_SECONDS = 300
-TIMEOUT_SECONDS = 5.0
+MOST_GUESSES = 10
+MOST_GUESSES_WITHOUT_REDIS = 5
+GUESSES_WITHOUT_DELAY = 10
+LONGEST_DELAY_SECONDS = 5.0
+_FIRST_DELAY_SECONDS = 0.25
+_LARGEST_EXPONENT = 10
 _MOST_KEYS = 10_000
 
-
-class CacheError(Exception):
-    """Redis cannot be used. The text says why; it holds no secret."""
-
-
-class _CurrentPassword(CredentialProvider):
-    """Asked at every new connection, so that a changed password counts at once."""
-
-    def __init__(self, manager: SecretsManager) -> None:
-        self._manager = manager
-
-    def get_credentials(self) -> tuple[str]:
-        return (self._manager.require_secret("REDIS_PASSWORD"),)
-
-    async def get_credentials_async(self) -> tuple[str]:
-        return self.get_credentials()
-
-
-def open_redis(manager: SecretsManager, settings: AppSettings) -> redis.asyncio.Redis | None:
-    """A client for the Redis of these settings, if they name one. Connects when it is first used."""
-    if settings.redis_host is None:
-        return None
-    return redis.asyncio.Redis(
-        host=settings.redis_host,
-        port=settings.redis_port,
-        credential_provider=_CurrentPassword(manager),
-        socket_timeout=TIMEOUT_SECONDS,
-        socket_connect_timeout=TIMEOUT_SECONDS,
-        # The library's own default waits for seconds between tries; a request cannot. One more try, at once, is for a
-        # connection that Redis has closed meanwhile.
-        retry=Retry(NoBackoff(), 1),
-    )
-
-
-async def check_redis(client: redis.asyncio.Redis) -> None:
-    """Raise :class:`CacheError` when Redis does not answer, or refuses the password."""
-    try:
-        await client.ping()
-    except AuthenticationError:
-        raise CacheError("Redis refuses REDIS_PASSWORD; restart it so that it reads the present one") from None
-    except (RedisError, OSError) as error:
-        raise CacheError(f"Redis cannot be reached: {type(error).__name__}") from None
+_GUESSES = RateLimitItemPerSecond(MOST_GUESSES, WINDOW_SECONDS)
+_GUESSES_WITHOUT_REDIS = RateLimitItemPerSecond(MOST_GUESSES_WITHOUT_REDIS, WINDOW_SECONDS)
 
 
 class LoginLimiter:
-    """Refuses further logins for one name from one address after too many failures.
+    """Limits guesses for a name from one network; for a name from anywhere it only makes them slower.
+
+    Redis counts for all processes. This process counts, too, so that nobody starts from zero when Redis goes away.
 
     Args:
-        client: Redis, shared by all processes; ``None`` counts in this process.
+        cache: Redis, or none. While it should be there and is not, the limit here is stricter: the others' counts
+            are not known.
     """
 
-    def __init__(self, client: redis.asyncio.Redis | None) -> None:
-        self._client = client
-        self._counts: dict[str, tuple[int, float]] = {}
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._memory = MemoryStorage()
+        self._memory_window = MemoryWindow(self._memory)
+        self._redis: RedisStorage | None = None
+        if cache.client is not None:
+            self._redis = RedisStorage(
+                "redis://", implementation="redispy", key_prefix="login", **_sharing(cache.client)
+            )
 
-    async def is_blocked(self, username: str, address: str) -> bool:
-        """Whether this login has to wait."""
-        key = _key(username, address)
-        if self._client is not None:
-            try:
-                return int(await self._client.get(key) or 0) >= MOST_FAILURES
-            except (RedisError, OSError):
-                pass  # counted here as long as Redis is away
-        count, until = self._counts.get(key, (0, 0.0))
-        return count >= MOST_FAILURES and time.monotonic() < until
+    async def admits(self, username: str, network: str) -> bool:
+        """Count a guess for ``username`` from ``network``, and say whether it may be looked at."""
+        key = _key(username, network)
+        if self._redis is None:
+            return self._admits_in_memory(key, _GUESSES)
+        admits = None
+        if self._cache.is_worth_asking:
+            admits = await self._cache.ask(RedisWindow(self._redis).hit(_GUESSES, key))
+        if admits is False:
+            return False
+        admits_without_redis = self._admits_in_memory(key, _GUESSES_WITHOUT_REDIS)
+        return admits_without_redis if admits is None else admits
 
-    async def note_failure(self, username: str, address: str) -> None:
-        """Count one failed login."""
-        key = _key(username, address)
-        if self._client is not None:
-            try:
-                async with self._client.pipeline(transaction=True) as pipeline:
-                    pipeline.incr(key)
-                    pipeline.expire(key, WINDOW_SECONDS)
-                    await pipeline.execute()
-            except (RedisError, OSError):
-                pass
-            else:
-                return
-        now = time.monotonic()
-        count, until = self._counts.get(key, (0, 0.0))
-        if len(self._counts) >= _MOST_KEYS:
-            self._counts = {name: entry for name, entry in self._counts.items() if now < entry[1]}
-        self._counts[key] = (count + 1 if now < until else 1, now + WINDOW_SECONDS)
+    async def delay(self, username: str) -> float:
+        """Count a guess for ``username`` from anywhere. Returns how many seconds it has to wait."""
+        count = await self._add(_key(username), 1)
+        if count <= GUESSES_WITHOUT_DELAY:
+            return 0.0
+        exponent = min(count - GUESSES_WITHOUT_DELAY - 1, _LARGEST_EXPONENT)
+        return float(min(_FIRST_DELAY_SECONDS * 2**exponent, LONGEST_DELAY_SECONDS))
+
+    async def note_success(self, username: str, network: str) -> None:
+        """It was no guess: take it back."""
+        await self._add(_key(username), -1)
+        key = _key(username, network)
+        for item in (_GUESSES, _GUESSES_WITHOUT_REDIS):
+            self._memory_window.clear(item, key)
+        if self._redis is not None and self._cache.is_worth_asking:
+            await self._cache.ask(RedisWindow(self._redis).clear(_GUESSES, key))
+
+    def _admits_in_memory(self, key: str, item: RateLimitItemPerSecond) -> bool:
+        # The library keeps the key of each window that has passed.
+        if len(self._memory.events) >= _MOST_KEYS:
+            self._memory.reset()
+        return self._memory_window.hit(item, key)
+
+    async def _add(self, key: str, amount: int) -> int:
+        count = None
+        if self._redis is not None and self._cache.is_worth_asking:
+            count = await self._cache.ask(self._redis.incr(key, WINDOW_SECONDS, amount))
+        if len(self._memory.storage) >= _MOST_KEYS:
+            self._memory.reset()
+        in_memory = self._memory.incr(key, WINDOW_SECONDS, amount)
+        return in_memory if count is None else count
 
 
-def _key(username: str, address: str) -> str:
-    # Hashed, because people type passwords into the wrong field.
-    return "login-failures:" + hashlib.sha256(f"{address}\0{username}".encode()).hexdigest()
+def _sharing(client: redis.asyncio.Redis) -> dict[str, Any]:
+    """The library has an option for the connections of a client that exists, which its types do not know."""
+    return {"connection_pool": client.connection_pool}
+
+
+def _key(*parts: str) -> str:
+    # Hashed, because people type passwords into the wrong field. The length keeps "a", "bc" from being "ab", "c".
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

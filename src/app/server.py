@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import logging
 import signal
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from src.utils.secrets import SecretsError, redaction
-from src.utils.secrets.errors import StoreDeletedError, StoreDeniedError, StoreEmptyError
 
-from .accounts import Accounts, DatabaseAccounts, DatabaseError, MemoryAccounts
-from .examples import describe_faults, find_faults, warn_of_faults
-from .limits import WINDOW_SECONDS, CacheError, LoginLimiter, check_redis, open_redis
-from .tokens import LIFETIME_SECONDS, is_signed_webhook, issue_session, issue_token, read_session, read_token
+from .accounts import Accounts, DatabaseAccounts, MemoryAccounts, is_of_generation
+from .admission import Admission, BusyError
+from .bodies import BodyTooLargeError, BodyTooSlowError, HeadLimit, read_body
+from .cache import Cache, open_redis
+from .checks import Dependencies
+from .database import Database, DatabaseError
+from .examples import find_faults, warn_of_faults
+from .limits import WINDOW_SECONDS, LoginLimiter
+from .passwords import AT_ONCE, Passwords
+from .peers import Peers
+from .readiness import Readiness, is_ready
+from .tokens import LIFETIME_SECONDS, Claim, issue_session, issue_token, read_session, read_token
+from .webhooks import RefusedError, Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -31,13 +40,20 @@ if TYPE_CHECKING:
     from src.utils.secrets import SecretsManager
     from src.utils.secrets.catalog import Catalog
 
+    from .accounts import Account
     from .settings import AppSettings
 
 SESSION_COOKIE = "session"
-LARGEST_BODY = 1024 * 1024
+LARGEST_LOGIN = 128 * 1024
+LARGEST_WEBHOOK = 1024 * 1024
+LARGEST_WEBHOOK_WITHOUT_PLACE = 64 * 1024
 LARGEST_FIELD = 1024
+LOGIN_QUEUE = 16
+WEBHOOK_PLACES = 16
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 15.0
+_LATER = {"Retry-After": "2"}
+_PRIVATE = {"Cache-Control": "no-store"}
 
 logger = logging.getLogger("cctv")
 
@@ -54,12 +70,19 @@ class Shell:
     def __init__(self, manager: SecretsManager, catalog: Catalog, settings: AppSettings) -> None:
         self.manager = manager
         self.catalog = catalog
-        self.settings = settings
+        passwords = Passwords()
         self.accounts: Accounts = (
-            DatabaseAccounts(manager, settings) if settings.database_host else MemoryAccounts(manager)
+            DatabaseAccounts(manager, Database(manager, settings), passwords)
+            if settings.database_host
+            else MemoryAccounts(manager, passwords)
         )
-        self.redis = open_redis(manager, settings)
-        self.limiter = LoginLimiter(self.redis)
+        self.cache = Cache(open_redis(manager, settings))
+        self.limiter = LoginLimiter(self.cache)
+        self.logins = Admission(AT_ONCE + LOGIN_QUEUE, (AT_ONCE + LOGIN_QUEUE) // 2)
+        self.large_webhooks = Admission(WEBHOOK_PLACES, WEBHOOK_PLACES // 2)
+        self.webhooks = Webhooks(manager, self.cache, accepts_untimed=settings.webhooks_without_timestamp)
+        self.peers = Peers(settings.trusted_proxies)
+        self.readiness = Readiness(Dependencies(manager, catalog, settings, self.accounts, self.cache).look)
         self._background: set[asyncio.Task[None]] = set()
 
     def application(self) -> Starlette:
@@ -69,11 +92,20 @@ class Shell:
                 Route("/health", self.health),
                 Route("/ready", self.ready),
                 Route("/login", self.login, methods=["POST"]),
+                Route("/logout", self.logout, methods=["POST"]),
                 Route("/me", self.me),
                 Route("/webhook", self.webhook, methods=["POST"]),
             ],
             lifespan=self._lifespan,
-            exception_handlers={SecretsError: _unavailable, DatabaseError: _unavailable, _BodyTooLarge: _too_large},
+            middleware=[Middleware(HeadLimit)],
+            exception_handlers={
+                SecretsError: _unavailable,
+                DatabaseError: _unavailable,
+                BusyError: _busy,
+                BodyTooLargeError: _too_large,
+                BodyTooSlowError: _too_slow,
+                ClientDisconnect: _hung_up,
+            },
         )
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002
@@ -81,78 +113,83 @@ class Shell:
         return JSONResponse({"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
-        """Whether requests can be served: secrets, database, Redis. Names and states, never values.
-
-        What is wrong with a secret that is in use is for this machine only: a stranger would know where to begin.
-        """
-        secrets = self._secrets_state()
-        faults = find_faults(self.manager, self.catalog) if secrets["state"] == "ok" else {}
-        if faults:
-            secrets["warnings"] = describe_faults(faults) if _is_local(request) else f"{len(faults)}, in the log"
-        checks = {
-            "secrets": secrets,
-            "database": await self._database_state(),
-            "redis": await self._redis_state(),
-        }
-        is_ready = all(check["state"] in ("ok", "not configured") for check in checks.values())
-        return JSONResponse(
-            {"status": "ready" if is_ready else "not ready", "checks": checks}, status_code=200 if is_ready else 503
-        )
+        """Whether requests can be served. What is wrong is for this machine and for those who are signed in."""
+        checks = await self.readiness.checks()
+        status = "ready" if is_ready(checks) else "not ready"
+        answer: dict[str, object] = {"status": status}
+        if self.peers.identify(request).is_local or await self._is_signed_in(request):
+            answer["checks"] = checks
+        return JSONResponse(answer, 200 if status == "ready" else 503, _PRIVATE | ({} if status == "ready" else _LATER))
 
     async def login(self, request: Request) -> Response:
         """Name and password in, a JWT and a session cookie out."""
-        try:
-            body = json.loads(await _read_body(request))
-            username, password = body["username"], body["password"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return _problem(400, "Send JSON with username and password")
-        if not all(isinstance(field, str) and 0 < len(field) <= LARGEST_FIELD for field in (username, password)):
-            return _problem(400, "Send username and password as text")
-        address = request.client.host if request.client else "unknown"
-        if await self.limiter.is_blocked(username, address):
-            return _problem(429, "Too many failed logins", headers={"Retry-After": str(WINDOW_SECONDS)})
-        if not await self.accounts.verify(username, password):
-            await self.limiter.note_failure(username, address)
+        peer = self.peers.identify(request)
+        fields = _login_fields(await read_body(request, LARGEST_LOGIN))
+        if fields is None:
+            return _problem(400, "Send JSON with username and password as text")
+        username, password = fields
+        # Whoever finds no place has not guessed, and does not wait for it.
+        self.logins.require_place(peer.network)
+        if not await self.limiter.admits(username, peer.network):
+            return _problem(429, "Too many failed logins", {"Retry-After": str(WINDOW_SECONDS)})
+        await asyncio.sleep(await self.limiter.delay(username))
+        with self.logins.place(peer.network):
+            generation = await self.accounts.verify(username, password)
+        if generation is None:
             return _problem(401, "Name or password is wrong")
-        await self.accounts.note_login(username, address)
+        await self.limiter.note_success(username, peer.network)
+        await self.accounts.note_login(username, peer.address)
+        claim = Claim(username, generation)
         response = JSONResponse(
             {
-                "access_token": issue_token(self.manager, username),
+                "access_token": issue_token(self.manager, claim),
                 "token_type": "bearer",
                 "expires_in": LIFETIME_SECONDS,
             },
-            headers={"Cache-Control": "no-store"},
+            headers=_PRIVATE,
         )
         response.set_cookie(
             SESSION_COOKIE,
-            issue_session(self.manager, username),
+            issue_session(self.manager, claim),
             max_age=LIFETIME_SECONDS,
             httponly=True,
-            samesite="lax",
-            secure=request.url.scheme == "https",
+            samesite="strict",
+            secure=peer.is_secure,
+        )
+        return response
+
+    async def logout(self, request: Request) -> Response:
+        """End all sessions and tokens of the caller's account."""
+        account = await self._account(request)
+        if account is not None:
+            await self.accounts.end_sessions(account.username)
+        response = Response(status_code=204, headers=_PRIVATE) if account else _log_in_first()
+        response.delete_cookie(
+            SESSION_COOKIE, httponly=True, samesite="strict", secure=self.peers.identify(request).is_secure
         )
         return response
 
     async def me(self, request: Request) -> Response:
         """The account of the caller, known by JWT or session cookie."""
-        username = self._caller(request)
-        account = await self.accounts.find(username) if username else None
+        account = await self._account(request)
         if account is None:
-            return _problem(401, "Log in first: POST /login", headers={"WWW-Authenticate": "Bearer"})
+            return _log_in_first()
         return JSONResponse(
             {
                 "username": account.username,
                 "last_login_at": account.last_login_at.isoformat() if account.last_login_at else None,
                 "last_login_address": account.last_login_address,
             },
-            headers={"Cache-Control": "no-store"},
+            headers=_PRIVATE,
         )
 
     async def webhook(self, request: Request) -> Response:
-        """An event from a camera, accepted when its signature is right."""
-        body = await _read_body(request)
-        if not is_signed_webhook(self.manager, body, request.headers.get("X-Webhook-Signature", "")):
-            return _problem(401, "X-Webhook-Signature is missing or wrong")
+        """An event from a camera, accepted once when its signature is right."""
+        try:
+            self.webhooks.require_headers(request.headers)
+            await self.webhooks.accept(request.headers, await self._read_webhook(request))
+        except RefusedError as error:
+            return _problem(error.status, str(error))
         return JSONResponse({"status": "accepted"}, status_code=202)
 
     async def reload(self) -> None:
@@ -162,50 +199,42 @@ class Shell:
         except SecretsError as error:
             logger.error("Secrets were not read again: %s", error)
             return
+        self.readiness.forget()
         redaction.protect_values(self._known_values())
         logger.info("Secrets were read again")
         warn_of_faults(find_faults(self.manager, self.catalog))
         await self._prepare_accounts()
+        self.readiness.forget()
 
-    def _caller(self, request: Request) -> str | None:
+    async def _read_webhook(self, request: Request) -> bytes:
+        """Many large bodies at once would take much memory, so these need a place."""
+        length = request.headers.get("Content-Length", "")
+        if length.isdecimal() and len(length) < 10 and int(length) <= LARGEST_WEBHOOK_WITHOUT_PLACE:  # noqa: PLR2004
+            return await read_body(request, LARGEST_WEBHOOK_WITHOUT_PLACE)
+        with self.large_webhooks.place(self.peers.identify(request).network):
+            return await read_body(request, LARGEST_WEBHOOK)
+
+    def _claim(self, request: Request) -> Claim | None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return read_token(self.manager, token.strip())
         cookie = request.cookies.get(SESSION_COOKIE)
         return read_session(self.manager, cookie) if cookie else None
 
-    def _secrets_state(self) -> dict[str, object]:
-        try:
-            states = {name: self.manager.get_secret(name) is not None for name in self.catalog.names}
-        except SecretsError as error:
-            return {"state": "unreadable", "reason": str(error)}
-        missing = [name for name in self.catalog.required_names if not states[name]]
-        names = {name: "set" if is_set else "not set" for name, is_set in states.items()}
-        if missing:
-            return {"state": "missing", "reason": f"Not set: {', '.join(missing)}", "names": names}
-        stale = self.manager.refresh_error
-        if isinstance(stale, (StoreDeniedError, StoreDeletedError, StoreEmptyError)):
-            # Unlike a store that is only away for a while, somebody has to do something about it.
-            return {"state": "stale", "reason": str(stale), "names": names}
-        return {"state": "ok", "names": names}
+    async def _account(self, request: Request) -> Account | None:
+        """The account of the caller, if its tokens of this generation still count."""
+        claim = self._claim(request)
+        account = await self.accounts.find(claim.username) if claim else None
+        if claim is None or account is None or not is_of_generation(account, claim.generation):
+            return None
+        return account
 
-    async def _database_state(self) -> dict[str, object]:
-        if self.settings.database_host is None:
-            return {"state": "not configured"}
+    async def _is_signed_in(self, request: Request) -> bool:
+        """Also while the database is away, when nobody is."""
         try:
-            await self.accounts.check()
-        except (DatabaseError, SecretsError) as error:
-            return {"state": "unavailable", "reason": str(error)}
-        return {"state": "ok"}
-
-    async def _redis_state(self) -> dict[str, object]:
-        if self.redis is None:
-            return {"state": "not configured"}
-        try:
-            await check_redis(self.redis)
-        except (CacheError, SecretsError) as error:
-            return {"state": "unavailable", "reason": str(error)}
-        return {"state": "ok"}
+            return await self._account(request) is not None
+        except (DatabaseError, SecretsError):
+            return False
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002
@@ -220,8 +249,9 @@ class Shell:
             for task in self._background:
                 task.cancel()
             await asyncio.gather(*self._background, return_exceptions=True)
-            if self.redis is not None:
-                await self.redis.aclose()
+            await self.accounts.close()
+            if self.cache.client is not None:
+                await self.cache.client.aclose()
 
     async def _prepare_accounts(self) -> None:
         """Until it works: the database may come up after the application."""
@@ -242,44 +272,64 @@ class Shell:
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._end_of_work)
+
+    def _end_of_work(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("Work in the background ended", exc_info=error)
 
     def _known_values(self) -> list[str]:
         values = [self.manager.get_secret(name) for name in self.catalog.names if name != "ADMIN_USERNAME"]
         return [value for value in values if value]
 
 
-def _is_local(request: Request) -> bool:
-    """Whether somebody on this machine asks, and no proxy for somebody else."""
-    if any(name in request.headers for name in ("x-forwarded-for", "forwarded", "x-real-ip")):
+def _login_fields(body: bytes) -> tuple[str, str] | None:
+    """Name and password, if that is what the body holds."""
+    try:
+        content = json.loads(body)
+        username, password = content["username"], content["password"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return (username, password) if _is_text(username) and _is_text(password) else None
+
+
+def _is_text(field: object) -> bool:
+    """What can be kept in PostgreSQL, and hashed: JSON's escapes can also make NUL and halves of characters."""
+    if not isinstance(field, str) or not 0 < len(field) <= LARGEST_FIELD or "\0" in field:
         return False
     try:
-        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
+        field.encode()
+    except UnicodeEncodeError:
         return False
-
-
-class _BodyTooLarge(Exception):  # noqa: N818
-    pass
-
-
-async def _read_body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise _BodyTooLarge
-    return body
+    return True
 
 
 def _problem(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"error": text}, status_code=status, headers=headers)
 
 
+def _log_in_first() -> Response:
+    return _problem(401, "Log in first: POST /login", {"WWW-Authenticate": "Bearer"})
+
+
 async def _unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
     logger.error("%s", error)
-    return _problem(503, "Not available now; GET /ready says why")
+    return _problem(503, "Not available now; GET /ready says why on the server itself", _LATER)
+
+
+async def _busy(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return _problem(503, "Too many at once; try again in a moment", _LATER)
 
 
 async def _too_large(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    return _problem(413, "The body is larger than 1 MiB")
+    return _problem(413, str(error), {"Connection": "close"})
+
+
+async def _too_slow(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return _problem(408, "The body did not arrive in time", {"Connection": "close"})
+
+
+async def _hung_up(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """Nobody reads this."""
+    return Response(status_code=400)

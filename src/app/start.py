@@ -15,7 +15,10 @@ from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.command import Spelling, here, program, set_up, spell, spell_for
 from src.utils.secrets.settings import PROJECT_DIRECTORY, merge_dotenv
 
+from . import connections
 from .examples import check_for_examples
+from .hardening import forbid_dumps, raise_file_limit
+from .log_limit import LogLimit
 from .server import Shell
 from .settings import AppSettings
 
@@ -31,7 +34,10 @@ def start(project_directory: str) -> int:
         project_directory: Where ``.env.production`` or ``.env`` is looked for.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(LogLimit())
     redaction.install()
+    forbid_dumps()
     spell_for(Spelling(here=here()))
     try:
         _read_dotenv(project_directory)
@@ -68,13 +74,16 @@ def _make_server() -> uvicorn.Server:
         )
     check_for_examples(manager, catalog, settings, os.environ)
     app = Shell(manager, catalog, settings).application()
+    room = connections.Room.for_files(raise_file_limit())
     return uvicorn.Server(
         uvicorn.Config(
             app,
             host=settings.host,
             port=settings.port,
+            http=connections.protocol_in(room),
             log_config=None,
             server_header=False,
+            **connections.options(),
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
     )

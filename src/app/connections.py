@@ -1,0 +1,186 @@
+"""How many connections there are, whose, and how long each may take.
+
+uvicorn's ``limit_concurrency`` answers 503 to everybody once strangers hold enough connections, the health check
+included. Here the newest connection gets a place instead, at the expense of one that uses its place badly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections import Counter
+from functools import partial
+from typing import Any, cast
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .hardening import FEWEST_FILES
+from .peers import network_of
+
+MOST_CONNECTIONS = 512
+SECONDS_FOR_HEAD = 10.0
+# A slow body, the delay of a login, and the queue for Argon2 together.
+SECONDS_FOR_REQUEST = 30.0
+SECONDS_BETWEEN_SWEEPS = 1.0
+# What the kernel keeps for a connection counts as memory of the container.
+SOCKET_BUFFER = 64 * 1024
+_LARGEST_PART_OF_HEAD = 16 * 1024
+
+
+class Room:
+    """The connections that are open.
+
+    Args:
+        places: How many there may be.
+    """
+
+    def __init__(self, places: int = MOST_CONNECTIONS) -> None:
+        self._places = places
+        self._connections: set[GuardedProtocol] = set()
+        self._of_network: Counter[str] = Counter()
+        self._sweep: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def for_files(cls, limit: int) -> Room:
+        """A room that leaves enough of ``limit`` open files for everything else."""
+        return cls(max(FEWEST_FILES // 2, min(MOST_CONNECTIONS, limit - FEWEST_FILES)))
+
+    def enter(self, connection: GuardedProtocol) -> None:
+        """Give ``connection`` a place, if need be that of another one."""
+        self._connections.add(connection)
+        self._of_network[connection.network] += 1
+        if len(self._connections) > self._places:
+            worst = self._worst(connection)
+            self.leave(worst)
+            worst.transport.abort()
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(SECONDS_BETWEEN_SWEEPS, self._end_late_ones)
+
+    def leave(self, connection: GuardedProtocol) -> None:
+        """``connection`` is closed. It may be said twice."""
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        self._of_network[connection.network] -= 1
+        if not self._of_network[connection.network]:
+            del self._of_network[connection.network]
+
+    def _worst(self, newest: GuardedProtocol) -> GuardedProtocol:
+        """One of the sender with the most connections: the one that idles longest, else the one that was served most.
+
+        Among senders with equally many it may be any of theirs, but for the newest connection.
+        """
+        most = max(self._of_network.values())
+        greedy = (
+            connection
+            for connection in self._connections
+            if connection is not newest and self._of_network[connection.network] == most
+        )
+        return max(greedy, key=_badness, default=newest)
+
+    def _end_late_ones(self) -> None:
+        now = time.monotonic()
+        for connection in [each for each in self._connections if each.deadline < now]:
+            connection.transport.abort()
+        self._sweep = None
+        if self._connections:
+            self._sweep = asyncio.get_running_loop().call_later(SECONDS_BETWEEN_SWEEPS, self._end_late_ones)
+
+
+def _badness(connection: GuardedProtocol) -> tuple[bool, float, float]:
+    age = time.monotonic() - connection.since
+    return (True, age, 0.0) if not connection.is_serving else (False, float(connection.served), age)
+
+
+class GuardedProtocol(H11Protocol):
+    """uvicorn's protocol with deadlines, and with a place in a room.
+
+    Attributes:
+        network: Of whom it is.
+        since: When its present wait or request began, on the monotonic clock.
+        deadline: When it is ended, on the monotonic clock.
+        is_serving: Whether a request is being worked on.
+        served: How many requests it has brought.
+    """
+
+    def __init__(self, room: Room, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._room = room
+        self.network = ""
+        self.since = self.deadline = 0.0
+        self.is_serving = False
+        self.served = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a place."""
+        super().connection_made(transport)
+        self.network = network_of(self.client[0] if self.client else "")
+        self._wait_for_head()
+        _limit_buffers(transport)
+        self._room.enter(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave the place."""
+        self._room.leave(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Nothing that comes after the end is of interest."""
+        if not self.transport.is_closing():
+            super().data_received(data)
+
+    def handle_events(self) -> None:
+        """Begin the time of a request when its head is there."""
+        super().handle_events()
+        if not self.is_serving and self._has_request():
+            self.is_serving = True
+            self.served += 1
+            self.since = time.monotonic()
+            self.deadline = self.since + SECONDS_FOR_REQUEST
+
+    def on_response_complete(self) -> None:
+        """Begin the wait for the next request."""
+        self._wait_for_head()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer if an answer is still possible: after a bad part of a body, one may be on its way already."""
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:
+            self.transport.abort()
+
+    def shutdown(self) -> None:
+        """End an idle connection; let a busy one finish."""
+        try:
+            super().shutdown()
+        except h11.LocalProtocolError:
+            self.transport.abort()
+
+    def _has_request(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait_for_head(self) -> None:
+        self.is_serving = False
+        self.since = time.monotonic()
+        self.deadline = self.since + SECONDS_FOR_HEAD
+
+
+def protocol_in(room: Room) -> type[asyncio.Protocol]:
+    """What uvicorn calls for each connection."""
+    return cast("type[asyncio.Protocol]", partial(GuardedProtocol, room))
+
+
+def options() -> dict[str, Any]:
+    """What else uvicorn has to know."""
+    return {"h11_max_incomplete_event_size": _LARGEST_PART_OF_HEAD, "ws": "none", "timeout_keep_alive": 5}
+
+
+def _limit_buffers(transport: asyncio.Transport) -> None:
+    opened = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError, AttributeError):
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            opened.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)

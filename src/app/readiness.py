@@ -1,0 +1,61 @@
+"""One look at what the application depends on, for all who ask at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+Checks = dict[str, dict[str, object]]
+
+SECONDS_VALID = 1.0
+
+
+class Readiness:
+    """Keeps the latest result for a moment, and never has two looks going on.
+
+    Args:
+        look: Looks; its result is shared, so nobody may change it.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[Checks]]) -> None:
+        self._look = look
+        self._task: asyncio.Task[Checks] | None = None
+        self._checks: Checks = {}
+        self._valid_until = 0.0
+        self._generation = 0
+
+    async def checks(self) -> Checks:
+        """What was found, at most a second ago."""
+        if time.monotonic() < self._valid_until:
+            return self._checks
+        if self._task is None:
+            self._task = asyncio.create_task(self._look_and_keep(self._generation))
+        # One who hangs up must not end the look of the others.
+        return await asyncio.shield(self._task)
+
+    def forget(self) -> None:
+        """Something has changed: the next to ask gets a new look, and a look that is going on is not kept."""
+        self._valid_until = 0.0
+        self._generation += 1
+        self._task = None
+
+    async def _look_and_keep(self, generation: int) -> Checks:
+        this_task = asyncio.current_task()
+        try:
+            checks = await self._look()
+        finally:
+            if self._task is this_task:
+                self._task = None
+        if generation == self._generation:
+            self._checks = checks
+            self._valid_until = time.monotonic() + SECONDS_VALID
+        return checks
+
+
+def is_ready(checks: Checks) -> bool:
+    """Whether requests can be served."""
+    return all(check["state"] in ("ok", "not configured") for check in checks.values())
