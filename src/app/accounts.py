@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from .database import DatabaseError
 from .tokens import ColumnCipher
 
 if TYPE_CHECKING:
@@ -96,9 +98,14 @@ class MemoryAccounts:
         self._hashes: dict[str, str] = {}
         self._generations: dict[str, str] = {}
         self._logins: dict[str, tuple[datetime, str]] = {}
+        self._lock = asyncio.Lock()  # the first login may come before the start has made the account
 
     async def prepare(self) -> None:
         """See :class:`Accounts`."""
+        async with self._lock:
+            await self._prepare()
+
+    async def _prepare(self) -> None:
         username = self._manager.require_secret("ADMIN_USERNAME")
         password = self._manager.require_secret("ADMIN_PASSWORD")
         if username in self._hashes and await self._passwords.matches(self._hashes[username], password):
@@ -148,6 +155,7 @@ class DatabaseAccounts:
         self._database = database
         self._passwords = passwords
         self._addresses = ColumnCipher(manager, "accounts.last_login_address")
+        self._is_prepared = False
 
     async def prepare(self) -> None:
         """See :class:`Accounts`."""
@@ -157,11 +165,15 @@ class DatabaseAccounts:
             await _make_table(connection)
         while not await self._update_administrator(username, password):
             pass  # somebody else has changed the account meanwhile: look again
+        self._is_prepared = True
 
     async def check(self) -> None:
         """See :class:`Accounts`."""
         async with self._database.fresh_connection() as connection:
-            await connection.execute("SELECT generation FROM accounts LIMIT 1")
+            if self._is_prepared:
+                await connection.execute("SELECT generation FROM accounts LIMIT 1")
+        if not self._is_prepared:
+            raise DatabaseError("The administrator's account is not ready yet; if that lasts, the log says why")
 
     async def verify(self, username: str, password: str) -> str | None:
         """See :class:`Accounts`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from functools import partial
 from typing import Any, cast
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .hardening import FEWEST_FILES
@@ -25,6 +27,9 @@ SECONDS_FOR_HEAD = 10.0
 # A slow body, the delay of a login, and the queue for Argon2 together.
 SECONDS_FOR_REQUEST = 30.0
 SECONDS_BETWEEN_SWEEPS = 1.0
+# asyncio accepts as many as the backlog before it tells anybody of the first of them.
+ACCEPTED_AT_ONCE = 64
+WAITING_TO_BE_ACCEPTED = 2048
 # What the kernel keeps for a connection counts as memory of the container.
 SOCKET_BUFFER = 64 * 1024
 _LARGEST_PART_OF_HEAD = 16 * 1024
@@ -46,7 +51,7 @@ class Room:
     @classmethod
     def for_files(cls, limit: int) -> Room:
         """A room that leaves enough of ``limit`` open files for everything else."""
-        return cls(max(FEWEST_FILES // 2, min(MOST_CONNECTIONS, limit - FEWEST_FILES)))
+        return cls(max(FEWEST_FILES // 2, min(MOST_CONNECTIONS, limit - FEWEST_FILES - ACCEPTED_AT_ONCE)))
 
     def enter(self, connection: GuardedProtocol) -> None:
         """Give ``connection`` a place, if need be that of another one."""
@@ -147,7 +152,10 @@ class GuardedProtocol(H11Protocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer if an answer is still possible: after a bad part of a body, one may be on its way already."""
+        """Answer if an answer is still possible, and let the application send no other."""
+        if self._has_request():
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         try:
             super().send_400_response(msg)
         except h11.LocalProtocolError:
@@ -176,7 +184,24 @@ def protocol_in(room: Room) -> type[asyncio.Protocol]:
 
 def options() -> dict[str, Any]:
     """What else uvicorn has to know."""
-    return {"h11_max_incomplete_event_size": _LARGEST_PART_OF_HEAD, "ws": "none", "timeout_keep_alive": 5}
+    return {
+        "backlog": ACCEPTED_AT_ONCE,
+        "h11_max_incomplete_event_size": _LARGEST_PART_OF_HEAD,
+        "timeout_keep_alive": 5,
+        "ws": "none",
+    }
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which accepts few connections at once while many may wait in the kernel."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        for server in self.servers:
+            for opened in server.sockets:
+                with socket.socket(fileno=os.dup(opened.fileno())) as listening:
+                    listening.listen(WAITING_TO_BE_ACCEPTED)
 
 
 def _limit_buffers(transport: asyncio.Transport) -> None:

@@ -75,7 +75,7 @@ def _make_server() -> uvicorn.Server:
     check_for_examples(manager, catalog, settings, os.environ)
     app = Shell(manager, catalog, settings).application()
     room = connections.Room.for_files(raise_file_limit())
-    return uvicorn.Server(
+    return connections.Server(
         uvicorn.Config(
             app,
             host=settings.host,
@@ -83,6 +83,7 @@ def _make_server() -> uvicorn.Server:
             http=connections.protocol_in(room),
             log_config=None,
             server_header=False,
+            proxy_headers=False,  # src/app/peers.py reads them
             **connections.options(),
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )

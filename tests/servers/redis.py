@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import redis
+
 from tests.conftest import need_program
 
 from .ports import free_port, wait_for_port
@@ -28,3 +30,9 @@ def running_redis(password: str, port: int | None = None) -> Iterator[int]:
         finally:
             server.terminate()
             server.wait(30)
+
+
+def end_redis(port: int, password: str) -> None:
+    """Shut a server down, as a machine that goes away does."""
+    with redis.Redis(port=port, password=password) as client:
+        client.shutdown(nosave=True)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,14 +53,24 @@ class App:
 
 
 @contextmanager
-def running_app(environ: dict[str, str], folder: Path, wait: bool = True) -> Iterator[App]:
+def running_app(
+    environ: dict[str, str], folder: Path, wait: bool = True, *, prefix: Sequence[str] = ()
+) -> Iterator[App]:
+    """main.py as a program.
+
+    Args:
+        environ: The variables that matter.
+        folder: Where it runs, and where its log is.
+        wait: Until it listens.
+        prefix: The program that starts it, with arguments.
+    """
     port = free_port()
     log = folder / f"app-{port}.log"
     kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     base = {"PATH": os.environ["PATH"], "HOME": str(folder), "APP_PORT": str(port), "SECRETS_BACKEND": "env"}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, str(PROJECT / "main.py")],
+            [*prefix, sys.executable, str(PROJECT / "main.py")],
             env=base | kept | environ,
             stdout=output,
             stderr=subprocess.STDOUT,
