@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+from time import monotonic
 
 BURST = 100.0
 LINES_PER_SECOND = 2.0
@@ -38,12 +38,12 @@ class LogLimit(logging.Filter):
 class _Budget:
     def __init__(self) -> None:
         self._lines = BURST
-        self._at = time.monotonic()
+        self._at = monotonic()
         self._left_out = 0
 
     def take(self, cost: float) -> int | None:
         """How many records were left out since the last; ``None`` if this one is, too."""
-        now = time.monotonic()
+        now = monotonic()
         self._lines = min(BURST, self._lines + (now - self._at) * LINES_PER_SECOND)
         self._at = now
         if self._lines < 1:

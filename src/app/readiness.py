@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Readiness:
 
     async def checks(self) -> Checks:
         """What was found, at most a second ago."""
-        if time.monotonic() < self._valid_until:
+        if monotonic() < self._valid_until:
             return self._checks
         if self._task is None:
             self._task = asyncio.create_task(self._look_and_keep(self._generation))
@@ -52,7 +52,7 @@ class Readiness:
                 self._task = None
         if generation == self._generation:
             self._checks = checks
-            self._valid_until = time.monotonic() + SECONDS_VALID
+            self._valid_until = monotonic() + SECONDS_VALID
         return checks
 
 
