@@ -265,10 +265,13 @@ def test_a_volume_with_its_old_password_is_explained_and_fixed_without_losing_da
     stack.compose(
         *("exec", "-T", "postgres", "psql", "-q", "-U", "cctv", "-c", "ALTER ROLE cctv PASSWORD 'that nobody knows'")
     )
+    asked = ("exec", "-T", "app", "python", "-m", "src.app.healthcheck")
+    while "make database-password" not in stack.compose(*asked, check=False):
+        time.sleep(0.5)
     with client(stack) as http:
         ready = http.get("/ready")
     assert ready.status_code == 503
-    assert "make database-password" in ready.text
+    assert ready.json() == {"status": "not ready"}  # the port is for strangers, too
     stack.run("make", "database-password")
     wait_until_healthy(stack)
     assert log_in(stack, stack.values()["ADMIN_PASSWORD"]).status_code == 200
