@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -18,12 +17,12 @@ from tests.conftest import PROJECT, need_program, need_root
 from tests.servers.ports import free_port, wait_for_port
 from tests.servers.postgres import Postgres
 from tests.servers.redis import running_redis
-from tests.support.abuse import KINDS, attack, request
+from tests.support.abuse import KINDS, running_attack
 from tests.support.abused import abuse, missing_force
 from tests.support.app_container import AppContainer, app_image, running_container
 from tests.support.engine import need_engine
 from tests.support.forms import IN_FULL, in_short
-from tests.support.probes import NO_ANSWER, ask, wait_until_ready
+from tests.support.probes import probing, wait_until_ready
 
 SECONDS = 60.0 if IN_FULL else 6.0
 # In the short form two other processes of tests share the machine's cores.
@@ -119,21 +118,14 @@ def test_unfinished_heads_do_not_use_up_the_open_files(values: dict[str, str], t
     ):
         try:
             wait_for_port(port)
-            answers = asyncio.run(_health_during_unfinished_heads(port))
+            with (
+                running_attack(port, "unfinished heads", SECONDS, UNFINISHED) as attack,
+                probing(port, "/health") as probes,
+            ):
+                tally = attack.tally()
         finally:
             process.terminate()
-    assert NO_ANSWER not in answers
-    assert answers == [200] * len(answers)
-    assert log.read_text().count("\n") < MOST_LINES_WITHOUT_FILES
-
-
-async def _health_during_unfinished_heads(port: int) -> list[int]:
-    attacking = asyncio.create_task(attack(port, KINDS["unfinished heads"], 5, UNFINISHED))
-    await asyncio.sleep(2)
-    answers = []
-    while not attacking.done():
-        answers.append(await asyncio.to_thread(ask, port, request("GET", "/health", b"", "Connection: close")))
-        await asyncio.sleep(0.2)
-    tally = await attacking
     assert tally.opened + tally.refused >= UNFINISHED
-    return answers
+    assert set(probes["/health"].statuses) == {200}
+    assert probes["/health"].slowest < LONGEST_ANSWER_SECONDS
+    assert log.read_text().count("\n") < MOST_LINES_WITHOUT_FILES
