@@ -17,12 +17,15 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 CONNECTIONS = 500
+CROWD = 900
+"""More connections than the application keeps open."""
 PAUSE_SECONDS = 0.1
 """Between two requests of a connection. 500 connections still ask for more than one process can answer."""
 DRIP_SECONDS = 1.0
@@ -132,6 +135,7 @@ class Kind:
         least_answers: Fewer answers than this, and it was no attack.
         least_sent: Fewer requests or parts of them than this, and it was no attack.
         guesses_for_one: Whether all guesses are for one name from one address.
+        connections: From how many connections at once.
     """
 
     attack: Callable[[Connection], Awaitable[None]]
@@ -140,6 +144,7 @@ class Kind:
     least_answers: int = 0
     least_sent: int = 0
     guesses_for_one: bool = False
+    connections: int = CONNECTIONS
 
 
 def request(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
@@ -155,9 +160,14 @@ def login(username: str, password: str) -> bytes:
     return request("POST", "/login", json.dumps({"username": username, "password": password}).encode())
 
 
+def webhook(body: bytes) -> bytes:
+    """A webhook that is wrong only in the value of its signature."""
+    signature, timestamp = "sha256=" + "0" * 64, str(int(time.time()))
+    return request("POST", "/webhook", body, f"X-Webhook-Signature: {signature}", f"X-Webhook-Timestamp: {timestamp}")
+
+
 _names = itertools.count()
 _body = b"x" * MEBIBYTE
-_UNFINISHED = b"POST /webhook HTTP/1.1\r\nHost: app\r\nContent-Length: 65536\r\n\r\n"
 _CHUNKED = b"POST /webhook HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n"
 _PATHS = ("/", "/unknown", "/%00%ff", "//", "/" + "a" * 4000, "/health/..;/", "/login?x=" + "y" * 2000)
 _MALFORMED = (b"zz\r\nabc\r\n", b"-1\r\n\r\n", b"ffffffffffffffffffff\r\n", b"3\r\nabcde\r\n", b"5;" + b"x" * 20000)
@@ -202,8 +212,13 @@ async def _unfinished_head(connection: Connection) -> None:
 
 
 async def _unfinished_body(connection: Connection) -> None:
-    await connection.send(_UNFINISHED)
+    await connection.send(webhook(_body)[:400])
     await connection.drip(b"x")
+
+
+async def _large_unfinished_login(connection: Connection) -> None:
+    await connection.send(b"POST /login HTTP/1.1\r\nHost: app\r\nContent-Length: 130000\r\n\r\n" + b" " * 125_000)
+    await connection.drip(b" ")
 
 
 async def _unfinished_login(connection: Connection) -> None:
@@ -275,7 +290,7 @@ _SINGLE: dict[str, Kind] = {
     "logins for one name from one address": Kind(
         _asking(_as_administrator), from_one_address=True, least_answers=100, guesses_for_one=True
     ),
-    "logins for one name from everywhere": Kind(_asking(_as_administrator), least_answers=100),
+    "logins for one name from everywhere": Kind(_asking(_as_administrator), least_sent=400),
     "pipelined logins": Kind(_pipelined_logins, least_sent=100),
     "abandoned logins": Kind(_abandoned_login, least_sent=100),
     "nested login bodies": Kind(_asking(_always(request("POST", "/login", _NESTED))), least_answers=100),
@@ -284,12 +299,14 @@ _SINGLE: dict[str, Kind] = {
     ),
     "ready": Kind(_asking(_always(request("GET", "/ready"))), least_answers=100),
     "paths": Kind(_asking(*(_always(request("GET", path)) for path in _PATHS)), least_answers=100),
-    "webhooks": Kind(
-        _asking(_always(request("POST", "/webhook", _body, "X-Webhook-Signature: " + "0" * 64))), least_sent=50
-    ),
+    "large webhooks": Kind(_asking(lambda: webhook(_body)), least_sent=20),
+    "small webhooks": Kind(_asking(lambda: webhook(_body[:60_000])), least_sent=50),
     "unfinished heads": Kind(_unfinished_head, least_sent=1000),
     "unfinished bodies": Kind(_unfinished_body, least_sent=500),
     "unfinished logins": Kind(_unfinished_login, least_sent=500),
+    "large unfinished logins": Kind(_large_unfinished_login, least_sent=500),
+    "a crowd with unfinished bodies": Kind(_unfinished_body, least_sent=500, connections=CROWD),
+    "an idle crowd": Kind(_idle, connections=CROWD),
     "expected bodies": Kind(_expecting, least_sent=100),
     "huge heads": Kind(_asking(_always(_HUGE)), least_sent=100),
     "many headers": Kind(_asking(_always(_MANY_HEADERS)), least_sent=100),
@@ -315,7 +332,7 @@ async def _all_together(connection: Connection) -> None:
 KINDS: dict[str, Kind] = _SINGLE | {"all together": Kind(_all_together, least_answers=100, least_sent=500)}
 
 
-async def attack(port: int, kind: Kind, seconds: float, connections: int = CONNECTIONS) -> Tally:
+async def attack(port: int, kind: Kind, seconds: float, connections: int) -> Tally:
     """Attack what listens on ``port`` of this machine.
 
     Args:
@@ -392,11 +409,21 @@ class Attack:
 
 
 @contextmanager
-def running_attack(port: int, kind: str, seconds: float, connections: int = CONNECTIONS) -> Iterator[Attack]:
-    """Attack from a process that gives way to every other."""
+def running_attack(port: int, kind: str, seconds: float, connections: int | None = None) -> Iterator[Attack]:
+    """Attack from a process that gives way to every other.
+
+    Args:
+        port: Whom.
+        kind: One of ``KINDS``.
+        seconds: How long.
+        connections: From how many connections at once; ``None`` means the kind's own number.
+    """
     command = ["nice", "-n", "19", sys.executable, "-m", "tests.support.abuse", "attack"]
     with subprocess.Popen(
-        [*command, str(port), kind, str(seconds), str(connections)], cwd=_PROJECT, stdout=subprocess.PIPE, text=True
+        [*command, str(port), kind, str(seconds), str(connections or KINDS[kind].connections)],
+        cwd=_PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             yield Attack(process)
