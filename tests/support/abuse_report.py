@@ -19,6 +19,8 @@ from tests.support.probes import wait_until_ready
 
 _ROW = "{:38} {:34} {:>14} {:>14} {:>9} {:>9} {:>7} {:>7}"
 _PATIENCE_SECONDS = 15.0
+_MOST_ERRORS = 4
+_LONGEST_LINE = 160
 _PRETEND = "import os\nos.cpu_count = os.process_cpu_count = lambda: 16\n"
 
 
@@ -37,6 +39,8 @@ def report(seconds: float, kinds: list[str]) -> None:
             assert port is not None
             outcome = abuse(port, kind, seconds, values["ADMIN_PASSWORD"], _PATIENCE_SECONDS)
             print(_ROW.format(kind, _attack(outcome), *_seen(outcome), _memory(app), _log(app)), flush=True)  # noqa: T201
+            for line in _errors(app):
+                print(f"    {line}", flush=True)  # noqa: T201
 
 
 @contextmanager
@@ -86,3 +90,9 @@ def _memory(app: App) -> str:
 
 def _log(app: App) -> str:
     return str(app.log().count("\n"))
+
+
+def _errors(app: App) -> list[str]:
+    """What the log says went wrong, each once, without its time."""
+    found = re.findall(r"(?:ERROR|WARNING) .*|^\w*(?:Error|Exception)\b.*", app.log(), re.MULTILINE)
+    return list(dict.fromkeys(line[:_LONGEST_LINE] for line in found))[:_MOST_ERRORS]
