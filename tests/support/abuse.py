@@ -166,14 +166,19 @@ def webhook(body: bytes) -> bytes:
     return request("POST", "/webhook", body, f"X-Webhook-Signature: {signature}", f"X-Webhook-Timestamp: {timestamp}")
 
 
+def _chunked_webhook() -> bytes:
+    head, _, _ = webhook(b"").partition(b"\r\n\r\n")
+    return head + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
 _names = itertools.count()
 _body = b"x" * MEBIBYTE
-_CHUNKED = b"POST /webhook HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n"
 _PATHS = ("/", "/unknown", "/%00%ff", "//", "/" + "a" * 4000, "/health/..;/", "/login?x=" + "y" * 2000)
 _MALFORMED = (b"zz\r\nabc\r\n", b"-1\r\n\r\n", b"ffffffffffffffffffff\r\n", b"3\r\nabcde\r\n", b"5;" + b"x" * 20000)
 _HUGE = request("GET", "/health", b"", *(f"X-{number}: {'h' * 900}" for number in range(64)))
 _MANY_HEADERS = request("GET", "/health", b"", *(f"X-{number}: h" for number in range(3000)))
-_TINY_CHUNKS = _CHUNKED + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"
+_TINY_HEADERS = b"GET /health HTTP/1.1\r\nHost: app\r\n" + b"a:\r\n" * 3900 + b"\r\n"
+_TINY_CHUNKS = b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"
 _NESTED = b'{"username":' + b"[" * 30_000
 _UPGRADE = (
     "Connection: Upgrade",
@@ -264,7 +269,7 @@ async def _idle_after_an_answer(connection: Connection) -> None:
 
 
 async def _malformed_chunks(connection: Connection) -> None:
-    await connection.ask(_CHUNKED + _MALFORMED[connection.number % len(_MALFORMED)])
+    await connection.ask(_chunked_webhook() + _MALFORMED[connection.number % len(_MALFORMED)])
 
 
 async def _abandoned_login(connection: Connection) -> None:
@@ -310,7 +315,8 @@ _SINGLE: dict[str, Kind] = {
     "expected bodies": Kind(_expecting, least_sent=100),
     "huge heads": Kind(_asking(_always(_HUGE)), least_sent=100),
     "many headers": Kind(_asking(_always(_MANY_HEADERS)), least_sent=100),
-    "tiny chunks": Kind(_asking(_always(_TINY_CHUNKS)), least_sent=50),
+    "tiny headers": Kind(_asking(_always(_TINY_HEADERS)), least_sent=100),
+    "tiny chunks": Kind(_asking(lambda: _chunked_webhook() + _TINY_CHUNKS), least_sent=20),
     "malformed chunks": Kind(_malformed_chunks, least_sent=100),
     "unread answers": Kind(_unread, receive_buffer=_SMALL_BUFFER, least_sent=100),
     "pipelining from one address": Kind(_pipelined, from_one_address=True, least_answers=100),
