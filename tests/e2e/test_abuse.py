@@ -17,7 +17,7 @@ from tests.conftest import PROJECT, need_program, need_root
 from tests.servers.ports import free_port, wait_for_port
 from tests.servers.postgres import Postgres
 from tests.servers.redis import running_redis
-from tests.support.abuse import KINDS, running_attack
+from tests.support.abuse import CONNECTIONS, KINDS, running_attack
 from tests.support.abused import abuse, missing_force
 from tests.support.app_container import AppContainer, app_image, running_container
 from tests.support.engine import need_engine
@@ -96,6 +96,15 @@ def test_an_abuse_by_strangers_leaves_the_application_in_service(
     assert "Traceback" not in log
     assert log.count("\n") < MOST_LOG_LINES
     assert len(log) < MOST_LOG_CHARACTERS
+
+
+@pytest.mark.parametrize("kind", ["ready", "idle", "unfinished heads"])
+def test_an_attack_that_reaches_nobody_does_not_count_as_one(kind: str) -> None:
+    with running_attack(free_port(), kind, 1) as attack:
+        tally = attack.tally()
+    assert tally.opened == tally.answers == 0
+    assert tally.refused >= KINDS[kind].connections
+    assert f"only 0 connections, not {CONNECTIONS * 4 // 5}" in missing_force(kind, tally)
 
 
 FILES = 256
