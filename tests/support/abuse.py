@@ -310,6 +310,7 @@ _SINGLE: dict[str, Kind] = {
     "unfinished bodies": Kind(_unfinished_body, least_sent=500),
     "unfinished logins": Kind(_unfinished_login, least_sent=500),
     "large unfinished logins": Kind(_large_unfinished_login, least_sent=500),
+    # More than the 500 senders that the application has to withstand: beyond its places it has to choose.
     "a crowd with unfinished bodies": Kind(_unfinished_body, least_sent=500, connections=CROWD),
     "an idle crowd": Kind(_idle, connections=CROWD),
     "expected bodies": Kind(_expecting, least_sent=100),
