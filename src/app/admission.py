@@ -14,6 +14,10 @@ class BusyError(Exception):
     """There is no place now. Try again a little later."""
 
 
+class GreedyError(BusyError):
+    """This sender has all the places that one gets."""
+
+
 class Admission:
     """Places for one kind of work.
 
@@ -30,8 +34,9 @@ class Admission:
 
     def require_place(self, network: str) -> None:
         """Raise :class:`BusyError` if ``network`` would get no place now."""
-        if self._total >= self._places or self._taken[network] >= self._places_of_a_network:
-            self._forget(network)
+        if self._taken.get(network, 0) >= self._places_of_a_network:
+            raise GreedyError
+        if self._total >= self._places:
             raise BusyError
 
     @contextmanager
@@ -39,6 +44,7 @@ class Admission:
         """A place for as long as the block runs.
 
         Raises:
+            GreedyError: ``network`` has all that one gets.
             BusyError: There is none.
         """
         self.require_place(network)
@@ -49,8 +55,5 @@ class Admission:
         finally:
             self._total -= 1
             self._taken[network] -= 1
-            self._forget(network)
-
-    def _forget(self, network: str) -> None:
-        if not self._taken[network]:
-            del self._taken[network]
+            if not self._taken[network]:
+                del self._taken[network]

@@ -1,19 +1,14 @@
-"""What a request may hold, and how long it may take to arrive."""
+"""How large a body may be, and how long it may take to arrive."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse
-
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
-LARGEST_HEAD = 16 * 1024
 SECONDS_FOR_BODY = 15.0
-_BYTES_PER_HEADER = 4  # colon, space, and the line's end
 
 
 class BodyTooLargeError(Exception):
@@ -56,27 +51,3 @@ async def read_body(request: Request, limit: int) -> bytes:
     except TimeoutError:
         raise BodyTooSlowError from None
     return bytes(body)
-
-
-class HeadLimit:
-    """Refuses requests whose line and headers are larger than ``LARGEST_HEAD``: the server only limits parts of them.
-
-    Args:
-        app: What gets the others.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the ASGI specification: https://asgi.readthedocs.io/en/latest/specs/www.html."""
-        if scope["type"] == "http" and _size_of_head(scope) > LARGEST_HEAD:
-            text = {"error": f"The head of the request is larger than {LARGEST_HEAD // 1024} KiB"}
-            await JSONResponse(text, 431, {"Connection": "close"})(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-
-def _size_of_head(scope: Scope) -> int:
-    headers = sum(len(name) + len(value) + _BYTES_PER_HEADER for name, value in scope["headers"])
-    return headers + len(scope["raw_path"]) + len(scope["query_string"])

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http
 import os
+import re
 import socket
 import time
 from collections import Counter
@@ -27,12 +29,17 @@ SECONDS_FOR_HEAD = 10.0
 # A slow body, the delay of a login, and the queue for Argon2 together.
 SECONDS_FOR_REQUEST = 30.0
 SECONDS_BETWEEN_SWEEPS = 1.0
-# asyncio accepts as many as the backlog before it tells anybody of the first of them.
-ACCEPTED_AT_ONCE = 64
+# asyncio accepts as many as the backlog in one turn of its loop, and an aborted connection is closed two turns later.
+ACCEPTED_AT_ONCE = 16
+TURNS_UNTIL_CLOSED = 4
 WAITING_TO_BE_ACCEPTED = 2048
 # What the kernel keeps for a connection counts as memory of the container.
 SOCKET_BUFFER = 64 * 1024
-_LARGEST_PART_OF_HEAD = 16 * 1024
+LARGEST_HEAD = 16 * 1024
+MOST_LINES = 100
+# h11 takes line ends without a carriage return, too.
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_CHUNKED = re.compile(rb"\n[ \t]*transfer-encoding", re.IGNORECASE)
 
 
 class Room:
@@ -51,7 +58,8 @@ class Room:
     @classmethod
     def for_files(cls, limit: int) -> Room:
         """A room that leaves enough of ``limit`` open files for everything else."""
-        return cls(max(FEWEST_FILES // 2, min(MOST_CONNECTIONS, limit - FEWEST_FILES - ACCEPTED_AT_ONCE)))
+        spare = FEWEST_FILES + ACCEPTED_AT_ONCE * TURNS_UNTIL_CLOSED
+        return cls(max(FEWEST_FILES // 2, min(MOST_CONNECTIONS, limit - spare)))
 
     def enter(self, connection: GuardedProtocol) -> None:
         """Give ``connection`` a place, if need be that of another one."""
@@ -101,7 +109,11 @@ def _badness(connection: GuardedProtocol) -> tuple[bool, float, float]:
 
 
 class GuardedProtocol(H11Protocol):
-    """uvicorn's protocol with deadlines, and with a place in a room.
+    """uvicorn's protocol with deadlines, with a place in a room, and with one request at a time.
+
+    h11 parses all that it is given before anything else runs, and headers and chunks cost it more than other bytes.
+    So it gets a head only when that is complete and small, then as many bytes as the head has announced, and no chunks.
+    More than that before the answer is not read: the connection ends with the answer, as HTTP allows at any time.
 
     Attributes:
         network: Of whom it is.
@@ -114,6 +126,8 @@ class GuardedProtocol(H11Protocol):
     def __init__(self, room: Room, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._room = room
+        self._head = bytearray()
+        self._announced = 0
         self.network = ""
         self.since = self.deadline = 0.0
         self.is_serving = False
@@ -133,18 +147,15 @@ class GuardedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Nothing that comes after the end is of interest."""
-        if not self.transport.is_closing():
-            super().data_received(data)
-
-    def handle_events(self) -> None:
-        """Begin the time of a request when its head is there."""
-        super().handle_events()
-        if not self.is_serving and self._has_request():
-            self.is_serving = True
-            self.served += 1
-            self.since = time.monotonic()
-            self.deadline = self.since + SECONDS_FOR_REQUEST
+        """A part of a head or of a body."""
+        while data and not self.transport.is_closing():
+            if self._announced:
+                data = self._receive_body(data)
+            elif self.is_serving:
+                self._end_with_answer()
+                return
+            else:
+                data = self._complete_head(data)
 
     def on_response_complete(self) -> None:
         """Begin the wait for the next request."""
@@ -168,6 +179,51 @@ class GuardedProtocol(H11Protocol):
         except h11.LocalProtocolError:
             self.transport.abort()
 
+    def _complete_head(self, data: bytes) -> bytes:
+        """Hand on the head if it is there, and return what follows it."""
+        self._head += data
+        end = _END_OF_HEAD.search(self._head, max(0, len(self._head) - len(data) - len("\r\n\r")))
+        head, rest = self._head[: end.end() if end else None], self._head[end.end() :] if end else b""
+        if len(head) > LARGEST_HEAD or head.count(b"\n") > MOST_LINES:
+            self._refuse(431)
+        elif end is None:
+            return b""
+        elif _CHUNKED.search(head):
+            self._refuse(411)
+        else:
+            self._head = bytearray()
+            super().data_received(bytes(head))
+            self._begin_request()
+            return bytes(rest)
+        return b""
+
+    def _begin_request(self) -> None:
+        if not self._has_request() or self.is_serving:
+            return
+        self.is_serving = True
+        self.served += 1
+        self.since = time.monotonic()
+        self.deadline = self.since + SECONDS_FOR_REQUEST
+        lengths = [int(value) for name, value in self.headers if name == b"content-length"]
+        self._announced = lengths[0] if lengths else 0
+
+    def _receive_body(self, data: bytes) -> bytes:
+        """Hand on what belongs to the body, and return what follows it: the next head, if the answer came early."""
+        body, rest = data[: self._announced], data[self._announced :]
+        self._announced -= len(body)
+        super().data_received(body)
+        return rest
+
+    def _end_with_answer(self) -> None:
+        self.cycle.keep_alive = False
+        self.flow.pause_reading()
+
+    def _refuse(self, status: int) -> None:
+        reason = http.HTTPStatus(status).phrase
+        head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        self.transport.write(head.encode())
+        self.transport.close()
+
     def _has_request(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -186,7 +242,7 @@ def options() -> dict[str, Any]:
     """What else uvicorn has to know."""
     return {
         "backlog": ACCEPTED_AT_ONCE,
-        "h11_max_incomplete_event_size": _LARGEST_PART_OF_HEAD,
+        "h11_max_incomplete_event_size": LARGEST_HEAD,
         "timeout_keep_alive": 5,
         "ws": "none",
     }

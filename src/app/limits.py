@@ -49,6 +49,17 @@ class LoginLimiter:
                 "redis://", implementation="redispy", key_prefix="login", **_sharing(cache.client)
             )
 
+    async def has_guesses_left(self, username: str, network: str) -> bool:
+        """Whether a guess for ``username`` from ``network`` may be looked at. Counts nothing."""
+        key = _key(username, network)
+        if self._redis is None:
+            return self._memory_window.test(_GUESSES, key)
+        if self._cache.is_worth_asking:
+            has_some = await self._cache.ask(RedisWindow(self._redis).test(_GUESSES, key))
+            if has_some is not None:
+                return has_some
+        return self._memory_window.test(_GUESSES_WITHOUT_REDIS, key)
+
     async def admits(self, username: str, network: str) -> bool:
         """Count a guess for ``username`` from ``network``, and say whether it may be looked at."""
         key = _key(username, network)

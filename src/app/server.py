@@ -10,7 +10,6 @@ import signal
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -18,8 +17,8 @@ from starlette.routing import Route
 from src.utils.secrets import SecretsError, redaction
 
 from .accounts import Accounts, DatabaseAccounts, MemoryAccounts, is_of_generation
-from .admission import Admission, BusyError
-from .bodies import BodyTooLargeError, BodyTooSlowError, HeadLimit, read_body
+from .admission import Admission, BusyError, GreedyError
+from .bodies import BodyTooLargeError, BodyTooSlowError, read_body
 from .cache import Cache, open_redis
 from .checks import Dependencies
 from .database import Database, DatabaseError
@@ -49,7 +48,7 @@ LARGEST_WEBHOOK = 1024 * 1024
 LARGEST_WEBHOOK_WITHOUT_PLACE = 64 * 1024
 LARGEST_FIELD = 1024
 LOGIN_QUEUE = 16
-WEBHOOK_PLACES = 16
+WEBHOOK_PLACES = 32
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 15.0
 _LATER = {"Retry-After": "2"}
@@ -79,7 +78,7 @@ class Shell:
         self.cache = Cache(open_redis(manager, settings))
         self.limiter = LoginLimiter(self.cache)
         self.logins = Admission(AT_ONCE + LOGIN_QUEUE, (AT_ONCE + LOGIN_QUEUE) // 2)
-        self.large_webhooks = Admission(WEBHOOK_PLACES, WEBHOOK_PLACES // 2)
+        self.large_webhooks = Admission(WEBHOOK_PLACES, WEBHOOK_PLACES // 8)
         self.webhooks = Webhooks(manager, self.cache, accepts_untimed=settings.webhooks_without_timestamp)
         self.peers = Peers(settings.trusted_proxies)
         self.readiness = Readiness(Dependencies(manager, catalog, settings, self.accounts, self.cache).look)
@@ -97,7 +96,6 @@ class Shell:
                 Route("/webhook", self.webhook, methods=["POST"]),
             ],
             lifespan=self._lifespan,
-            middleware=[Middleware(HeadLimit)],
             exception_handlers={
                 SecretsError: _unavailable,
                 DatabaseError: _unavailable,
@@ -128,12 +126,14 @@ class Shell:
         if fields is None:
             return _problem(400, "Send JSON with username and password as text")
         username, password = fields
-        # Whoever finds no place has not guessed, and does not wait for it.
+        # Who finds no place has not guessed: nothing is counted against the address, and nobody waits for nothing.
         self.logins.require_place(peer.network)
-        if not await self.limiter.admits(username, peer.network):
-            return _problem(429, "Too many failed logins", {"Retry-After": str(WINDOW_SECONDS)})
+        if not await self.limiter.has_guesses_left(username, peer.network):
+            return _too_many_guesses()
         await asyncio.sleep(await self.limiter.delay(username))
         with self.logins.place(peer.network):
+            if not await self.limiter.admits(username, peer.network):
+                return _too_many_guesses()
             generation = await self.accounts.verify(username, password)
         if generation is None:
             return _problem(401, "Name or password is wrong")
@@ -309,6 +309,10 @@ def _problem(status: int, text: str, headers: dict[str, str] | None = None) -> J
     return JSONResponse({"error": text}, status_code=status, headers=headers)
 
 
+def _too_many_guesses() -> Response:
+    return _problem(429, "Too many failed logins", {"Retry-After": str(WINDOW_SECONDS)})
+
+
 def _log_in_first() -> Response:
     return _problem(401, "Log in first: POST /login", {"WWW-Authenticate": "Bearer"})
 
@@ -319,6 +323,8 @@ async def _unavailable(request: Request, error: Exception) -> Response:  # noqa:
 
 
 async def _busy(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    if isinstance(error, GreedyError):
+        return _problem(429, "Too many at once from your address; try again in a moment", _LATER)
     return _problem(503, "Too many at once; try again in a moment", _LATER)
 
 

@@ -140,4 +140,4 @@ def test_large_events_are_taken_and_larger_ones_refused(tmp_path: Path, values: 
             assert post(app, headers(key, body), body) == status, size
 
         in_pieces = app.client.post("/webhook", content=iter([b"y" * 1024] * 2000), headers=headers(key))
-        assert in_pieces.status_code == 413
+        assert in_pieces.status_code == 411
