@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -44,11 +46,20 @@ _HEADERS = {
 }
 
 
-def page_routes() -> list[Route]:
-    """A route for each file; all are read now."""
-    return [
-        Route(path, _serve((_FOLDER / name).read_bytes(), media_type)) for path, (name, media_type) in _FILES.items()
-    ]
+def page_routes(application: str) -> list[Route]:
+    """A route for each file; all are read now.
+
+    Args:
+        application: The name that the page shows.
+    """
+    return [Route(path, _serve(_read(name, application), media_type)) for path, (name, media_type) in _FILES.items()]
+
+
+def _read(name: str, application: str) -> bytes:
+    content = (_FOLDER / name).read_bytes()
+    if not name.endswith(".html"):
+        return content
+    return Template(content.decode()).substitute(application=escape(application)).encode()
 
 
 def _serve(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:

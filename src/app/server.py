@@ -98,7 +98,7 @@ class Shell:
                 Route("/me", self.me),
                 Route("/status", self.status),
                 Route("/webhook", self.webhook, methods=["POST"]),
-                *page_routes(),
+                *page_routes(self.catalog.application),
             ],
             lifespan=self._lifespan,
             middleware=[Middleware(HeadLimit)],

@@ -15,6 +15,10 @@ function count(number, unit) {
   return `${number} ${unit}${number === 1 ? "" : "s"}`;
 }
 
+function capitalized(text) {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
+}
+
 function say(text, { isError = false } = {}) {
   const place = find("message");
   place.hidden = !text;
@@ -64,7 +68,7 @@ function chip(text, kind) {
 }
 
 function service(title, check, lines) {
-  const [text, kind] = SERVICE_STATES[check.state] ?? [check.state, "bad"];
+  const [text, kind] = SERVICE_STATES[check.state] ?? [capitalized(check.state), "bad"];
   const box = document.createElement("div");
   const head = element("dt", title);
   head.append(" ", chip(text, kind));
@@ -72,17 +76,25 @@ function service(title, check, lines) {
   return box;
 }
 
+function whenRead({ age_seconds: age, next_try_seconds: next }) {
+  if (next === null) return "Read each time a secret is used";
+  return `Read ${count(age ?? 0, "second")} ago, next in ${count(next, "second")}`;
+}
+
 function storeLines(store) {
-  const next = store.next_try_seconds === null ? "" : `; next in ${count(store.next_try_seconds, "second")}`;
-  const read = store.age_seconds === null ? "" : `Read ${count(store.age_seconds, "second")} ago${next}`;
-  return [store.title, store.place === store.title ? "" : store.place, read, store.reason];
+  const isNamedByTitle = store.place.toLowerCase() === store.title.toLowerCase();
+  return [store.title, isNamedByTitle ? "" : store.place, whenRead(store), store.reason];
+}
+
+function placeOf(check) {
+  return check.state === "ok" ? "here" : "in the application's memory";
 }
 
 function showServices({ store, database, redis }) {
   find("services").replaceChildren(
     service("Store", store, storeLines(store)),
-    service("Database", database, [database.reason ?? "Accounts"]),
-    service("Redis", redis, [redis.reason ?? "Login limits", redis.logins && `Logins are ${redis.logins}`]),
+    service("Database", database, [database.reason ?? `Accounts are kept ${placeOf(database)}`]),
+    service("Redis", redis, [redis.reason ?? `Logins are counted ${placeOf(redis)}`, redis.logins && `Logins are ${redis.logins}`]),
   );
 }
 
@@ -102,6 +114,10 @@ function day(time) {
   return time.slice(0, 10);
 }
 
+function minute(time) {
+  return `${time.replace("T", " ").slice(0, 16)} UTC`;
+}
+
 function cell(label, content, small = "") {
   const made = document.createElement("td");
   made.setAttribute("role", "cell");
@@ -110,6 +126,12 @@ function cell(label, content, small = "") {
   box.append(content);
   if (small) box.append(element("span", small, "small"));
   made.append(box);
+  return made;
+}
+
+function emptyCell() {
+  const made = cell("", "–");
+  made.dataset.empty = "";
   return made;
 }
 
@@ -125,20 +147,20 @@ function earlierCell({ earlier }) {
   if (earlier.length === 0) return cell("Earlier values", "None");
   const ends = earlier.map((one) => one.valid_until);
   if (ends.includes(null)) return cell("Earlier values", `${earlier.length} kept`, "Until you remove them");
-  return cell("Earlier values", `${earlier.length} in grace`, `Until ${ends.sort().at(-1).replace("T", " ").slice(0, 16)} UTC`);
+  return cell("Earlier values", `${earlier.length} in grace`, `Until ${minute(ends.sort().at(-1))}`);
 }
 
 const STRENGTHS = { strong: ["Strong", "good"], "no fault found": ["No fault found", "plain"], "not judged": ["Not judged", "plain"] };
 
 function strengthCell({ strength }) {
-  const [text, kind] = STRENGTHS[strength] ?? [strength[0].toUpperCase() + strength.slice(1), "warn"];
+  const [text, kind] = STRENGTHS[strength] ?? [capitalized(strength), "warn"];
   return cell("Strength", chip(text, kind));
 }
 
 function cells(secret) {
   if (!secret.set) {
     const state = secret.required ? chip("Not set", "bad") : "Not used";
-    return [cell("Age", state), cell("Due", "–"), cell("Earlier values", "–"), cell("Strength", "–")];
+    return [cell("Age", state), emptyCell(), emptyCell(), emptyCell()];
   }
   const age = secret.age_days === null
     ? cell("Age", "Unknown")
@@ -184,7 +206,7 @@ function showState(state) {
   find("ready").textContent = state.ready ? "Ready" : "Not ready";
   find("ready").className = `chip ${state.ready ? "good" : "bad"}`;
   find("checked-at").dateTime = state.checked_at;
-  find("checked-at").textContent = new Date(state.checked_at).toLocaleString();
+  find("checked-at").textContent = minute(state.checked_at);
   showServices(state);
   showFindings(state.findings);
   showSecrets(state.secrets);
