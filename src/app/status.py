@@ -61,7 +61,6 @@ def _describe_store(manager: SecretsManager) -> dict[str, object]:
     health, error = manager.health(), manager.refresh_error
     return {
         "kind": manager.backend.value,
-        "title": manager.backend.title,
         "place": manager.describe(),
         "state": "ok" if health.error is None else "unavailable",
         "reason": str(error) if error else None,

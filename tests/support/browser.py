@@ -183,7 +183,9 @@ class Page:
         That a request was answered with 401, for example, is not one.
         """
         thrown = [str(one["exceptionDetails"]) for one in self.parameters("Runtime.exceptionThrown")]
-        written = [str(one) for one in self.parameters("Runtime.consoleAPICalled") if one["type"] in ("error", "warning")]
+        written = [
+            str(one) for one in self.parameters("Runtime.consoleAPICalled") if one["type"] in ("error", "warning")
+        ]
         logged = [one["entry"] for one in self.parameters("Log.entryAdded")]
         return [*thrown, *written, *(str(one) for one in logged if one["source"] != "network")]
 
@@ -193,7 +195,9 @@ class Page:
         result = self.evaluate("axe.run({resultTypes: ['violations', 'incomplete']})")
         assert result["passes"], "axe-core has looked at nothing"
         return [
-            f"{found['id']}: {found['help']}: {node['html']}" for found in result["violations"] for node in found["nodes"]
+            f"{found['id']}: {found['help']}: {node['html']}"
+            for found in result["violations"]
+            for node in found["nodes"]
         ]
 
 

@@ -82,8 +82,7 @@ function whenRead({ age_seconds: age, next_try_seconds: next }) {
 }
 
 function storeLines(store) {
-  const isNamedByTitle = store.place.toLowerCase() === store.title.toLowerCase();
-  return [store.title, isNamedByTitle ? "" : store.place, whenRead(store), store.reason];
+  return [capitalized(store.place), whenRead(store), store.reason];
 }
 
 function placeOf(check) {
