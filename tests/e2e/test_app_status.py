@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from src.utils.secrets.catalog import load_catalog
@@ -164,7 +163,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_no_page_frames_it(tmp_path: P
             ("/page.js", "text/javascript; charset=utf-8"),
             ("/icon.svg", "image/svg+xml"),
         ):
-            answer: httpx.Response = app.get(path)
+            answer = app.get(path)
             assert answer.status_code == 200
             assert answer.headers["Content-Type"] == kind
             assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -1,8 +1,8 @@
 """The environment as a store: ``NAME``, or ``NAME_FILE`` with the path of a file that holds the value.
 
 It is live: a changed variable or file is seen at the next look. Beside a value's file may lie
-``<stem>_previous.json``, the earlier values still accepted, as the Docker secrets have it. The file's own time says when
-the value changed; of a variable nobody knows.
+``<stem>_previous.json``, the earlier values still accepted, as the Docker secrets have it. The file's own time says
+when the value changed; of a variable nobody knows.
 """
 
 from __future__ import annotations
