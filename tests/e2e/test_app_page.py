@@ -212,6 +212,8 @@ def test_everybody_can_use_it_at_each_width_in_light_and_dark(
 
 def _look_at(page: Page, width: int) -> None:
     assert page.accessibility_violations() == []
+    shown = "[...document.querySelectorAll('[hidden]')].filter((one) => one.getClientRects().length)"
+    assert page.evaluate(f"{shown}.map((one) => one.id)") == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("innerWidth") == width
 
