@@ -197,9 +197,9 @@ def write_files(files: list[SecretFile], folder: SecretsFolder, undo: ExitStack)
         undo.callback(staged[-1].rollback)
     for new in staged:
         new.commit()
+    sync_directory(folder.directory)
     for file in files:
         _date_file(os.path.join(folder.directory, file.name), file.changed_at)
-    sync_directory(folder.directory)
     return staged
 
 
