@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Faults = Mapping[str, Sequence[Objection]]
 
 STRONG, NO_FAULT, NOT_JUDGED = "strong", "no fault found", "not judged"
+_SHOWN_OF_A_CHECK = ("state", "reason", "logins")
 _SECONDS_OF_A_DAY = 24 * 60 * 60
 
 
@@ -46,8 +47,10 @@ def describe_deployment(manager: SecretsManager, catalog: Catalog, checks: Check
         "checked_at": utc_now(),
         "ready": is_ready(checks),
         "store": _describe_store(manager),
-        "database": _without_names(checks["database"]),
-        "redis": _without_names(checks["redis"]),
+        "services": {
+            name: {key: check[key] for key in _SHOWN_OF_A_CHECK if key in check}
+            for name, check in _services(checks).items()
+        },
         "secrets": rows,
         "findings": [
             *_findings_of_store(manager),
@@ -127,8 +130,9 @@ def _due_at(changed: datetime | None, rotation_days: int | None) -> str | None:
     return (changed + timedelta(days=rotation_days)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _without_names(check: Mapping[str, object]) -> dict[str, object]:
-    return {key: check[key] for key in ("state", "reason", "logins") if key in check}
+def _services(checks: Checks) -> Checks:
+    """What was found, but for the secrets, of which the page says more."""
+    return {name: check for name, check in checks.items() if name != "secrets"}
 
 
 def _findings_of_store(manager: SecretsManager) -> list[dict[str, object]]:
@@ -141,9 +145,9 @@ def _findings_of_store(manager: SecretsManager) -> list[dict[str, object]]:
 
 def _findings_of_services(checks: Checks) -> list[dict[str, object]]:
     return [
-        _finding(title, str(checks[key].get("reason", checks[key]["state"])), manage("doctor"))
-        for key, title in (("database", "Database"), ("redis", "Redis"))
-        if checks[key]["state"] not in ("ok", "not configured")
+        _finding(name.capitalize(), str(check.get("reason", check["state"])), manage("doctor"))
+        for name, check in _services(checks).items()
+        if check["state"] not in ("ok", "not configured")
     ]
 
 

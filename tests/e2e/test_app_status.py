@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from src.app.status import describe_deployment
+from src.utils.secrets import SecretsManager
 from src.utils.secrets.catalog import load_catalog
+from src.utils.secrets.settings import Settings
 from src.utils.secrets.snapshot import utc_after, utc_now
 from tests.conftest import Project
 from tests.support.app import App, running_app
@@ -67,7 +70,8 @@ def test_of_variables_nobody_knows_the_age_and_nothing_is_overdue(tmp_path: Path
     assert status["findings"] == []
     assert status["ready"] is True
     assert status["store"]["state"] == "ok"
-    assert status["database"] == status["redis"] == {"state": "not configured"}
+    assert status["services"] == {name: {"state": "not configured"} for name in status["services"]}
+    assert {"database", "redis"} <= set(status["services"])
     assert not any(value in status["text"] for name, value in values.items() if name != "ADMIN_USERNAME")
 
 
@@ -150,9 +154,27 @@ def test_a_store_that_went_away_is_a_finding_and_the_last_values_stay(tmp_path: 
 def test_a_service_that_cannot_be_reached_is_a_finding_with_a_command(tmp_path: Path, values: dict[str, str]) -> None:
     with running_app(values | {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": "1"}, tmp_path) as app:
         status = _status(app, values["ADMIN_PASSWORD"])
-    assert status["redis"]["state"] == "unavailable"
+    assert status["services"]["redis"]["state"] == "unavailable"
     assert [finding["about"] for finding in status["findings"]] == ["Redis"]
     assert status["findings"][0]["command"].endswith("manage_secrets.py doctor")
+
+
+def test_all_that_keeps_the_application_from_being_ready_is_a_finding(values: dict[str, str]) -> None:
+    del values["SECRET_KEY"]
+    manager = SecretsManager(settings=Settings(values))
+    checks: dict[str, dict[str, object]] = {
+        "secrets": {"state": "missing"},
+        "database": {"state": "ok"},
+        "another": {"state": "odd", "reason": "It is odd", "inner": "hidden"},
+    }
+    status: dict[str, Any] = describe_deployment(manager, load_catalog(), checks)
+    assert status["ready"] is False
+    assert status["services"] == {"database": {"state": "ok"}, "another": {"state": "odd", "reason": "It is odd"}}
+    assert [(finding["about"], finding["problem"]) for finding in status["findings"]] == [
+        ("Another", "It is odd"),
+        ("SECRET_KEY", "SECRET_KEY is required, and not set"),
+    ]
+    assert status["findings"][1]["command"].endswith("make secrets")
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_no_page_frames_it(tmp_path: Path, values: dict[str, str]) -> None:

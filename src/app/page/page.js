@@ -89,12 +89,20 @@ function placeOf(check) {
   return check.state === "ok" ? "here" : "in the application's memory";
 }
 
-function showServices({ store, database, redis }) {
-  find("services").replaceChildren(
-    service("Store", store, storeLines(store)),
-    service("Database", database, [database.reason ?? `Accounts are kept ${placeOf(database)}`]),
-    service("Redis", redis, [redis.reason ?? `Logins are counted ${placeOf(redis)}`, redis.logins && `Logins are ${redis.logins}`]),
+const WHEN_WELL = {
+  database: (check) => `Accounts are kept ${placeOf(check)}`,
+  redis: (check) => `Logins are counted ${placeOf(check)}`,
+  encryption: (check) => (check.state === "ok" ? "ENCRYPTION_KEY opens the stored data" : "No data is stored"),
+};
+
+function showServices({ store, services }) {
+  const others = Object.entries(services).map(([name, check]) =>
+    service(capitalized(name), check, [
+      check.reason ?? WHEN_WELL[name]?.(check),
+      check.logins && `Logins are ${check.logins}`,
+    ]),
   );
+  find("services").replaceChildren(service("Store", store, storeLines(store)), ...others);
 }
 
 function showFindings(findings) {
