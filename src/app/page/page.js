@@ -153,7 +153,7 @@ function dueCell({ due_at: due, rotation_days: period }) {
 function earlierCell({ earlier }) {
   if (earlier.length === 0) return cell("Earlier values", "None");
   const ends = earlier.map((one) => one.valid_until);
-  if (ends.includes(null)) return cell("Earlier values", `${earlier.length} kept`, "Until you remove them");
+  if (ends.includes(null)) return cell("Earlier values", `${earlier.length} kept`, "Until removed by hand");
   return cell("Earlier values", `${earlier.length} in grace`, `Until ${minute(ends.sort().at(-1))}`);
 }
 
