@@ -24,9 +24,11 @@ from .checks import Dependencies
 from .database import Database, DatabaseError
 from .examples import find_faults, warn_of_faults
 from .limits import WINDOW_SECONDS, LoginLimiter
+from .pages import page_routes
 from .passwords import AT_ONCE, Passwords
 from .peers import Peers
 from .readiness import Readiness, is_ready
+from .status import describe_deployment
 from .tokens import LIFETIME_SECONDS, Claim, issue_session, issue_token, read_session, read_token
 from .webhooks import RefusedError, Webhooks
 
@@ -93,7 +95,9 @@ class Shell:
                 Route("/login", self.login, methods=["POST"]),
                 Route("/logout", self.logout, methods=["POST"]),
                 Route("/me", self.me),
+                Route("/status", self.status),
                 Route("/webhook", self.webhook, methods=["POST"]),
+                *page_routes(self.catalog.application),
             ],
             lifespan=self._lifespan,
             exception_handlers={
@@ -182,6 +186,14 @@ class Shell:
             },
             headers=_PRIVATE,
         )
+
+    async def status(self, request: Request) -> Response:
+        """What the page shows: the state of the deployment, for those who are signed in."""
+        if await self._account(request) is None:
+            return _log_in_first()
+        checks = await self.readiness.checks()
+        content = await asyncio.to_thread(describe_deployment, self.manager, self.catalog, checks)
+        return JSONResponse(content, headers=_PRIVATE)
 
     async def webhook(self, request: Request) -> Response:
         """An event from a camera, accepted once when its signature is right."""

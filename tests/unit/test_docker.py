@@ -59,6 +59,17 @@ def test_each_file_holds_the_bare_value_for_its_owner_only(target: SecretsFolder
         assert stat.S_IMODE(file.stat().st_mode) == 0o400
 
 
+def test_each_file_has_the_time_of_its_value_and_so_has_one_that_was_there(target: SecretsFolder) -> None:
+    days = {"SECRET_KEY": "2024-01-31T23:59:59Z", "JWT_SECRET_KEY": "not a time"}
+    write(Snapshot(VALUES), target)
+    known = {name: SecretMetadata(time) for name, time in days.items()}
+    assert write(Snapshot(VALUES, known), target) == []
+    folder = Path(target.directory)
+    live = EnvironmentBackend({f"{name}_FILE": str(folder / f"{name.lower()}.txt") for name in days}).load()
+    assert live.metadata["SECRET_KEY"].updated_at == days["SECRET_KEY"]
+    assert str(live.metadata["JWT_SECRET_KEY"].updated_at) > utc_after(-60)
+
+
 def test_previous_values_that_are_still_accepted_go_into_a_second_file(target: SecretsFolder) -> None:
     previous = [
         PreviousValue("valid", utc_now(), utc_after(60)),

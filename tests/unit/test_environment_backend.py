@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -64,9 +65,18 @@ def test_without_the_second_file_there_are_no_previous_values(tmp_path: Path) ->
     assert reader.versions("A") == ["1"]
     assert reader.versions("B") == ["2"]
     assert reader.versions("C") == []
-    snapshot = EnvironmentBackend(environ).load()
+    snapshot = EnvironmentBackend(environ | {"D_FILE": ""}).load()
     assert list(snapshot.metadata) == ["A"]
     assert len(snapshot.metadata) == 1
+
+
+def test_the_time_of_a_file_is_when_its_value_changed(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    os.utime(tmp_path / "a", (1_700_000_000, 1_700_000_000))
+    reader = SecretsManager(settings=Settings({"A_FILE": str(tmp_path / "a"), "B": "2", "C_FILE": "/not-there"}))
+    assert reader.metadata("A").updated_at == "2023-11-14T22:13:20Z"
+    assert reader.metadata("B").updated_at is None
+    assert reader.metadata("C").updated_at is None
 
 
 @pytest.mark.parametrize("text", ["canary", '{"a": 1}', "[5]", '[{"value": "canary"}]', "[" * 100_000])

@@ -199,6 +199,16 @@ def test_while_one_thread_refreshes_the_others_do_not_wait(
     refresher.join()
 
 
+def test_metadata_tells_when_a_secret_changed_and_until_when_its_earlier_value_lasts(store: FileBackend) -> None:
+    end = utc_after(60)
+    store.save({"A": Change("2", previous_valid_until=end)})
+    reader = open_manager(store)
+    known = reader.metadata("A")
+    assert utc_after(-60) < str(known.updated_at) <= utc_after(0)
+    assert [old.valid_until for old in known.previous] == [end]
+    assert reader.metadata("NOBODY").updated_at is None
+
+
 def test_versions_give_the_current_value_first(store: FileBackend) -> None:
     store.save({"A": Change("2", previous_valid_until=utc_after(60))})
     assert open_manager(store).versions("A") == ["2", "1"]

@@ -11,6 +11,7 @@ import json
 import os
 import stat
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -78,10 +79,13 @@ class SecretFile:
     Attributes:
         name: Its name in the folder.
         content: Its bytes.
+        changed_at: When its value last changed, ISO 8601; ``None`` where nobody knows. In a container, the file's time
+            is all that says how old a value is.
     """
 
     name: str
     content: bytes = field(repr=False)
+    changed_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,9 @@ def render_files(catalog: Catalog, snapshot: Snapshot, *, only_services: bool = 
     files = []
     for spec in catalog.secrets:
         if needs_file(spec, spec.docker_file, cloud=only_services):
-            files.append(SecretFile(spec.docker_file, (values[spec.name] or "").encode()))
+            metadata = snapshot.metadata.get(spec.name)
+            content = (values[spec.name] or "").encode()
+            files.append(SecretFile(spec.docker_file, content, metadata.updated_at if metadata else None))
         if spec.previous_file is not None and needs_file(spec, spec.previous_file, cloud=only_services):
             files.append(SecretFile(spec.previous_file, _render_previous(spec, snapshot)))
     return files
@@ -192,6 +198,8 @@ def write_files(files: list[SecretFile], folder: SecretsFolder, undo: ExitStack)
     for new in staged:
         new.commit()
     sync_directory(folder.directory)
+    for file in files:
+        _date_file(os.path.join(folder.directory, file.name), file.changed_at)
     return staged
 
 
@@ -208,6 +216,16 @@ def remove_files(names: Iterable[str], directory: str) -> Iterator[str]:
         except OSError as error:
             raise write_error(path, error) from None
         yield name
+
+
+def _date_file(path: str, changed_at: str | None) -> None:
+    """Give a file the time of its value. It is of use to people only, so that a failure stops nothing."""
+    try:
+        moment = datetime.fromisoformat(changed_at or "").timestamp()
+        if int(os.stat(path, follow_symlinks=False).st_mtime) != int(moment):
+            os.utime(path, (moment, moment), follow_symlinks=False)
+    except (ValueError, OverflowError, OSError):
+        return
 
 
 def _require_room(files: list[SecretFile], directory: str) -> None:

@@ -22,7 +22,7 @@ from .errors import (
     StoreUnavailableError,
 )
 from .settings import SecretsBackend, Settings
-from .snapshot import Snapshot, utc_now
+from .snapshot import SecretMetadata, Snapshot, utc_now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,6 +154,14 @@ class SecretsManager:
     def versions(self, name: str) -> list[str]:
         """The current value of ``name`` first, then its earlier values that are still accepted."""
         return self._current().versions(name, utc_now())
+
+    def metadata(self, name: str) -> SecretMetadata:
+        """When ``name`` last changed, and its earlier values: what the store knows of that.
+
+        Raises:
+            SecretsError: The store cannot be read, or what it keeps about ``name`` is damaged.
+        """
+        return self._current().metadata.get(name) or SecretMetadata()
 
     def snapshot_values(self, is_wanted: Callable[[str], bool]) -> dict[str, str]:
         """The secrets of one moment, for code that wants several.

@@ -1,7 +1,8 @@
 """The environment as a store: ``NAME``, or ``NAME_FILE`` with the path of a file that holds the value.
 
 It is live: a changed variable or file is seen at the next look. Beside a value's file may lie
-``<stem>_previous.json``, the earlier values still accepted, as the Docker secrets have it.
+``<stem>_previous.json``, the earlier values still accepted, as the Docker secrets have it. The file's own time says
+when the value changed; of a variable nobody knows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from ..command import write_docker_files
 from ..errors import ConfigurationError, DamagedStoreError
 from ..settings import Settings, read_value_file, read_variable
-from ..snapshot import PreviousValue, SecretMetadata, Snapshot
+from ..snapshot import PreviousValue, SecretMetadata, Snapshot, utc_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,15 +91,22 @@ class _Previous(Mapping[str, SecretMetadata]):
         if not path:
             raise KeyError(name)
         beside = previous_file(path)
-        if not os.path.exists(beside):
-            raise KeyError(name)
-        return SecretMetadata(None, parse_previous(read_value_file(beside, name + "_FILE"), beside))
+        text = read_value_file(beside, name + "_FILE") if os.path.exists(beside) else ""
+        return SecretMetadata(_time_of(path), parse_previous(text, beside))
 
     def __iter__(self) -> Iterator[str]:
-        return (name.removesuffix("_FILE") for name in self._environ if name.endswith("_FILE"))
+        return (name.removesuffix("_FILE") for name, path in self._environ.items() if path and name.endswith("_FILE"))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _time_of(path: str) -> str | None:
+    """When the value changed: who writes the file gives it that time, and an editor does so anyway."""
+    try:
+        return utc_at(os.stat(path).st_mtime)
+    except OSError:
+        return None
 
 
 def previous_file(path: str) -> str:
