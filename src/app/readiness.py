@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 Checks = dict[str, dict[str, object]]
 
 SECONDS_VALID = 1.0
+SECONDS_USABLE = 5.0
+SECONDS_WORTH_WAITING = 0.3
 
 
 class Readiness:
@@ -25,21 +27,27 @@ class Readiness:
         self._look = look
         self._task: asyncio.Task[Checks] | None = None
         self._checks: Checks = {}
-        self._valid_until = 0.0
+        self._valid_until = self._usable_until = 0.0
         self._generation = 0
 
     async def checks(self) -> Checks:
-        """What was found, at most a second ago."""
+        """What was found, at most a second ago; at most five seconds ago while looking takes long."""
         if monotonic() < self._valid_until:
             return self._checks
         if self._task is None:
             self._task = asyncio.create_task(self._look_and_keep(self._generation))
+        looking = self._task
+        if monotonic() < self._usable_until:
+            # A busy application looks slowly. That is no reason to call it unhealthy, and restart it.
+            done, _ = await asyncio.wait({looking}, timeout=SECONDS_WORTH_WAITING)
+            if not done:
+                return self._checks
         # One who hangs up must not end the look of the others.
-        return await asyncio.shield(self._task)
+        return await asyncio.shield(looking)
 
     def forget(self) -> None:
         """Something has changed: the next to ask gets a new look, and a look that is going on is not kept."""
-        self._valid_until = 0.0
+        self._valid_until = self._usable_until = 0.0
         self._generation += 1
         self._task = None
 
@@ -53,6 +61,7 @@ class Readiness:
         if generation == self._generation:
             self._checks = checks
             self._valid_until = monotonic() + SECONDS_VALID
+            self._usable_until = monotonic() + SECONDS_USABLE
         return checks
 
 

@@ -99,12 +99,13 @@ class Looks:
     def __init__(self) -> None:
         self.count = 0
         self.state = "ok"
+        self.seconds = 0.05
         self.error: Exception | None = None
 
     async def __call__(self) -> Checks:
         self.count += 1
         state = self.state
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(self.seconds)
         if self.error:
             raise self.error
         return {"part": {"state": state}}
@@ -152,6 +153,24 @@ def test_a_look_that_began_before_a_change_is_not_kept() -> None:
         assert is_ready(await shared.checks())
         assert not is_ready(await before)
         assert is_ready(await shared.checks())
+
+    asyncio.run(ask())
+
+
+def test_while_a_look_takes_long_the_last_result_counts_for_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask() -> None:
+        looks = Looks()
+        shared = Readiness(looks)
+        assert is_ready(await shared.checks())
+        now = time.monotonic()
+        looks.state, looks.seconds = "unavailable", 0.5
+        monkeypatch.setattr(readiness, "monotonic", lambda: now + 2)
+        assert is_ready(await shared.checks())
+        assert not is_ready(await shared.checks())
+        looks.state = "ok"
+        monkeypatch.setattr(readiness, "monotonic", lambda: now + 8)
+        assert is_ready(await shared.checks())
+        assert looks.count == 3
 
     asyncio.run(ask())
 
