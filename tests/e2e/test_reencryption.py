@@ -1,4 +1,4 @@
-"""`rotate ENCRYPTION_KEY --reencrypt` on the running stack: what is killed is finished, and nothing becomes unreadable."""
+"""`rotate ENCRYPTION_KEY --reencrypt` on a running stack: a killed run is finished, and all data stays readable."""
 
 from __future__ import annotations
 
