@@ -49,7 +49,7 @@ def _steps(plan: ReencryptionPlan, *, discards: bool) -> list[tuple[str, str]]:
         rows.append("The key keeps its value")
     rows.append(f"The data in the database is encrypted with the current value{_numbers(plan)}")
     if discards:
-        unreadable = plan.counts.unreadable if plan.counts else 0
+        unreadable = str(plan.counts.unreadable) if plan.counts else "their number is not known"
         rows.append(f"Values that no key opens are REMOVED permanently: {unreadable}")
     rows.append("Everything is read with the current value alone")
     kept = plan.earlier + (plan.rotation is not None)
