@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from . import canary
+from .canary import WrongKeyError
 from .database import DatabaseError
-from .tokens import ColumnCipher
+from .encryption import LAST_LOGIN_ADDRESS, ColumnCipher
 
 if TYPE_CHECKING:
     from src.utils.secrets import SecretsManager
 
     from .database import Connection, Database
     from .passwords import Passwords
+
+_LOG = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS accounts (
@@ -71,13 +76,16 @@ class Accounts(Protocol):
         """
 
     async def check(self) -> None:
-        """Raise :class:`~src.app.database.DatabaseError` when accounts cannot be read now."""
+        """Raise :class:`~src.app.database.DatabaseError` when accounts cannot be read now.
+
+        It is a :class:`~src.app.canary.WrongKeyError` when only ``ENCRYPTION_KEY`` is wrong.
+        """
 
     async def verify(self, username: str, password: str) -> str | None:
         """The generation of ``username`` if this is its password. Takes as long for a name that is not there."""
 
     async def note_login(self, username: str, address: str) -> None:
-        """Remember when and from where ``username`` logged in."""
+        """Remember when and from where ``username`` logged in; not while ``ENCRYPTION_KEY`` is wrong."""
 
     async def find(self, username: str) -> Account | None:
         """The account of ``username``."""
@@ -154,7 +162,8 @@ class DatabaseAccounts:
         self._manager = manager
         self._database = database
         self._passwords = passwords
-        self._addresses = ColumnCipher(manager, "accounts.last_login_address")
+        self._cipher = ColumnCipher(manager)
+        self._has_warned = False
         self._is_prepared = False
 
     async def prepare(self) -> None:
@@ -163,15 +172,20 @@ class DatabaseAccounts:
         password = self._manager.require_secret("ADMIN_PASSWORD")
         async with self._database.connection() as connection:
             await _make_table(connection)
+            wrong_key = await canary.prepare(connection, self._cipher.keys())
         while not await self._update_administrator(username, password):
             pass  # somebody else has changed the account meanwhile: look again
         self._is_prepared = True
+        if wrong_key is not None:
+            raise wrong_key
+        self._has_warned = False
 
     async def check(self) -> None:
         """See :class:`Accounts`."""
         async with self._database.fresh_connection() as connection:
             if self._is_prepared:
                 await connection.execute("SELECT generation FROM accounts LIMIT 1")
+                await canary.require(connection, self._cipher.keys())
         if not self._is_prepared:
             raise DatabaseError("The administrator's account is not ready yet; if that lasts, the log says why")
 
@@ -188,11 +202,16 @@ class DatabaseAccounts:
 
     async def note_login(self, username: str, address: str) -> None:
         """See :class:`Accounts`."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "UPDATE accounts SET last_login_at = now(), last_login_address = %s WHERE username = %s",
-                [self._addresses.encrypt(address), username],
-            )
+        try:
+            async with self._database.connection() as connection:
+                keys = self._cipher.keys()
+                await canary.require_for_write(connection, keys)
+                await connection.execute(
+                    "UPDATE accounts SET last_login_at = now(), last_login_address = %s WHERE username = %s",
+                    [keys.encrypt(LAST_LOGIN_ADDRESS, address), username],
+                )
+        except WrongKeyError as error:
+            self._warn_of_wrong_key(error)
 
     async def find(self, username: str) -> Account | None:
         """See :class:`Accounts`."""
@@ -205,7 +224,9 @@ class DatabaseAccounts:
             ).fetchone()
         if row is None:
             return None
-        return Account(username, row[0], row[1], self._addresses.decrypt(row[2]) if row[2] else None)
+        return Account(
+            username, row[0], row[1], self._cipher.keys().decrypt(LAST_LOGIN_ADDRESS, row[2]) if row[2] else None
+        )
 
     async def end_sessions(self, username: str) -> None:
         """See :class:`Accounts`."""
@@ -217,6 +238,12 @@ class DatabaseAccounts:
     async def close(self) -> None:
         """See :class:`Accounts`."""
         await self._database.close()
+
+    def _warn_of_wrong_key(self, error: WrongKeyError) -> None:
+        """Once: the administrator must get in, and each login would say it again."""
+        if not self._has_warned:
+            _LOG.error("The time and address of logins are not written: %s", error)
+        self._has_warned = True
 
     async def _update_administrator(self, username: str, password: str) -> bool:
         """Whether the account is now as it should be. Argon2 runs outside of any transaction."""
@@ -244,8 +271,13 @@ class DatabaseAccounts:
             return done.rowcount == 1
 
 
-async def _make_table(connection: Connection) -> None:
+async def lock_schema(connection: Connection) -> None:
+    """Let nobody else make tables before this transaction ends."""
     await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_SCHEMA_LOCK])
+
+
+async def _make_table(connection: Connection) -> None:
+    await lock_schema(connection)
     await connection.execute(_SCHEMA)
     if not await (await connection.execute(_HAS_GENERATION)).fetchone():
         await connection.execute(_ADD_GENERATION)

@@ -9,6 +9,7 @@ from src.utils.secrets import SecretsError
 from src.utils.secrets.errors import StoreDeletedError, StoreDeniedError, StoreEmptyError
 
 from .cache import CacheError, check_redis
+from .canary import WrongKeyError
 from .database import DatabaseError
 from .examples import describe_faults, find_faults
 from .limits import MOST_GUESSES_WITHOUT_REDIS, WINDOW_SECONDS
@@ -47,8 +48,8 @@ class Dependencies:
 
     async def look(self) -> Checks:
         """The state of each."""
-        database, redis = await asyncio.gather(self._database_state(), self._redis_state())
-        return {"secrets": self._secrets_state(), "database": database, "redis": redis}
+        (database, encryption), redis = await asyncio.gather(self._database_states(), self._redis_state())
+        return {"secrets": self._secrets_state(), "database": database, "encryption": encryption, "redis": redis}
 
     def _secrets_state(self) -> dict[str, object]:
         try:
@@ -67,14 +68,18 @@ class Dependencies:
         state: dict[str, object] = {"state": "ok", "names": names}
         return state | {"warnings": faults} if faults else state
 
-    async def _database_state(self) -> dict[str, object]:
+    async def _database_states(self) -> tuple[dict[str, object], dict[str, object]]:
+        """Of the database, and of the key of its encrypted columns."""
         if self._settings.database_host is None:
-            return {"state": "not configured"}
+            return {"state": "not configured"}, {"state": "not configured"}
         try:
             await self._accounts.check()
+        except WrongKeyError as error:
+            return {"state": "ok"}, {"state": "wrong key", "reason": str(error)}
         except (DatabaseError, SecretsError) as error:
-            return {"state": "unavailable", "reason": str(error)}
-        return {"state": "ok"}
+            unknown = {"state": "unknown", "reason": "It is known when the database answers"}
+            return {"state": "unavailable", "reason": str(error)}, dict(unknown)
+        return {"state": "ok"}, {"state": "ok"}
 
     async def _redis_state(self) -> dict[str, object]:
         if self._cache.client is None:

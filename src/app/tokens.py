@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import jwt
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from src.utils.secrets.placeholders import is_published_example
@@ -91,42 +88,6 @@ def _claim(username: object, generation: object) -> Claim | None:
     if isinstance(username, str) and isinstance(generation, str):
         return Claim(username, generation)
     return None
-
-
-class ColumnCipher:
-    """Encrypts one column of the database with a key derived from ``ENCRYPTION_KEY``.
-
-    HKDF (RFC 5869) gives every column a key of its own, so that a value cannot be moved to another column.
-
-    Args:
-        manager: Gives the current value and the earlier ones that are kept.
-        column: Name of the column, for the derivation.
-    """
-
-    def __init__(self, manager: SecretsManager, column: str) -> None:
-        self._manager = manager
-        self._info = f"column {column}".encode()
-
-    def encrypt(self, text: str) -> str:
-        """``text`` under the current key."""
-        self._manager.require_secret("ENCRYPTION_KEY")
-        return self._fernet().encrypt(text.encode()).decode()
-
-    def decrypt(self, token: str) -> str | None:
-        """The text in ``token``; ``None`` when no key opens it."""
-        try:
-            return self._fernet().decrypt(token.encode()).decode()
-        except InvalidToken:
-            return None
-
-    def _fernet(self) -> MultiFernet:
-        return MultiFernet([self._derive(value) for value in self._manager.versions("ENCRYPTION_KEY")])
-
-    def _derive(self, value: str) -> Fernet:
-        from base64 import urlsafe_b64encode
-
-        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=self._info).derive(value.encode())
-        return Fernet(urlsafe_b64encode(key))
 
 
 def accepted_values(manager: SecretsManager, name: str) -> list[str]:

@@ -31,7 +31,7 @@ from src.utils.secrets.errors import (
 )
 from src.utils.secrets.manager import open_backend
 from src.utils.secrets.settings import Settings
-from src.utils.secrets.snapshot import utc_after, utc_now
+from src.utils.secrets.snapshot import SecretMetadata, utc_after, utc_now
 from tests import figures
 from tests.support.forms import IN_FULL
 
@@ -173,6 +173,18 @@ class StoreContract(ReadContract):
         assert loaded.versions("KEPT", utc_after(10**9)) == ["k3", "k2", "k1"]
         assert loaded.versions("PLAIN", utc_now()) == ["p2"]
         assert [old.value for old in loaded.metadata["PLAIN"].previous] == ["p1"]
+
+    def test_previous_values_can_be_dropped_while_the_value_stays(self, store: Store) -> None:
+        store.open().save({"KEPT": Change("k1"), "OTHER": Change("o1")})
+        store.open().save({"KEPT": Change("k2", previous_valid_until=None), "OTHER": Change("o2")})
+        before = store.open().load()
+        updated_at = before.metadata["KEPT"].updated_at
+        change = Change("k2", history=SecretMetadata(updated_at))
+        store.open().save({"KEPT": change}, expected_revision=before.revision)
+        loaded = store.open().load()
+        assert loaded.versions("KEPT", utc_now()) == ["k2"]
+        assert not loaded.metadata["KEPT"].previous
+        assert [old.value for old in loaded.metadata["OTHER"].previous] == ["o1"]
 
     def test_a_change_based_on_an_old_revision_is_refused(self, store: Store) -> None:
         planned_on = store.open().save({"A": Change("1")}).revision

@@ -176,16 +176,6 @@ def test_previous_keys_are_accepted_in_their_grace_period_and_data_stays_readabl
         assert app.client.get("/me", headers={"Authorization": f"Bearer {new}"}).status_code == 200
 
 
-def test_data_without_its_key_is_shown_as_empty(
-    tmp_path: Path, value_files: dict[str, str], values: dict[str, str], database: dict[str, str]
-) -> None:
-    with running_app(value_files | database, tmp_path) as app:
-        app.wait_until_ready()
-        app.login(values["ADMIN_PASSWORD"])
-        Path(value_files["ENCRYPTION_KEY_FILE"]).write_text("y" * 32)
-        assert app.client.get("/me").json()["last_login_address"] is None
-
-
 def test_a_wrong_database_password_is_explained_and_can_be_fixed(
     tmp_path: Path, values: dict[str, str], database: dict[str, str], postgres: Postgres
 ) -> None:

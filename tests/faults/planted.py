@@ -85,6 +85,8 @@ _POWER = "tests/faults/test_power_loss.py::test_a_power_failure_leaves_the_old_o
 _HOSTILE = "tests/faults/test_hostile.py"
 _SERVERS = "tests/faults/test_hostile_servers.py::test_any_wrong_response_gives_one_clear_error"
 _FUZZ = "tests/fuzz/test_parsers.py"
+_ENCRYPTION = "tests/e2e/test_app_encryption.py"
+_REENCRYPTION = "tests/e2e/test_reencryption.py"
 _SCANNER = "tests/unit/test_leak_scanner.py"
 _STATES = "tests/e2e/test_states.py"
 _RESCUE = "tests/e2e/test_rescue.py"
@@ -305,5 +307,49 @@ FAULTS = (
         "                    hide=looks_like_master_key,\n",
         "",
         (f"{_RESCUE}::test_a_key_at_the_question_for_a_path_is_not_shown",),
+    ),
+    Fault(
+        "a value of one encrypted column opens in another",
+        "src/app/encryption.py",
+        "salt=None, info=info)",
+        'salt=None, info=b"")',
+        (f"{_ENCRYPTION}::test_a_value_of_one_column_does_not_open_in_another",),
+    ),
+    Fault(
+        "a login is written without a look at the canaries",
+        "src/app/accounts.py",
+        "                await canary.require_for_write(connection, keys)\n",
+        "",
+        (f"{_ENCRYPTION}::test_a_wrong_key_is_named_and_nothing_is_written_with_it",),
+    ),
+    Fault(
+        "the canaries are not locked by what writes",
+        "src/app/canary.py",
+        '    tokens = await _tokens(connection, sql.SQL(" FOR SHARE"))\n    if not tokens:\n',
+        '    tokens = await _tokens(connection, sql.SQL(""))\n    if not tokens:\n',
+        (f"{_ENCRYPTION}::test_a_write_waits_for_a_re_encryption_that_is_ending",),
+    ),
+    Fault(
+        "the canaries of earlier keys go before the data is encrypted again",
+        "src/app/reencrypt.py",
+        "            columns = await _existing_columns(connection)\n            await connection.commit()\n",
+        "            columns = await _existing_columns(connection)\n"
+        "            await canary.keep_only_current(connection, self._keys)\n            await connection.commit()\n",
+        (f"{_ENCRYPTION}::test_values_that_no_key_opens_stop_it_unless_they_are_to_be_discarded",),
+    ),
+    Fault(
+        "values that no key opens are removed without being asked",
+        "src/app/reencrypt.py",
+        "            elif self._discards:\n",
+        "            elif self._keys:\n",
+        (f"{_ENCRYPTION}::test_values_that_no_key_opens_stop_it_unless_they_are_to_be_discarded",),
+    ),
+    Fault(
+        "the earlier key is dropped before the data is proven to be readable without it",
+        "src/ops/lifecycle/reencrypt.py",
+        "            counts = self._rewrite(snapshot)\n            check()\n            self._drop_earlier(snapshot)\n",
+        "            self._drop_earlier(snapshot)\n            check()\n            counts = self._rewrite(snapshot)\n",
+        (f"{_REENCRYPTION}::test_data_that_no_key_opens_keeps_the_earlier_key_until_its_removal_is_confirmed",),
+        is_cheap=False,
     ),
 )

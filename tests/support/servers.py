@@ -99,5 +99,5 @@ def keyvault(keyvault_server: KeyVault) -> KeyVault:
 @pytest.fixture
 def postgres(postgres_server: Postgres) -> Postgres:
     """A database without tables."""
-    postgres_server.execute("DROP TABLE IF EXISTS accounts")
+    postgres_server.execute("DROP TABLE IF EXISTS accounts, encryption_canary")
     return postgres_server

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from src.utils.secrets.catalog import SecretSpec
 
 
+REENCRYPTED = "ENCRYPTION_KEY"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -60,6 +61,11 @@ class Duration(click.ParamType[float]):
 @click.option("--set-file", multiple=True, metavar="NAME=PATH", help="The new value of one of them is in a file.")
 @accept_option
 @click.option("--store-only", is_flag=True, help="Change the store and the Docker files; leave running services alone.")
+@click.option(
+    "--reencrypt", "reencrypts", is_flag=True, help="ENCRYPTION_KEY only: encrypt its data again, drop earlier values."
+)
+@click.option("--discard", "discards", is_flag=True, help="With --reencrypt: remove data that no key opens.")
+@click.option("--confirm", metavar="WORD", help="With --discard: ENCRYPTION_KEY, in place of typing it.")
 @click.option("--dry-run", is_flag=True, help="Show the plan; change nothing.")
 @yes_option
 @deployment_options
@@ -71,6 +77,9 @@ def rotate_command(
     set_file: tuple[str, ...],
     accepted: tuple[str, ...],
     store_only: bool,
+    reencrypts: bool,
+    discards: bool,
+    confirm: str | None,
     dry_run: bool,
     yes: bool,
     deployment: Deployment,
@@ -79,14 +88,20 @@ def rotate_command(
 
     After an interruption, run it again, with names or without: it finishes what was begun first.
 
+    With --reencrypt, ENCRYPTION_KEY gets a new value only if the store keeps no earlier one. Otherwise, and with
+    --discard, the data is encrypted with the value that the key has now.
+
     \b
     Examples:
       ./scripts/manage_secrets.py rotate JWT_SECRET_KEY
       ./scripts/manage_secrets.py rotate --all --dry-run
       ./scripts/manage_secrets.py rotate --due --yes         # for cron
+      ./scripts/manage_secrets.py rotate ENCRYPTION_KEY --reencrypt
     """
     from src.ops.lifecycle.rotate import Rotator
 
+    others = due or everything or bool(set_file) or store_only
+    _require_usage(names, others=others, reencrypts=reencrypts, discards=discards, confirm=confirm)
     require_set_up(deployment)
     screen = Screen()
     rotator = Rotator(deployment, screen.done, screen.begin, store_only=store_only)
@@ -103,6 +118,11 @@ def rotate_command(
         screen.say("Rotated by that run: " + ", ".join(finished) if finished else "Nothing had been changed yet.")
         if not (names or due or everything):
             return
+    if reencrypts:
+        from .shared.reencryption import reencrypt
+
+        reencrypt(screen, deployment, discards=discards, confirm=confirm, dry_run=dry_run, yes=yes)
+        return
     if [bool(names), due, everything].count(True) != 1:
         raise UsageError("Give secret names, --due or --all")
     wanted = [deployment.find_secret(name) for name in names] or _choose(deployment, due=due)
@@ -122,6 +142,24 @@ def rotate_command(
     _show_result(screen, rotation)
     if not rotation.is_live:
         show_next(screen, deployment, can_ask=not (yes or store_only))
+
+
+def _require_usage(
+    names: Sequence[str], *, others: bool, reencrypts: bool, discards: bool, confirm: str | None
+) -> None:
+    """Refuse combinations of options that mean nothing.
+
+    Raises:
+        UsageError: One was given.
+    """
+    if discards and not reencrypts:
+        raise UsageError("--discard is for --reencrypt only")
+    if confirm is not None and not discards:
+        raise UsageError("--confirm is for --discard only")
+    if confirm not in (None, REENCRYPTED):
+        raise UsageError(f"--confirm takes the word {REENCRYPTED}")
+    if reencrypts and (list(names) != [REENCRYPTED] or others):
+        raise UsageError(f"--reencrypt is for {REENCRYPTED} alone, without --due, --all, --set-file and --store-only")
 
 
 def _choose(deployment: Deployment, *, due: bool) -> list[SecretSpec]:

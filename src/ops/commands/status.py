@@ -150,7 +150,7 @@ def _look_at_containers(deployment: Deployment, snapshot: Snapshot) -> Drift:
 def _show_state(screen: Screen, inspection: Inspection) -> None:
     """What stands in the way of using the store as it is."""
     if inspection.interrupted:
-        screen.warn(f"{inspection.interrupted} was interrupted. Next:", manage(inspection.interrupted))
+        screen.warn(f"{inspection.interrupted} was interrupted. Next:", manage(*inspection.interrupted.split()))
     if inspection.error is not None:
         screen.warn(str(inspection.error), *inspection.error.hints)
     elif inspection.missing:

@@ -15,6 +15,9 @@ from src.utils.secrets.settings import open_regular
 if TYPE_CHECKING:
     from .deployment import Deployment
 
+REENCRYPT = "reencrypt"
+REENCRYPT_WORDS = ("rotate", "ENCRYPTION_KEY", "--reencrypt")  # what is typed to finish it
+
 
 class JournalClosedError(StoreError):
     """This user may not look whether there is a journal."""

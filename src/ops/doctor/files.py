@@ -15,7 +15,7 @@ from src.ops.containers.folder import describe_extras, find_extras, is_cloud_mod
 from src.ops.deployment.audit import read_trail, trail_path
 from src.ops.deployment.deployment import is_environment_file
 from src.ops.deployment.dotenv import read_dotenv, write_dotenv
-from src.ops.deployment.journal import Journal
+from src.ops.deployment.journal import REENCRYPT, REENCRYPT_WORDS, Journal
 from src.ops.lifecycle.rotate_master_key import old_key_files
 from src.ops.setup.in_use import is_set_up
 from src.ops.setup.state import inspect_deployment
@@ -281,6 +281,8 @@ def nothing_is_half_done(context: Context) -> Iterator[Finding]:
             f"a rotation was interrupted: {', '.join(content['names'])}",
             (manage("rotate"),),
         )
+    if Journal(context.deployment, REENCRYPT).read():
+        yield Finding("a re-encryption was interrupted: ENCRYPTION_KEY", (manage(*REENCRYPT_WORDS),))
 
 
 @check("temporaries", "What a killed program leaves behind may hold secrets.", harm=Harm.WEAK)

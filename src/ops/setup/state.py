@@ -11,7 +11,7 @@ from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from src.ops.deployment.deployment import NotSetUpError
-from src.ops.deployment.journal import Journal, JournalClosedError
+from src.ops.deployment.journal import REENCRYPT, REENCRYPT_WORDS, Journal, JournalClosedError
 from src.ops.store_kinds import load_secrets, open_store
 from src.utils.secrets.backends.file import missing_text
 from src.utils.secrets.command import manage, program, set_up
@@ -284,6 +284,8 @@ def find_interrupted(deployment: Deployment, kind: StoreKind[Any]) -> str:
     try:
         if Journal(deployment, "rotate").read():
             return "rotate"
+        if Journal(deployment, REENCRYPT).read():
+            return " ".join(REENCRYPT_WORDS)
         if kind.has_master_key and _is_between_keys(deployment):
             return "rotate-master-key"
     except JournalClosedError:

@@ -108,7 +108,12 @@ class AzureBackend:
         require_unchanged(self.describe(), expected_revision, before.snapshot.revision)
         values, metadata = apply_changes(before.snapshot, changes)
         readable = dict(before.snapshot.values)
-        different = [name for name in changes if values.get(name) != readable.get(name)]
+        known = before.snapshot.metadata
+        different = [
+            name
+            for name, change in changes.items()
+            if values.get(name) != readable.get(name) or _drops_earlier_values(change, known.get(name))
+        ]
         for name in different:
             foreign = _foreign_tags(before.properties.get(name))
             self._check(name, values.get(name, ""), metadata.get(name, SecretMetadata()), len(foreign))
@@ -553,6 +558,11 @@ def _metadata(encoded: str, secret: KeyVaultSecret, answers: _Answers) -> Secret
             until = None if valid_until == "removed" else valid_until
             previous.append(_StoredValue(stored.value or "", replaced_at, until, version))
     return SecretMetadata(updated_at, previous)
+
+
+def _drops_earlier_values(change: Change, known: SecretMetadata | None) -> bool:
+    """Whether the value stays, and its earlier ones do not."""
+    return change.history is not None and not change.history.previous and bool(known and known.previous)
 
 
 def _previous_entries(properties: SecretProperties) -> list[tuple[str, str, str]]:
