@@ -32,6 +32,10 @@ SECONDS_BETWEEN_SWEEPS = 1.0
 # asyncio accepts as many as the backlog in one turn of its loop, and an aborted connection is closed two turns later.
 ACCEPTED_AT_ONCE = 16
 TURNS_UNTIL_CLOSED = 4
+# A sender with more than one of these parts of the places loses one first. A browser has about six connections.
+PARTS = 16
+SECONDS_TO_SEND = 0.25
+SERVED_ENOUGH = 3
 WAITING_TO_BE_ACCEPTED = 2048
 # What the kernel keeps for a connection counts as memory of the container.
 SOCKET_BUFFER = 64 * 1024
@@ -51,6 +55,7 @@ class Room:
 
     def __init__(self, places: int = MOST_CONNECTIONS) -> None:
         self._places = places
+        self._part = max(1, places // PARTS)
         self._connections: set[GuardedProtocol] = set()
         self._of_network: Counter[str] = Counter()
         self._sweep: asyncio.TimerHandle | None = None
@@ -82,17 +87,15 @@ class Room:
             del self._of_network[connection.network]
 
     def _worst(self, newest: GuardedProtocol) -> GuardedProtocol:
-        """One of the sender with the most connections: the one that idles longest, else the one that was served most.
-
-        Among senders with equally many it may be any of theirs, but for the newest connection.
-        """
+        """Of the sender who has most, if that is more than its part; else of anybody, but not the newest one."""
         most = max(self._of_network.values())
-        greedy = (
+        fewest = most if most > self._part else 0
+        others = (
             connection
             for connection in self._connections
-            if connection is not newest and self._of_network[connection.network] == most
+            if connection is not newest and self._of_network[connection.network] >= fewest
         )
-        return max(greedy, key=_badness, default=newest)
+        return max(others, key=_badness, default=newest)
 
     def _end_late_ones(self) -> None:
         now = time.monotonic()
@@ -103,9 +106,15 @@ class Room:
             self._sweep = asyncio.get_running_loop().call_later(SECONDS_BETWEEN_SWEEPS, self._end_late_ones)
 
 
-def _badness(connection: GuardedProtocol) -> tuple[bool, float, float]:
+def _badness(connection: GuardedProtocol) -> tuple[int, int, float]:
+    """First those that keep the server waiting, the longest first; then those that were served most.
+
+    Then those that have just come, and last those that were promised an answer.
+    """
     age = time.monotonic() - connection.since
-    return (True, age, 0.0) if not connection.is_serving else (False, float(connection.served), age)
+    if connection.is_awaited:
+        return (3 if age > SECONDS_TO_SEND else 1, 0, age)
+    return (2, connection.served, age) if connection.served >= SERVED_ENOUGH else (0, 0, age)
 
 
 class GuardedProtocol(H11Protocol):
@@ -145,6 +154,11 @@ class GuardedProtocol(H11Protocol):
         """Leave the place."""
         self._room.leave(self)
         super().connection_lost(exc)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the server waits for a head or a body."""
+        return not self.is_serving or self._announced > 0
 
     def data_received(self, data: bytes) -> None:
         """A part of a head or of a body."""

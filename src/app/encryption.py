@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 if TYPE_CHECKING:
     from src.utils.secrets import SecretsManager
 
-SECRET = "ENCRYPTION_KEY"
+SECRET = "ENCRYPTION_KEY"  # pragma: allowlist secret
 _KEY_BYTES = 32
 
 

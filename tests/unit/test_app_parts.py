@@ -262,11 +262,13 @@ def test_what_counts_as_one_sender(address: str, network: str) -> None:
 class Connection:
     """What a room knows of a connection."""
 
-    def __init__(self, network: str, seconds: float = 0, *, served: int | None = None) -> None:
+    def __init__(
+        self, network: str, seconds: float = 0, *, served: int | None = None, is_awaited: bool = False
+    ) -> None:
         self.network = network
+        self.is_awaited = is_awaited or served is None
         self.since = time.monotonic() - seconds
         self.deadline = time.monotonic() + 60
-        self.is_serving = served is not None
         self.served = served or 0
         self.is_aborted = False
         self.transport = SimpleNamespace(abort=self._abort)
@@ -308,15 +310,25 @@ def test_a_greedy_network_takes_its_newest_place_from_itself() -> None:
     assert [each.is_aborted for each in (first, second, other, newest)] == [True, False, False, False]
 
 
-def test_among_equals_idle_ones_go_first_and_then_those_served_most() -> None:
-    room = Room(3)
-    busy, idle, fresh = Connection("a", 9, served=900), Connection("b", 5), Connection("c", 0)
-    enter(room, busy, idle, fresh, Connection("d", served=1))
-    assert [each.is_aborted for each in (busy, idle, fresh)] == [False, True, False]
-    enter(room, Connection("e", served=1))
-    assert fresh.is_aborted
-    enter(room, Connection("f", served=1))
-    assert busy.is_aborted
+def test_a_browser_with_some_connections_is_not_greedy() -> None:
+    room = Room(64)
+    browser = [Connection("browser", 0.01) for _ in range(4)]
+    crowd = [Connection(str(number), 0.02) for number in range(60)]
+    enter(room, *browser, *crowd, Connection("newest"))
+    assert not any(each.is_aborted for each in browser)
+
+
+def test_who_lets_the_server_wait_goes_first_then_who_was_served_most_then_the_newest() -> None:
+    room = Room(4)
+    answered_soon = Connection("a", 9, served=1)
+    served_much = Connection("b", 1, served=900)
+    waiting = Connection("c", 0.5, served=1, is_awaited=True)
+    fresh = Connection("d", 0.1)
+    in_order = [waiting, served_much, fresh, answered_soon]
+    enter(room, answered_soon, served_much, waiting, fresh)
+    for number, _ in enumerate(in_order):
+        enter(room, Connection(f"new {number}", -1, served=1))
+        assert [each.is_aborted for each in in_order] == [True] * (number + 1) + [False] * (3 - number)
 
 
 def test_connections_that_are_late_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
