@@ -343,7 +343,7 @@ def test_killed_at_any_time_it_leaves_every_row_readable(
             assert unreadable(postgres, both) == 0
             # While data needs the earlier key, the app without it says so.
             if reencrypt(environ, "count", NEW)["rewritten"]:
-                assert sum(both.open(b"canary", token) is not None for token in canaries(postgres)) == 2
+                assert any(Keys((old,)).open(b"canary", token) for token in canaries(postgres))
         assert killed
         assert reencrypt(environ, "run", NEW)["is_proven"]
         assert unreadable(postgres, Keys((NEW,))) == 0
