@@ -275,14 +275,13 @@ def _is_old(path: str) -> bool:
 
 @check("journal", "A command that was stopped in the middle leaves some things new and others old.", harm=Harm.BROKEN)
 def nothing_is_half_done(context: Context) -> Iterator[Finding]:
-    content = Journal(context.deployment, "rotate").read()
-    if content:
+    if Journal(context.deployment, REENCRYPT).read():  # it finishes its rotation, too
+        yield Finding("a re-encryption was interrupted: ENCRYPTION_KEY", (manage(*REENCRYPT_WORDS),))
+    elif content := Journal(context.deployment, "rotate").read():
         yield Finding(
             f"a rotation was interrupted: {', '.join(content['names'])}",
             (manage("rotate"),),
         )
-    if Journal(context.deployment, REENCRYPT).read():
-        yield Finding("a re-encryption was interrupted: ENCRYPTION_KEY", (manage(*REENCRYPT_WORDS),))
 
 
 @check("temporaries", "What a killed program leaves behind may hold secrets.", harm=Harm.WEAK)

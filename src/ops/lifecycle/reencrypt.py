@@ -100,6 +100,7 @@ class Reencryptor:
         Raises:
             ConfigurationError: The store keeps no earlier values.
             StackError: The stack does not run.
+            StoreError: The data needs a key that is lost already.
             SecretsError: The store cannot be read.
         """
         kind = kind_in_use(self._deployment)
@@ -121,6 +122,8 @@ class Reencryptor:
         journal = self._journal.read()
         rotation = None
         if self._makes_new_value(snapshot):
+            if counts is not None and counts.unreadable and not is_dry_run:
+                raise _lost(counts, "Nothing was changed")
             rotation = self._rotator.plan([NAME], {}, 0, is_dry_run=is_dry_run)
         return ReencryptionPlan(snapshot, rotation, _earlier(snapshot), journal is not None, counts)
 
@@ -195,15 +198,7 @@ class Reencryptor:
             error.hints += (manage(*AGAIN, purpose="Then go on"),)
             raise
         if counts.unreadable:
-            values = "1 value" if counts.unreadable == 1 else f"{counts.unreadable} values"
-            raise StoreError(
-                f"No key opens {values} in the database; the rest is encrypted with the current {NAME}. The earlier "
-                "values are kept",
-                hint=[
-                    manage("rescue", purpose="Look for the key in other places"),
-                    manage(*DISCARD, purpose="Or, if it is lost permanently, remove what it encrypted"),
-                ],
-            )
+            raise _lost(counts, f"The rest is encrypted with the current {NAME}; the earlier values are kept")
         if not counts.is_proven:
             raise StoreError(
                 f"Another process still writes with an earlier {NAME}; the earlier values are kept",
@@ -246,6 +241,17 @@ class Reencryptor:
 def _earlier(snapshot: Snapshot) -> int:
     metadata = snapshot.metadata.get(NAME)
     return len(metadata.previous) if metadata else 0
+
+
+def _lost(counts: Counts, done: str) -> StoreError:
+    values = "1 value" if counts.unreadable == 1 else f"{counts.unreadable} values"
+    return StoreError(
+        f"No key opens {values} in the database. {done}",
+        hint=[
+            manage("rescue", purpose="Look for the key in other places"),
+            manage(*DISCARD, purpose="Or, if it is lost permanently, remove what it encrypted"),
+        ],
+    )
 
 
 def _summary(counts: Counts) -> str:

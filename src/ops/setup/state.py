@@ -282,10 +282,10 @@ def raise_explained(deployment: Deployment, error: SecretsError) -> NoReturn:
 def find_interrupted(deployment: Deployment, kind: StoreKind[Any]) -> str:
     """The command that was stopped in the middle, as far as anything shows one; empty when none was."""
     try:
+        if Journal(deployment, REENCRYPT).read():  # it finishes its rotation, too
+            return " ".join(REENCRYPT_WORDS)
         if Journal(deployment, "rotate").read():
             return "rotate"
-        if Journal(deployment, REENCRYPT).read():
-            return " ".join(REENCRYPT_WORDS)
         if kind.has_master_key and _is_between_keys(deployment):
             return "rotate-master-key"
     except JournalClosedError:
