@@ -86,7 +86,7 @@ _HOSTILE = "tests/faults/test_hostile.py"
 _SERVERS = "tests/faults/test_hostile_servers.py::test_any_wrong_response_gives_one_clear_error"
 _FUZZ = "tests/fuzz/test_parsers.py"
 _ENCRYPTION = "tests/e2e/test_app_encryption.py"
-_REENCRYPTION = "tests/e2e/test_reencryption.py"
+_REENCRYPTOR = "tests/unit/test_reencryptor.py"
 _SCANNER = "tests/unit/test_leak_scanner.py"
 _STATES = "tests/e2e/test_states.py"
 _RESCUE = "tests/e2e/test_rescue.py"
@@ -349,7 +349,9 @@ FAULTS = (
         "src/ops/lifecycle/reencrypt.py",
         "            counts = self._rewrite(snapshot)\n            check()\n            self._drop_earlier(snapshot)\n",
         "            self._drop_earlier(snapshot)\n            check()\n            counts = self._rewrite(snapshot)\n",
-        (f"{_REENCRYPTION}::test_data_that_no_key_opens_keeps_the_earlier_key_until_its_removal_is_confirmed",),
-        is_cheap=False,
+        (
+            f"{_REENCRYPTOR}::test_without_the_proof_the_earlier_values_stay[unreadable]",
+            f"{_REENCRYPTOR}::test_without_the_proof_the_earlier_values_stay[not proven]",
+        ),
     ),
 )
