@@ -199,7 +199,7 @@ def write_files(files: list[SecretFile], folder: SecretsFolder, undo: ExitStack)
         new.commit()
     sync_directory(folder.directory)
     for file in files:
-        _date_file(os.path.join(folder.directory, file.name), file.changed_at)
+        _date_file(os.path.join(folder.directory, file.name), file.changed_at, is_new=file in changed)
     return staged
 
 
@@ -218,11 +218,11 @@ def remove_files(names: Iterable[str], directory: str) -> Iterator[str]:
         yield name
 
 
-def _date_file(path: str, changed_at: str | None) -> None:
+def _date_file(path: str, changed_at: str | None, *, is_new: bool) -> None:
     """Give a file the time of its value. It is of use to people only, so that a failure stops nothing."""
     try:
         moment = datetime.fromisoformat(changed_at or "").timestamp()
-        if int(os.stat(path, follow_symlinks=False).st_mtime) != int(moment):
+        if is_new or int(os.stat(path, follow_symlinks=False).st_mtime) != int(moment):
             os.utime(path, (moment, moment), follow_symlinks=False)
     except (ValueError, OverflowError, OSError):
         return
