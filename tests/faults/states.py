@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,11 +33,14 @@ class Entry:
         mode: Its kind and permission bits.
         owner: User and group id.
         content: The bytes of a file, the target of a link, ``None`` for a folder.
+        modified: When the content changed, in nanoseconds since 1970; 0 means that it does not matter. Two entries may
+            differ in it and are the same.
     """
 
     mode: int
     owner: tuple[int, int]
     content: bytes | None
+    modified: int = field(default=0, compare=False)
 
 
 State = dict[str, Entry]
@@ -53,7 +56,7 @@ def read_state(project: Project) -> State:
 
 
 def write_state(project: Project, state: State) -> None:
-    """Restore a project and its home, with owners and modes."""
+    """Restore a project and its home, with owners, modes and the times of files."""
     root = project.directory.parent
     shutil.rmtree(root)
     root.mkdir()
@@ -68,6 +71,8 @@ def write_state(project: Project, state: State) -> None:
             path.write_bytes(entry.content)
         os.chown(path, *entry.owner)
         path.chmod(stat.S_IMODE(entry.mode))
+        if entry.content is not None and entry.modified:
+            os.utime(path, ns=(entry.modified, entry.modified))
 
 
 def contents(state: State) -> dict[str, bytes]:
@@ -87,7 +92,7 @@ def _read_entry(path: Path) -> Entry:
         content = os.fsencode(path.readlink())
     elif stat.S_ISREG(status.st_mode):
         content = path.read_bytes()
-    return Entry(status.st_mode, (status.st_uid, status.st_gid), content)
+    return Entry(status.st_mode, (status.st_uid, status.st_gid), content, status.st_mtime_ns)
 
 
 class UnreadableError(AssertionError):
