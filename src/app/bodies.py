@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECONDS_FOR_BODY = 15.0
+LARGEST_DRAINED = 2 * 1024 * 1024
 
 
 class BodyTooLargeError(Exception):
@@ -51,3 +54,48 @@ async def read_body(request: Request, limit: int) -> bytes:
     except TimeoutError:
         raise BodyTooSlowError from None
     return bytes(body)
+
+
+class DrainBodies:
+    """Reads what is left of a body before the answer begins, and forgets it.
+
+    A proxy that is still sending when the connection ends takes that for a failure, and never sees the answer.
+
+    Args:
+        app: What answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification: https://asgi.readthedocs.io/en/latest/specs/www.html."""
+        length = _announced(scope)
+        if not 0 < length <= LARGEST_DRAINED:
+            await self._app(scope, receive, send)
+            return
+        deadline = asyncio.get_running_loop().time() + SECONDS_FOR_BODY
+        is_open = True
+
+        async def receive_and_note() -> Message:
+            nonlocal is_open
+            message = await receive()
+            is_open = bool(message.get("more_body"))
+            return message
+
+        async def drain_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(deadline):
+                        while is_open:
+                            await receive_and_note()
+            await send(message)
+
+        await self._app(scope, receive_and_note, drain_and_send)
+
+
+def _announced(scope: Scope) -> int:
+    """How many bytes the body will have."""
+    if scope["type"] != "http":
+        return 0
+    return next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)

@@ -10,6 +10,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -18,7 +19,7 @@ from src.utils.secrets import SecretsError, redaction
 
 from .accounts import Accounts, DatabaseAccounts, MemoryAccounts, is_of_generation
 from .admission import Admission, BusyError, GreedyError
-from .bodies import BodyTooLargeError, BodyTooSlowError, read_body
+from .bodies import BodyTooLargeError, BodyTooSlowError, DrainBodies, read_body
 from .cache import Cache, open_redis
 from .checks import Dependencies
 from .database import Database, DatabaseError
@@ -100,6 +101,7 @@ class Shell:
                 *page_routes(self.catalog.application),
             ],
             lifespan=self._lifespan,
+            middleware=[Middleware(DrainBodies)],
             exception_handlers={
                 SecretsError: _unavailable,
                 DatabaseError: _unavailable,

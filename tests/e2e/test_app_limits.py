@@ -268,6 +268,20 @@ def test_bodies_in_chunks_are_refused(tmp_path: Path, values: dict[str, str]) ->
         assert app.get("/health", **{"X-Transfer-Encoding": "chunked"}).status_code == 200
 
 
+def test_an_answer_that_comes_early_reaches_a_client_that_is_still_sending(
+    tmp_path: Path, values: dict[str, str]
+) -> None:
+    body = b"x" * (1024 * 1024)
+    head = b"POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    with running_app(values, tmp_path) as app:
+        for path, status in ((b"/webhook", b"401"), (b"/login", b"413"), (b"/nothing", b"404"), (b"/health", b"405")):
+            with connect(app) as connection:
+                connection.sendall(head % (path, len(body)))
+                time.sleep(0.3)
+                connection.sendall(body)
+                assert connection.recv(65536).split()[1] == status, path
+
+
 def test_one_request_at_a_time_is_answered(tmp_path: Path, values: dict[str, str]) -> None:
     get = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
     post = b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
