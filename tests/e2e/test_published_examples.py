@@ -148,8 +148,6 @@ def test_a_development_server_starts_and_warns(changed: dict[str, str], values: 
 
 
 def test_a_previous_key_that_is_an_example_is_not_accepted(values: dict[str, str], tmp_path: Path) -> None:
-    import time
-
     previous = tmp_path / "jwt_secret_key_previous.json"
     entry = '{"value": "%s", "replaced_at": "2026-01-01T00:00:00Z", "valid_until": null}'
     environ = dict(values)
@@ -159,8 +157,10 @@ def test_a_previous_key_that_is_an_example_is_not_accepted(values: dict[str, str
     answers = []
     for earlier in ("a-former-key-4711-kept-for-an-hour", f"{EXAMPLE}-change-this"):
         previous.write_text(f"[{entry % earlier}]")
-        token = jwt.encode({"sub": "admin", "exp": int(time.time()) + 600}, earlier, algorithm="HS256")
         with running_app(environ, tmp_path) as app:
             app.wait_until(lambda: app.login(values["ADMIN_PASSWORD"]).status_code == 200)
+            ours = app.login(values["ADMIN_PASSWORD"]).json()["access_token"]
+            token = jwt.encode(jwt.decode(ours, options={"verify_signature": False}), earlier, algorithm="HS256")
+            app.client.cookies.clear()
             answers.append(app.get("/me", Authorization=f"Bearer {token}").status_code)
     assert answers == [200, 401]
