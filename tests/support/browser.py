@@ -120,7 +120,7 @@ class Page:
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
-    def wait_until(self, expression: str, seconds: float = 15) -> None:
+    def wait_until(self, expression: str, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
         while not self.evaluate(f"!!({expression})"):
             assert time.monotonic() < deadline, f"never: {expression}\n{self.text()}"
