@@ -54,6 +54,15 @@ def need_root() -> None:
     need("root", os.geteuid() == 0, "run the tests as root, in a container for example")
 
 
+@pytest.fixture(autouse=True)
+def no_value_is_protected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another test has loaded is not searched for in the messages of this one."""
+    from src.utils.secrets import redaction
+
+    for name, empty in (("_snapshots", []), ("_extra_values", set()), ("_pattern", None), ("_stale", False)):
+        monkeypatch.setattr(redaction, name, empty)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Send the figures and missing parts to the main process (pytest-xdist)."""
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS accounts (
     from_secrets       boolean NOT NULL DEFAULT false,
     last_login_at      timestamptz,
     last_login_address text,
-    generation         text NOT NULL DEFAULT ''
+    generation         text NOT NULL DEFAULT gen_random_uuid()::text
 )
 """
 # Adding a column that is there needs a lock on the table all the same, so it is asked first.
@@ -38,7 +38,10 @@ _HAS_GENERATION = """
 SELECT 1 FROM pg_attribute
 WHERE attrelid = 'accounts'::regclass AND attname = 'generation' AND NOT attisdropped
 """
-_ADD_GENERATION = "ALTER TABLE accounts ADD COLUMN IF NOT EXISTS generation text NOT NULL DEFAULT ''"
+# Each row gets one of its own, so that somebody who logs in at that moment gets a token that counts.
+_ADD_GENERATION = """
+ALTER TABLE accounts ADD COLUMN IF NOT EXISTS generation text NOT NULL DEFAULT gen_random_uuid()::text
+"""
 _SCHEMA_LOCK = 0x63637476  # "cctv": two processes that start together must not both make the table
 _SET_PASSWORD = """
 INSERT INTO accounts (username, password_hash, from_secrets, generation) VALUES (%(username)s, %(hash)s, true, %(new)s)
@@ -253,7 +256,7 @@ class DatabaseAccounts:
                     "SELECT password_hash, generation FROM accounts WHERE username = %s", [username]
                 )
             ).fetchone()
-        is_current = row is not None and bool(row[1]) and await self._passwords.matches(row[0], password)
+        is_current = row is not None and await self._passwords.matches(row[0], password)
         password_hash = "" if is_current else await self._passwords.hash(password)
         async with self._database.connection() as connection:
             await connection.execute("DELETE FROM accounts WHERE from_secrets AND username <> %s", [username])

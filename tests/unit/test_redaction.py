@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from src.utils.secrets import redaction
+from src.utils.secrets.errors import DamagedStoreError
 from src.utils.secrets.snapshot import PreviousValue, SecretMetadata, Snapshot
 
 CANARY = 'can"ary/4711 + ü\n'
@@ -104,3 +105,13 @@ def test_without_values_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(redaction, "_pattern", None)
     monkeypatch.setattr(redaction, "_stale", False)
     assert redaction.redact("text") == "text"
+
+
+def test_damaged_metadata_of_one_secret_stops_no_log(log: io.StringIO) -> None:
+    class Damaged(dict[str, SecretMetadata]):
+        def __getitem__(self, name: str) -> SecretMetadata:
+            raise DamagedStoreError("damaged")
+
+    redaction.protect(Snapshot({"C": "another-value"}, Damaged(C=SecretMetadata())))
+    logger.warning("another-value and %s", CANARY)
+    assert log.getvalue() == "[redacted] and [redacted]\n"

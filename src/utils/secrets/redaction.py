@@ -91,8 +91,18 @@ def _current_pattern() -> re.Pattern[str] | None:
     return _pattern
 
 
+def _earlier_values(snapshot: Snapshot, name: str) -> list[str]:
+    """None where what the store keeps of them is damaged: a log must not fail for that."""
+    from .errors import SecretsError
+
+    try:
+        return [entry.value for entry in snapshot.metadata[name].previous]
+    except SecretsError:
+        return []
+
+
 def _all_values(snapshot: Snapshot) -> list[str]:
-    earlier = [entry.value for metadata in snapshot.metadata.values() for entry in metadata.previous]
+    earlier = [value for name in snapshot.metadata for value in _earlier_values(snapshot, name)]
     return [*snapshot.values.values(), *earlier]
 
 
