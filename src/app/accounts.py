@@ -168,16 +168,22 @@ class DatabaseAccounts:
         self._cipher = ColumnCipher(manager)
         self._has_warned = False
         self._is_prepared = False
+        self._lock = asyncio.Lock()  # the start and a SIGHUP may come together
 
     async def prepare(self) -> None:
         """See :class:`Accounts`."""
-        username = self._manager.require_secret("ADMIN_USERNAME")
-        password = self._manager.require_secret("ADMIN_PASSWORD")
+        async with self._lock:
+            await self._prepare()
+
+    async def _prepare(self) -> None:
         async with self._database.connection() as connection:
             await _make_table(connection)
             wrong_key = await canary.prepare(connection, self._cipher.keys())
-        while not await self._update_administrator(username, password):
-            pass  # somebody else has changed the account meanwhile: look again
+        # When somebody else has changed the account meanwhile, the secrets may have changed, too.
+        while not await self._update_administrator(
+            self._manager.require_secret("ADMIN_USERNAME"), self._manager.require_secret("ADMIN_PASSWORD")
+        ):
+            pass
         self._is_prepared = True
         if wrong_key is not None:
             raise wrong_key

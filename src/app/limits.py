@@ -42,6 +42,8 @@ class LoginLimiter:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._memory = MemoryStorage()
+        # Apart from the guesses: names cost nothing, and as many as anybody likes may be counted here.
+        self._delays = MemoryStorage()
         self._memory_window = MemoryWindow(self._memory)
         self._redis: RedisStorage | None = None
         if cache.client is not None:
@@ -100,9 +102,9 @@ class LoginLimiter:
         count = None
         if self._redis is not None and self._cache.is_worth_asking:
             count = await self._cache.ask(self._redis.incr(key, WINDOW_SECONDS, amount))
-        if len(self._memory.storage) >= _MOST_KEYS:
-            self._memory.reset()
-        in_memory = self._memory.incr(key, WINDOW_SECONDS, amount)
+        if len(self._delays.storage) >= _MOST_KEYS:
+            self._delays.reset()
+        in_memory = self._delays.incr(key, WINDOW_SECONDS, amount)
         return in_memory if count is None else count
 
 

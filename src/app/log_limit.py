@@ -9,14 +9,15 @@ BURST = 100.0
 LINES_PER_SECOND = 2.0
 _CHARACTERS_PER_LINE = 200
 _LINES_OF_A_TRACEBACK = 20
-_ACCESS = "uvicorn.access"
+# What these say, anybody can make them say.
+_OF_REQUESTS = frozenset({"uvicorn.access", "uvicorn.error", "asyncio", "cctv.requests"})
 
 
 class LogLimit(logging.Filter):
     """Lets through a burst, then a few lines a second, and says how many it left out.
 
-    Requests have a budget of their own, so that they cannot silence the rest. The project's own errors, which say what
-    somebody has to do, come from a state and not from a request, and count like the rest.
+    What comes from requests has a budget of its own, so that it cannot silence the rest: what comes from a state, and
+    says what somebody has to do.
     """
 
     def __init__(self) -> None:
@@ -25,7 +26,7 @@ class LogLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether this record is written. The first after a gap says how large the gap was."""
-        budget = self._budgets[record.name == _ACCESS]
+        budget = self._budgets[record.name in _OF_REQUESTS]
         left_out = budget.take(_cost(record))
         if left_out is None:
             return False

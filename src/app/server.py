@@ -50,6 +50,7 @@ LARGEST_LOGIN = 128 * 1024
 LARGEST_WEBHOOK = 1024 * 1024
 LARGEST_WEBHOOK_WITHOUT_PLACE = 64 * 1024
 LARGEST_FIELD = 1024
+MOST_PARTS = 2 * LARGEST_FIELD + 100  # a name and a password may consist of any of JSON's own characters
 LOGIN_QUEUE = 16
 WEBHOOK_PLACES = 32
 FIRST_RETRY_SECONDS = 1.0
@@ -58,6 +59,7 @@ _LATER = {"Retry-After": "2"}
 _PRIVATE = {"Cache-Control": "no-store"}
 
 logger = logging.getLogger("cctv")
+request_logger = logging.getLogger("cctv.requests")
 
 
 class Shell:
@@ -128,6 +130,7 @@ class Shell:
     async def login(self, request: Request) -> Response:
         """Name and password in, a JWT and a session cookie out."""
         peer = self.peers.identify(request)
+        self.logins.require_place(peer.network)
         fields = _login_fields(await read_body(request, LARGEST_LOGIN))
         if fields is None:
             return _problem(400, "Send JSON with username and password as text")
@@ -299,7 +302,9 @@ class Shell:
 
 
 def _login_fields(body: bytes) -> tuple[str, str] | None:
-    """Name and password, if that is what the body holds."""
+    """Name and password, if that is what the body holds. Bodies that take long to parse are not."""
+    if any(body.count(character) > MOST_PARTS for character in b"[{,"):
+        return None
     try:
         content = json.loads(body)
         username, password = content["username"], content["password"]
@@ -332,7 +337,7 @@ def _log_in_first() -> Response:
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    logger.error("%s", error)
+    request_logger.error("%s", error)
     return _problem(503, "Not available now; GET /ready says why on the server itself", _LATER)
 
 

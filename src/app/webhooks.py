@@ -23,6 +23,7 @@ TIMESTAMP_HEADER = "X-Webhook-Timestamp"
 WINDOW_SECONDS = 300
 _PREFIX = "sha256="
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
+_TIMED_BODY = re.compile(rb"[0-9]{1,12}\.")
 # An event is fresh from WINDOW_SECONDS before its timestamp until as long after it.
 _REMEMBERED_SECONDS = 2 * WINDOW_SECONDS + 1
 _MOST_REMEMBERED = 100_000
@@ -91,6 +92,9 @@ class Webhooks:
         self.require_headers(headers)
         timestamp = headers.get(TIMESTAMP_HEADER)
         signed = body if timestamp is None else timestamp.encode() + b"." + body
+        if timestamp is None and _TIMED_BODY.match(body):
+            # It would be an event with a timestamp, recorded and sent again in the earlier form.
+            raise RefusedError(f"{TIMESTAMP_HEADER} is missing (see docs/webhooks.md)")
         if not self._is_signed(signed, headers[SIGNATURE_HEADER]):
             raise RefusedError(f"{SIGNATURE_HEADER} is missing or wrong")
         if timestamp is not None and not await self._is_first(hashlib.sha256(signed).hexdigest()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import json
@@ -18,6 +19,14 @@ import httpx
 import pytest
 import redis
 
+from src.app.accounts import DatabaseAccounts
+from src.app.cache import Cache
+from src.app.database import Database
+from src.app.limits import LoginLimiter
+from src.app.passwords import Passwords
+from src.app.settings import AppSettings
+from src.utils.secrets import SecretsManager
+from src.utils.secrets.settings import Settings
 from tests.conftest import PROJECT
 from tests.servers.postgres import Postgres
 from tests.servers.redis import end_redis, running_redis
@@ -431,3 +440,45 @@ def test_the_process_cannot_be_dumped(tmp_path: Path, values: dict[str, str]) ->
     )
     told = subprocess.run([sys.executable, "-c", asked], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert told.stdout == "0\n"
+
+
+def test_bodies_that_take_long_to_parse_are_refused_before_that(tmp_path: Path, values: dict[str, str]) -> None:
+    with running_app(values, tmp_path) as app:
+        for body in (b"[" + b"1.5," * 30_000 + b"1]", b"[" + b"{}," * 40_000 + b"1]", b"[" * 100_000):
+            assert app.client.post("/login", content=body).status_code == 400
+        odd = "[{,"[:3] * 340
+        assert app.login(odd, username=odd).status_code == 401
+
+
+def test_many_names_make_nobody_forget_the_guesses_for_one() -> None:
+    async def guess() -> None:
+        limiter = LoginLimiter(Cache(None))
+        assert [await limiter.admits("admin", "network") for _ in range(11)] == [True] * 10 + [False]
+        for number in range(10_100):
+            await limiter.delay(f"name {number}")
+        assert not await limiter.has_guesses_left("admin", "network")
+
+    asyncio.run(guess())
+
+
+def test_of_two_preparations_at_once_the_one_with_the_new_password_counts(
+    values: dict[str, str], database: dict[str, str]
+) -> None:
+    async def prepare() -> None:
+        environ = values | database
+        manager = SecretsManager(settings=Settings(environ))
+        pool = Database(manager, AppSettings.from_environment(environ))
+        accounts = DatabaseAccounts(manager, pool, Passwords())
+        try:
+            for number in range(8):
+                environ["ADMIN_PASSWORD"] = f"old {number}"
+                first = asyncio.create_task(accounts.prepare())
+                await asyncio.sleep(number * 0.003)
+                environ["ADMIN_PASSWORD"] = f"new {number}"
+                await asyncio.gather(first, accounts.prepare())
+                assert await accounts.verify("admin", f"new {number}")
+                assert await accounts.verify("admin", f"old {number}") is None
+        finally:
+            await pool.close()
+
+    asyncio.run(prepare())

@@ -124,6 +124,8 @@ def test_a_camera_without_a_clock_needs_a_setting(tmp_path: Path, values: dict[s
         assert post(app, event) == 202
         assert post(app, event) == 409
         assert post(app, headers(key, timestamp="1700000000")) == 401
+        recorded = event["X-Webhook-Timestamp"].encode() + b"." + BODY
+        assert post(app, {"X-Webhook-Signature": event["X-Webhook-Signature"]}, recorded) == 401
     with running_app(values | {"APP_WEBHOOKS_WITHOUT_TIMESTAMP": "0"}, tmp_path) as app:
         assert post(app, old_form) == 401
     with running_app(values | {"APP_WEBHOOKS_WITHOUT_TIMESTAMP": "maybe"}, tmp_path, wait=False) as app:

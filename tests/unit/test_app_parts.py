@@ -376,9 +376,10 @@ def test_the_log_lets_a_burst_through_and_then_says_how_much_it_left_out(monkeyp
     assert sum(limit.filter(record()) for _ in range(1000)) == 19
 
 
-def test_requests_cannot_silence_the_rest_of_the_log() -> None:
+@pytest.mark.parametrize("name", ["uvicorn.access", "uvicorn.error", "asyncio", "cctv.requests"])
+def test_requests_cannot_silence_the_rest_of_the_log(name: str) -> None:
     limit = LogLimit()
-    assert sum(limit.filter(record("uvicorn.access")) for _ in range(1000)) < 110
+    assert sum(limit.filter(record(name)) for _ in range(1000)) < 110
     assert limit.filter(record())
 
 
