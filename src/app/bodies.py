@@ -7,6 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,13 +19,12 @@ LARGEST_DRAINED = 2 * 1024 * 1024
 class BodyTooLargeError(Exception):
     """The body has more bytes than this resource takes.
 
-    Attributes:
+    Args:
         limit: How many it takes.
     """
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The body is larger than {limit // 1024} KiB")
-        self.limit = limit
 
 
 class BodyTooSlowError(Exception):
@@ -41,8 +42,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         BodyTooLargeError: It has more, or says so.
         BodyTooSlowError: It is not there after ``SECONDS_FOR_BODY``.
     """
-    length = request.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length[:20]) > limit:
+    if announced_length(request.scope["headers"]) > limit:
         raise BodyTooLargeError(limit)
     body = bytearray()
     try:
@@ -70,8 +70,7 @@ class DrainBodies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification: https://asgi.readthedocs.io/en/latest/specs/www.html."""
-        length = _announced(scope)
-        if not 0 < length <= LARGEST_DRAINED:
+        if scope["type"] != "http" or not 0 < announced_length(scope["headers"]) <= LARGEST_DRAINED:
             await self._app(scope, receive, send)
             return
         deadline = asyncio.get_running_loop().time() + SECONDS_FOR_BODY
@@ -94,8 +93,6 @@ class DrainBodies:
         await self._app(scope, receive_and_note, drain_and_send)
 
 
-def _announced(scope: Scope) -> int:
-    """How many bytes the body will have."""
-    if scope["type"] != "http":
-        return 0
-    return next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)
+def announced_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """How many bytes the body will have. The server lets no body begin that is not announced, and no wrong number."""
+    return next((int(value) for name, value in headers if name == b"content-length"), 0)

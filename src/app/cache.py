@@ -14,7 +14,7 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError, RedisError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from src.utils.secrets import SecretsManager
 
@@ -91,16 +91,17 @@ class Cache:
         self._is_away = False
         self._try_again_at = 0.0
 
-    @property
-    def is_away(self) -> bool:
-        """Whether there should be a Redis, and the last question to it failed."""
-        return self._is_away
+    async def ask(self, question: Callable[[redis.asyncio.Redis], Awaitable[Answer]]) -> Answer | None:
+        """What Redis answers; ``None`` if it does not, in time, or is known to be away just now, or there is none.
 
-    async def ask(self, question: Awaitable[Answer]) -> Answer | None:
-        """What Redis answers; ``None`` if it does not, in time."""
+        Args:
+            question: Asks the client.
+        """
+        if self.client is None or time.monotonic() < self._try_again_at:
+            return None
         try:
             async with asyncio.timeout(QUICK_SECONDS):
-                answer = await question
+                answer = await question(self.client)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._try_again_at = time.monotonic() + SECONDS_BETWEEN_TRIES
             if not self._is_away:
@@ -111,8 +112,3 @@ class Cache:
             _LOG.info("Redis answers again: logins are limited there")
         self._is_away = False
         return answer
-
-    @property
-    def is_worth_asking(self) -> bool:
-        """Whether there is a Redis, and it is not known to be away just now."""
-        return self.client is not None and time.monotonic() >= self._try_again_at

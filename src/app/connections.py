@@ -21,6 +21,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .bodies import announced_length
 from .hardening import FEWEST_FILES
 from .peers import network_of
 
@@ -218,8 +219,7 @@ class GuardedProtocol(H11Protocol):
         self.served += 1
         self.since = time.monotonic()
         self.deadline = self.since + SECONDS_FOR_REQUEST
-        lengths = [int(value) for name, value in self.headers if name == b"content-length"]
-        self._announced = lengths[0] if lengths else 0
+        self._announced = announced_length(self.headers)
 
     def _receive_body(self, data: bytes) -> bytes:
         """Hand on what belongs to the body, and return what follows it: the next head, if the answer came early."""

@@ -41,39 +41,31 @@ class LoginLimiter:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._memory = MemoryStorage()
+        self._windows = MemoryStorage()
         # Apart from the guesses: names cost nothing, and as many as anybody likes may be counted here.
         self._delays = MemoryStorage()
-        self._memory_window = MemoryWindow(self._memory)
-        self._redis: RedisStorage | None = None
+        self._in_memory = MemoryWindow(self._windows)
+        self._item_in_memory = _GUESSES if cache.client is None else _GUESSES_WITHOUT_REDIS
         if cache.client is not None:
             self._redis = RedisStorage(
                 "redis://", implementation="redispy", key_prefix="login", **_sharing(cache.client)
             )
+            self._in_redis = RedisWindow(self._redis)
 
     async def has_guesses_left(self, username: str, network: str) -> bool:
         """Whether a guess for ``username`` from ``network`` may be looked at. Counts nothing."""
         key = _key(username, network)
-        if self._redis is None:
-            return self._memory_window.test(_GUESSES, key)
-        if self._cache.is_worth_asking:
-            has_some = await self._cache.ask(RedisWindow(self._redis).test(_GUESSES, key))
-            if has_some is not None:
-                return has_some
-        return self._memory_window.test(_GUESSES_WITHOUT_REDIS, key)
+        has_some = await self._cache.ask(lambda _: self._in_redis.test(_GUESSES, key))
+        return self._in_memory.test(self._item_in_memory, key) if has_some is None else has_some
 
     async def admits(self, username: str, network: str) -> bool:
         """Count a guess for ``username`` from ``network``, and say whether it may be looked at."""
         key = _key(username, network)
-        if self._redis is None:
-            return self._admits_in_memory(key, _GUESSES)
-        admits = None
-        if self._cache.is_worth_asking:
-            admits = await self._cache.ask(RedisWindow(self._redis).hit(_GUESSES, key))
+        admits = await self._cache.ask(lambda _: self._in_redis.hit(_GUESSES, key))
         if admits is False:
             return False
-        admits_without_redis = self._admits_in_memory(key, _GUESSES_WITHOUT_REDIS)
-        return admits_without_redis if admits is None else admits
+        admits_in_memory = self._admits_in_memory(key)
+        return admits_in_memory if admits is None else admits
 
     async def delay(self, username: str) -> float:
         """Count a guess for ``username`` from anywhere. Returns how many seconds it has to wait."""
@@ -87,21 +79,17 @@ class LoginLimiter:
         """It was no guess: take it back."""
         await self._add(_key(username), -1)
         key = _key(username, network)
-        for item in (_GUESSES, _GUESSES_WITHOUT_REDIS):
-            self._memory_window.clear(item, key)
-        if self._redis is not None and self._cache.is_worth_asking:
-            await self._cache.ask(RedisWindow(self._redis).clear(_GUESSES, key))
+        self._in_memory.clear(self._item_in_memory, key)
+        await self._cache.ask(lambda _: self._in_redis.clear(_GUESSES, key))
 
-    def _admits_in_memory(self, key: str, item: RateLimitItemPerSecond) -> bool:
+    def _admits_in_memory(self, key: str) -> bool:
         # The library keeps the key of each window that has passed.
-        if len(self._memory.events) >= _MOST_KEYS:
-            self._memory.reset()
-        return self._memory_window.hit(item, key)
+        if len(self._windows.events) >= _MOST_KEYS:
+            self._windows.reset()
+        return self._in_memory.hit(self._item_in_memory, key)
 
     async def _add(self, key: str, amount: int) -> int:
-        count = None
-        if self._redis is not None and self._cache.is_worth_asking:
-            count = await self._cache.ask(self._redis.incr(key, WINDOW_SECONDS, amount))
+        count = await self._cache.ask(lambda _: self._redis.incr(key, WINDOW_SECONDS, amount))
         if len(self._delays.storage) >= _MOST_KEYS:
             self._delays.reset()
         in_memory = self._delays.incr(key, WINDOW_SECONDS, amount)

@@ -79,7 +79,7 @@ class Peers:
         scheme = _last(request, "x-forwarded-proto") if is_proxy else ""
         return Peer(
             address=str(address) if address else "unknown",
-            network=network_of(str(address) if address else ""),
+            network=_network(address),
             is_secure=(scheme or request.url.scheme) == "https",
             is_local=sender is not None and sender.is_loopback and _was_sent_directly(request),
         )
@@ -111,11 +111,14 @@ class Peers:
 
 
 def network_of(address: str) -> str:
-    """What counts as one sender: an IPv4 address, the /64 of an IPv6 address, or the text itself."""
-    parsed = _parse(address)
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((parsed, _IPV6_CUSTOMER), strict=False))
-    return str(parsed) if parsed else "unknown"
+    """What counts as one sender: an IPv4 address, the /64 of an IPv6 address, or unknown."""
+    return _network(_parse(address))
+
+
+def _network(address: Address | None) -> str:
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, _IPV6_CUSTOMER), strict=False))
+    return str(address) if address else "unknown"
 
 
 def _was_sent_directly(request: Request) -> bool:

@@ -19,7 +19,7 @@ from src.utils.secrets import SecretsError, redaction
 
 from .accounts import Accounts, DatabaseAccounts, MemoryAccounts, is_of_generation
 from .admission import Admission, BusyError, GreedyError
-from .bodies import BodyTooLargeError, BodyTooSlowError, DrainBodies, read_body
+from .bodies import BodyTooLargeError, BodyTooSlowError, DrainBodies, announced_length, read_body
 from .cache import Cache, open_redis
 from .checks import Dependencies
 from .database import Database, DatabaseError
@@ -203,8 +203,7 @@ class Shell:
     async def webhook(self, request: Request) -> Response:
         """An event from a camera, accepted once when its signature is right."""
         try:
-            self.webhooks.require_headers(request.headers)
-            await self.webhooks.accept(request.headers, await self._read_webhook(request))
+            await self.webhooks.accept(request.headers, lambda: self._read_webhook(request))
         except RefusedError as error:
             return _problem(error.status, str(error))
         return JSONResponse({"status": "accepted"}, status_code=202)
@@ -225,8 +224,7 @@ class Shell:
 
     async def _read_webhook(self, request: Request) -> bytes:
         """Many large bodies at once would take much memory, so these need a place."""
-        length = request.headers.get("Content-Length", "")
-        if length.isdecimal() and len(length) < 10 and int(length) <= LARGEST_WEBHOOK_WITHOUT_PLACE:  # noqa: PLR2004
+        if announced_length(request.scope["headers"]) <= LARGEST_WEBHOOK_WITHOUT_PLACE:
             return await read_body(request, LARGEST_WEBHOOK_WITHOUT_PLACE)
         with self.large_webhooks.place(self.peers.identify(request).network):
             return await read_body(request, LARGEST_WEBHOOK)

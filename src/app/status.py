@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from src.utils.secrets import SecretsError
 from src.utils.secrets.command import manage, set_up, typed
-from src.utils.secrets.snapshot import SecretMetadata, utc_now
+from src.utils.secrets.snapshot import SECONDS_OF_A_DAY, SecretMetadata, age_in_days, moment_of, utc_at, utc_now
 
 from .examples import find_faults
 from .readiness import is_ready
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 STRONG, NO_FAULT, NOT_JUDGED = "strong", "no fault found", "not judged"
 _SHOWN_OF_A_CHECK = ("state", "reason", "logins")
-_SECONDS_OF_A_DAY = 24 * 60 * 60
 
 
 def describe_deployment(manager: SecretsManager, catalog: Catalog, checks: Checks) -> dict[str, object]:
@@ -85,11 +83,11 @@ def _describe_secret(manager: SecretsManager, spec: SecretSpec, faults: Faults) 
     if value is None:
         return row | {"updated_at": None, "age_days": None, "due_at": None, "strength": None, "earlier": []}
     known = _metadata_of(manager, spec.name)
-    changed = _time(known.updated_at)
+    changed = moment_of(known.updated_at)
     now = utc_now()
     return row | {
-        "updated_at": known.updated_at if changed else None,
-        "age_days": _days_since(changed) if changed else None,
+        "updated_at": None if changed is None else known.updated_at,
+        "age_days": age_in_days(known.updated_at),
         "due_at": _due_at(changed, spec.rotation_days),
         "strength": _strength(spec, value, faults.get(spec.name, ())),
         "earlier": [{"valid_until": old.valid_until} for old in known.previous if old.is_valid(now)],
@@ -112,22 +110,10 @@ def _strength(spec: SecretSpec, value: str, faults: Sequence[Objection]) -> str:
     return STRONG if spec.length is not None and len(value) >= spec.length else NO_FAULT
 
 
-def _time(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _days_since(moment: datetime) -> int:
-    return max(0, int((datetime.now(UTC) - moment).total_seconds() // _SECONDS_OF_A_DAY))
-
-
-def _due_at(changed: datetime | None, rotation_days: int | None) -> str | None:
+def _due_at(changed: float | None, rotation_days: int | None) -> str | None:
     if changed is None or rotation_days is None:
         return None
-    return (changed + timedelta(days=rotation_days)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc_at(changed + rotation_days * SECONDS_OF_A_DAY)
 
 
 def _services(checks: Checks) -> Checks:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .tokens import accepted_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from src.utils.secrets import SecretsManager
 
@@ -50,7 +50,7 @@ class Webhooks:
     Args:
         manager: The secrets.
         cache: Remembers events for all processes; without it, this process does.
-        accepts_untimed: Also accept the body's signature alone. Whoever has recorded such an event can repeat it.
+        accepts_untimed: Also accept the body's signature alone. Anyone who has recorded such an event can repeat it.
     """
 
     def __init__(self, manager: SecretsManager, cache: Cache, *, accepts_untimed: bool) -> None:
@@ -59,12 +59,30 @@ class Webhooks:
         self._accepts_untimed = accepts_untimed
         self._seen: dict[str, float] = {}
 
-    def require_headers(self, headers: Mapping[str, str]) -> None:
-        """Look at what can be looked at before the body is read.
+    async def accept(self, headers: Mapping[str, str], read_body: Callable[[], Awaitable[bytes]]) -> None:
+        """Take an event, once.
+
+        Args:
+            headers: The request's headers.
+            read_body: Reads what is signed. Only called if the headers may be right.
 
         Raises:
-            RefusedError: A header is missing, has another form, or is too old or too new.
+            RefusedError: It is not signed by us, not fresh, or was accepted before.
         """
+        self._require_headers(headers)
+        body = await read_body()
+        timestamp = headers.get(TIMESTAMP_HEADER)
+        signed = body if timestamp is None else timestamp.encode() + b"." + body
+        if timestamp is None and _TIMED_BODY.match(body):
+            # It would be an event with a timestamp, recorded and sent again in the earlier form.
+            raise RefusedError(f"{TIMESTAMP_HEADER} is missing (see docs/webhooks.md)")
+        if not self._is_signed(signed, headers[SIGNATURE_HEADER]):
+            raise RefusedError(f"{SIGNATURE_HEADER} is missing or wrong")
+        if timestamp is not None and not await self._is_first(hashlib.sha256(signed).hexdigest()):
+            raise RefusedError("This event was accepted before", status=409)
+
+    def _require_headers(self, headers: Mapping[str, str]) -> None:
+        """Look at what can be looked at before the body is read."""
         if not headers.get(SIGNATURE_HEADER, "").startswith(_PREFIX):
             raise RefusedError(f"{SIGNATURE_HEADER} is missing or wrong")
         timestamp = headers.get(TIMESTAMP_HEADER)
@@ -79,27 +97,6 @@ class Webhooks:
                 f"{TIMESTAMP_HEADER} is more than {WINDOW_SECONDS // 60} minutes from this server's clock"
             )
 
-    async def accept(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Take an event, once.
-
-        Args:
-            headers: The request's headers.
-            body: What is signed.
-
-        Raises:
-            RefusedError: It is not signed by us, not fresh, or was accepted before.
-        """
-        self.require_headers(headers)
-        timestamp = headers.get(TIMESTAMP_HEADER)
-        signed = body if timestamp is None else timestamp.encode() + b"." + body
-        if timestamp is None and _TIMED_BODY.match(body):
-            # It would be an event with a timestamp, recorded and sent again in the earlier form.
-            raise RefusedError(f"{TIMESTAMP_HEADER} is missing (see docs/webhooks.md)")
-        if not self._is_signed(signed, headers[SIGNATURE_HEADER]):
-            raise RefusedError(f"{SIGNATURE_HEADER} is missing or wrong")
-        if timestamp is not None and not await self._is_first(hashlib.sha256(signed).hexdigest()):
-            raise RefusedError("This event was accepted before", status=409)
-
     def _is_signed(self, signed: bytes, header: str) -> bool:
         given = header.removeprefix(_PREFIX).strip().lower().encode(errors="replace")
         return any(
@@ -111,12 +108,10 @@ class Webhooks:
         """Both remember: Redis may have been away when it was accepted, or may lose what it has."""
         if not self._is_first_here(event):
             return False
-        if self._cache.client is None or not self._cache.is_worth_asking:
-            return True
         mark = secrets.token_hex(8)
         # If the connection breaks, the client sends it again: the mark that is found then is its own.
         found = await self._cache.ask(
-            self._cache.client.set(f"webhook:{event}", mark, nx=True, ex=_REMEMBERED_SECONDS, get=True)
+            lambda client: client.set(f"webhook:{event}", mark, nx=True, ex=_REMEMBERED_SECONDS, get=True)
         )
         return found is None or found == mark.encode()
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from src.ops.setup.given import GivenValues
-from src.ops.setup.plan import make_plan
-from src.utils.secrets.catalog import load_catalog
-from tests.conftest import PROJECT, need_program, need_root
-from tests.servers.ports import free_port, wait_for_port
+from tests.conftest import need_program, need_root
+from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
 from tests.servers.redis import running_redis
 from tests.support.abuse import CONNECTIONS, KINDS, running_attack
 from tests.support.abused import abuse, missing_force
+from tests.support.app import running_app
 from tests.support.app_container import AppContainer, app_image, running_container
 from tests.support.engine import need_engine
 from tests.support.forms import IN_FULL, in_short
@@ -56,11 +52,6 @@ def image() -> Iterator[str]:
     need_engine()
     with app_image(f"abuse-test-{os.getpid()}:latest") as tag:
         yield tag
-
-
-@pytest.fixture
-def values() -> dict[str, str]:
-    return make_plan(load_catalog(), {}, GivenValues()).values()
 
 
 @pytest.fixture
@@ -125,28 +116,15 @@ MOST_LINES_WITHOUT_FILES = 130 + 3 * SECONDS
 
 
 def test_unfinished_heads_do_not_use_up_the_open_files(values: dict[str, str], tmp_path: Path) -> None:
-    port = free_port()
-    log = tmp_path / "log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            [need_program("prlimit", "util-linux"), f"--nofile={FILES}", sys.executable, str(PROJECT / "main.py")],
-            env={"PATH": os.environ["PATH"], "SECRETS_BACKEND": "env", "APP_PORT": str(port), **values},
-            cwd=tmp_path,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        ) as process,
-    ):
-        try:
-            wait_for_port(port)
-            with (
-                running_attack(port, "unfinished heads", SECONDS, UNFINISHED) as attack,
-                probing(port, "/health") as probes,
-            ):
-                tally = attack.tally()
-        finally:
-            process.terminate()
+    limited = [need_program("prlimit", "util-linux"), f"--nofile={FILES}"]
+    with running_app(values, tmp_path, prefix=limited) as app:
+        port = app.client.base_url.port or 0
+        with (
+            running_attack(port, "unfinished heads", SECONDS, UNFINISHED) as attack,
+            probing(port, "/health") as probes,
+        ):
+            tally = attack.tally()
     assert tally.opened + tally.refused >= UNFINISHED
     assert set(probes["/health"].statuses) == {200}
     assert probes["/health"].slowest < LONGEST_ANSWER_SECONDS
-    assert log.read_text().count("\n") < MOST_LINES_WITHOUT_FILES
+    assert app.log().count("\n") < MOST_LINES_WITHOUT_FILES

@@ -63,6 +63,13 @@ def _sign_in(page: Page, password: str) -> None:
     page.press("Enter")
 
 
+def _open_signed_in(browser: Browser, app: App, values: dict[str, str]) -> Page:
+    page = _open(browser, app)
+    _sign_in(page, values["ADMIN_PASSWORD"])
+    page.wait_until(SIGNED_IN)
+    return page
+
+
 def _is_shown(page: Page, selector: str) -> bool:
     return bool(page.evaluate(f"document.querySelector('{selector}').getClientRects().length > 0"))
 
@@ -70,9 +77,7 @@ def _is_shown(page: Page, selector: str) -> bool:
 def test_after_signing_in_each_secret_and_each_finding_is_there(
     browser: Browser, app: App, values: dict[str, str]
 ) -> None:
-    page = _open(browser, app)
-    _sign_in(page, values["ADMIN_PASSWORD"])
-    page.wait_until(SIGNED_IN)
+    page = _open_signed_in(browser, app, values)
     assert not _is_shown(page, "#sign-in")
     assert page.evaluate("document.activeElement.id") == "status-title"
     names = page.evaluate("[...document.querySelectorAll('#secrets .name')].map((one) => one.textContent)")
@@ -100,9 +105,7 @@ def test_after_signing_in_each_secret_and_each_finding_is_there(
 def test_no_value_reaches_the_browser_and_no_request_leaves_the_server(
     browser: Browser, app: App, values: dict[str, str], old_files: dict[str, str]
 ) -> None:
-    page = _open(browser, app)
-    _sign_in(page, values["ADMIN_PASSWORD"])
-    page.wait_until(SIGNED_IN)
+    page = _open_signed_in(browser, app, values)
     seen = {
         "the page": page.evaluate("document.documentElement.outerHTML"),
         "its fields": page.evaluate("[...document.querySelectorAll('input')].map((one) => one.value).join()"),
@@ -142,9 +145,7 @@ def test_after_too_many_attempts_it_says_when_to_try_again(browser: Browser, app
 
 
 def test_signing_out_ends_the_session_and_empties_the_page(browser: Browser, app: App, values: dict[str, str]) -> None:
-    page = _open(browser, app)
-    _sign_in(page, values["ADMIN_PASSWORD"])
-    page.wait_until(SIGNED_IN)
+    page = _open_signed_in(browser, app, values)
     page.click("#sign-out")
     page.wait_until(SIGNED_OUT)
     assert "You are signed out." in page.text()
@@ -157,9 +158,7 @@ def test_signing_out_ends_the_session_and_empties_the_page(browser: Browser, app
 def test_a_session_that_ended_elsewhere_leads_back_to_the_form(
     browser: Browser, app: App, values: dict[str, str]
 ) -> None:
-    page = _open(browser, app)
-    _sign_in(page, values["ADMIN_PASSWORD"])
-    page.wait_until(SIGNED_IN)
+    page = _open_signed_in(browser, app, values)
     token = app.login(values["ADMIN_PASSWORD"]).json()["access_token"]
     assert app.client.post("/logout", headers={"Authorization": f"Bearer {token}"}).status_code == 204
     page.click("#refresh")
@@ -170,9 +169,7 @@ def test_a_session_that_ended_elsewhere_leads_back_to_the_form(
 def test_who_is_signed_in_stays_so_when_the_page_is_loaded_again(
     browser: Browser, app: App, values: dict[str, str]
 ) -> None:
-    page = _open(browser, app)
-    _sign_in(page, values["ADMIN_PASSWORD"])
-    page.wait_until(SIGNED_IN)
+    page = _open_signed_in(browser, app, values)
     page.open(str(app.client.base_url))
     page.wait_until(SIGNED_IN)
     assert not _is_shown(page, "#sign-in")
@@ -228,9 +225,7 @@ def test_while_the_database_is_away_it_says_so(
 ) -> None:
     with running_app(value_files | database, tmp_path) as app:
         app.wait_until_ready()
-        page = _open(browser, app)
-        _sign_in(page, values["ADMIN_PASSWORD"])
-        page.wait_until(SIGNED_IN)
+        page = _open_signed_in(browser, app, values)
         assert page.evaluate("document.querySelector('#services').innerText").count("OK") >= 2
         assert "Nothing to do." in page.text()
         postgres.set_password("another password, so that nobody gets in")

@@ -15,6 +15,7 @@ from cryptography.fernet import Fernet
 from src.app.encryption import LAST_LOGIN_ADDRESS, Keys
 from tests.support.checkout import Checkout, client, find_leaks, log_in, running_stack, wait_until_healthy
 from tests.support.forms import in_short
+from tests.support.killing import killing
 
 AGAIN = ("rotate", "ENCRYPTION_KEY", "--reencrypt")
 ROWS = 10_000
@@ -135,34 +136,10 @@ def test_after_a_rotation_the_data_gets_the_value_that_the_key_has(stack: Checko
     assert unreadable(stack, new) == 0
 
 
-KILLING = """#!/bin/sh
-# Counts the calls that change something, and kills the process that makes the one that was chosen, before or after it.
-case " $* " in
-*-check*|*"reencrypt count"*|*sha256sum*) ;;
-*" exec "*|*" restart "*)
-    echo "$*" >> {home}/calls
-    if [ "$(wc -l < {home}/calls)" = "$KILL_AT" ] && [ "$KILL_WHEN" = before ]; then kill -KILL $PPID; exit 1; fi
-    {real} "$@"; code=$?
-    if [ "$(wc -l < {home}/calls)" = "$KILL_AT" ] && [ "$KILL_WHEN" = after ]; then kill -KILL $PPID; fi
-    exit $code;;
-esac
-exec {real} "$@"
-"""
-
-
 @pytest.fixture
 def killer(stack: Checkout) -> Iterator[None]:
-    """Replace scripts/compose.sh with a wrapper that kills."""
-    script = stack.directory / "scripts/compose.sh"
-    real = stack.directory / "scripts/compose-real.sh"
-    script.rename(real)
-    script.write_text(KILLING.format(home=stack.home, real="scripts/compose-real.sh"))
-    script.chmod(0o755)
-    (stack.home / "calls").unlink(missing_ok=True)
-    yield
-    real.replace(script)
-    for name in ("KILL_AT", "KILL_WHEN"):
-        stack.environ.pop(name, None)
+    with killing(stack, looks=("-check", "reencrypt count", "sha256sum")):
+        yield
 
 
 # The calls: restart with the new value, rewrite, restart without the earlier one.

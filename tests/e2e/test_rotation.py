@@ -25,6 +25,7 @@ from tests.support.checkout import (
 )
 from tests.support.engine import docker
 from tests.support.forms import in_short
+from tests.support.killing import killing
 
 ROTATED = [
     "SECRET_KEY",
@@ -180,34 +181,10 @@ def steps_of(stack: Checkout) -> list[str]:
     return (stack.home / "calls").read_text().splitlines()
 
 
-KILLING = """#!/bin/sh
-# Counts the calls that change something, and kills the process that makes the one that was chosen, before or after it.
-case " $* " in
-*-check*) ;;  # signing in before anything changes
-*" exec "*|*" restart "*)
-    echo "$*" >> {home}/calls
-    if [ "$(wc -l < {home}/calls)" = "$KILL_AT" ] && [ "$KILL_WHEN" = before ]; then kill -KILL $PPID; exit 1; fi
-    {real} "$@"; code=$?
-    if [ "$(wc -l < {home}/calls)" = "$KILL_AT" ] && [ "$KILL_WHEN" = after ]; then kill -KILL $PPID; fi
-    exit $code;;
-esac
-exec {real} "$@"
-"""
-
-
 @pytest.fixture
 def killer(stack: Checkout) -> Iterator[None]:
-    """Replace scripts/compose.sh with a wrapper that kills."""
-    script = stack.directory / "scripts/compose.sh"
-    real = stack.directory / "scripts/compose-real.sh"
-    script.rename(real)
-    # The real script would replace the process that the wrapper waits for, and this process must be killed.
-    script.write_text(KILLING.format(home=stack.home, real="scripts/compose-real.sh"))
-    script.chmod(0o755)
-    yield
-    real.replace(script)
-    for name in ("KILL_AT", "KILL_WHEN"):
-        stack.environ.pop(name, None)
+    with killing(stack):
+        yield
 
 
 # What is before a step is also after the one before it.

@@ -27,7 +27,6 @@ from src.ops.doctor.check import Context
 from src.ops.doctor.files import nothing_is_half_done
 from src.ops.lifecycle import backup
 from src.ops.lifecycle.rotate import Rotator
-from src.ops.lifecycle.status import age_in_days
 from src.ops.store_kinds.named_stores import parse_store_name
 from src.ops.values.importer import parse_import
 from src.utils.secrets import SecretsManager
@@ -38,7 +37,7 @@ from src.utils.secrets.errors import SecretsError
 from src.utils.secrets.flatmap import read_flat_map
 from src.utils.secrets.masterkey import MasterKey, parse_master_key, read_master_key_file
 from src.utils.secrets.settings import Settings, read_value_file
-from src.utils.secrets.snapshot import SecretMetadata
+from src.utils.secrets.snapshot import SecretMetadata, age_in_days
 from tests import figures
 from tests.conftest import PROJECT
 

@@ -11,7 +11,6 @@ import json
 import os
 import stat
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ from src.utils.secrets.atomicfile import (
 from src.utils.secrets.command import program, set_up, write_docker_files
 from src.utils.secrets.errors import SecretNotFoundError, StoreError
 from src.utils.secrets.settings import read_descriptor
-from src.utils.secrets.snapshot import utc_now
+from src.utils.secrets.snapshot import moment_of, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -220,11 +219,13 @@ def remove_files(names: Iterable[str], directory: str) -> Iterator[str]:
 
 def _date_file(path: str, changed_at: str | None, *, is_new: bool) -> None:
     """Give a file the time of its value. It is of use to people only, so that a failure stops nothing."""
+    moment = moment_of(changed_at)
+    if moment is None:
+        return
     try:
-        moment = datetime.fromisoformat(changed_at or "").timestamp()
         if is_new or int(os.stat(path, follow_symlinks=False).st_mtime) != int(moment):
             os.utime(path, (moment, moment), follow_symlinks=False)
-    except (ValueError, OverflowError, OSError):
+    except (OverflowError, OSError):
         return
 
 

@@ -26,7 +26,7 @@ from src.utils.secrets.command import make, manage, program, set_up, write_docke
 from src.utils.secrets.errors import SecretsError, StoreError
 from src.utils.secrets.masterkey import read_master_key_file
 from src.utils.secrets.settings import SecretsBackend, Settings
-from src.utils.secrets.snapshot import utc_after, utc_now
+from src.utils.secrets.snapshot import SECONDS_OF_A_DAY, utc_after, utc_now
 from src.utils.secrets.trusted_place import is_open_to_others
 
 from .check import Context, Finding, Harm, check, fix_command, move_out_of_the_way
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 SMALLEST_FREE_BYTES = 16 * 1024 * 1024
 OLD_KEY_DAYS = 30
 MANY = 3
-SECONDS_OF_A_DAY = 24 * 60 * 60
 _IMPORT_NAMES = ("*.env", "*.env.*", "*.json", "*.txt", "*.yml", "*.yaml")
 _COPY_ENDINGS = ("bak", "backup", "copy", "old", "orig", "save")
 _LARGEST_LOOKED_AT = 256 * 1024

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from src.ops.deployment.deployment import Deployment, find_environment_files
 from src.ops.deployment.dotenv import read_dotenv
-from src.ops.lifecycle.status import age_in_days, misnamed_secrets, read_status
+from src.ops.lifecycle.status import misnamed_secrets, read_status
 from src.ops.store_kinds import kind_in_use, open_store
 from src.ops.values.fingerprint import fingerprint
 from src.ops.values.strength import examine, fault_of
@@ -15,7 +15,7 @@ from src.utils.secrets.command import manage, program, set_up, write_docker_file
 from src.utils.secrets.errors import SecretsError, StoreEmptyError
 from src.utils.secrets.judge import PLACEHOLDER, Origin
 from src.utils.secrets.settings import read_value_file
-from src.utils.secrets.snapshot import utc_after, utc_now
+from src.utils.secrets.snapshot import age_in_days, utc_after, utc_now
 
 from .check import OFFLINE, Context, Finding, Harm, NotMade, check
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from src.ops.containers.folder import is_cloud_mode
 from src.ops.containers.servers import APP, DATABASE
@@ -29,7 +29,7 @@ from .apply import Applier, Needs, find_drift
 from .rotate import Rotator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.snapshot import Snapshot
@@ -121,7 +121,7 @@ class Reencryptor:
                 raise
         journal = self._journal.read()
         rotation = None
-        if self._makes_new_value(snapshot):
+        if self._makes_new_value(snapshot, journal):
             if counts is not None and counts.unreadable and not is_dry_run:
                 raise _lost(counts, "Nothing was changed")
             rotation = self._rotator.plan([NAME], {}, 0, is_dry_run=is_dry_run)
@@ -150,9 +150,8 @@ class Reencryptor:
             self._journal.clear()
         return counts
 
-    def _makes_new_value(self, snapshot: Snapshot) -> bool:
+    def _makes_new_value(self, snapshot: Snapshot, journal: Mapping[str, Any] | None) -> bool:
         """Not where data may need earlier values already, and not where an interrupted run has made it."""
-        journal = self._journal.read()
         is_made = journal is not None and journal.get("has_new_value") is True
         return not (self._discards or is_made or _earlier(snapshot))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from src.ops.store_kinds import kind_in_use
 from src.ops.values.near_names import near_names
 from src.ops.values.strength import examine
 from src.utils.secrets.judge import Origin
-from src.utils.secrets.snapshot import utc_now
+from src.utils.secrets.snapshot import age_in_days, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from src.ops.deployment.deployment import Deployment
     from src.utils.secrets.catalog import Catalog, SecretSpec
     from src.utils.secrets.snapshot import Snapshot
-
-SECONDS_OF_A_DAY = 24 * 60 * 60
 
 
 class SecretState(StrEnum):
@@ -95,19 +92,6 @@ def read_status(deployment: Deployment, snapshot: Snapshot) -> list[SecretStatus
         )
         for spec in deployment.catalog.secrets
     ]
-
-
-def age_in_days(updated_at: str | None) -> int | None:
-    """Whole days since ``updated_at``; ``None`` when it is not known, or not a time."""
-    if not updated_at:
-        return None
-    try:
-        then = datetime.fromisoformat(updated_at)
-    except ValueError:
-        return None
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=UTC)
-    return max(0, int((datetime.now(UTC) - then).total_seconds() // SECONDS_OF_A_DAY))
 
 
 def _status_of(spec: SecretSpec, catalog: Catalog, snapshot: Snapshot, directory: str) -> SecretStatus:

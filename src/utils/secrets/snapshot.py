@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
+SECONDS_OF_A_DAY = 24 * 60 * 60
+
 
 class PreviousValue:
     """A value that a secret had before.
@@ -164,3 +166,26 @@ def utc_at(moment: float) -> str:
     from time import gmtime, strftime
 
     return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(moment))
+
+
+def moment_of(text: str | None) -> float | None:
+    """A time in the form of :func:`utc_now`, or another one of ISO 8601, in seconds since the epoch.
+
+    Returns:
+        ``None`` when there is none, or it is not a time. Without a time zone it is taken for UTC.
+    """
+    from datetime import UTC, datetime
+
+    try:
+        then = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp()
+
+
+def age_in_days(updated_at: str | None) -> int | None:
+    """Whole days since ``updated_at``; ``None`` when it is not known, or not a time."""
+    from time import time
+
+    then = moment_of(updated_at)
+    return None if then is None else max(0, int((time() - then) // SECONDS_OF_A_DAY))
