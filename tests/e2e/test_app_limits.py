@@ -405,6 +405,8 @@ def test_many_who_ask_at_once_share_one_look_and_few_connections(
             codes = list(threads.map(lambda _: app.get("/ready").status_code, range(300)))
             assert Counter(codes) == {200: 300}
             token = app.login(values["ADMIN_PASSWORD"]).json()["access_token"]
+        # Each of these needs a connection for itself, and waits for one no longer than a few seconds.
+        with concurrent.futures.ThreadPoolExecutor(30) as threads:
             codes = list(threads.map(lambda _: app.get("/me", Authorization=f"Bearer {token}").status_code, range(300)))
             assert Counter(codes) == {200: 300}
         [(count,)] = postgres.execute(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,18 @@ def test_a_store_that_can_be_read_keeps_its_values_unless_told(deployment: Proje
     assert deployment.values()["SECRET_KEY"] == DIFFICULT["SECRET_KEY"]
     metadata: dict[str, Any] = deployment.decrypt()["metadata"]  # type: ignore[assignment]
     assert rotated["SECRET_KEY"] in [entry["value"] for entry in metadata["SECRET_KEY"]["previous"]]
+
+
+def test_docker_files_written_after_the_last_change_come_before_the_copy_from_before_it(deployment: Project) -> None:
+    """The times of the Docker files are those of their values, which may all be older than the copy."""
+    newest = (deployment.directory / "secrets/webhook_secret.txt").read_text()
+    hours_ago = time.time() - 3600
+    for path in (deployment.directory / "secrets").iterdir():
+        os.utime(path, (2 * hours_ago - time.time(),) * 2)
+    os.utime(deployment.directory / "config/secrets.enc.bak", (hours_ago, hours_ago))
+    _delete_file(deployment)
+    rescue(deployment, "--yes")
+    assert manage(deployment, "get", "WEBHOOK_SECRET").stdout.strip() == newest
 
 
 def test_docker_files_with_other_values_are_kept_aside(deployment: Project) -> None:

@@ -10,6 +10,7 @@ import glob
 import json
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -199,7 +200,17 @@ def write_files(files: list[SecretFile], folder: SecretsFolder, undo: ExitStack)
     sync_directory(folder.directory)
     for file in files:
         _date_file(os.path.join(folder.directory, file.name), file.changed_at, is_new=file in changed)
+    with suppress(OSError):  # of use to a later rescue only
+        os.utime(folder.directory)
     return staged
+
+
+def last_written(directory: str) -> float:
+    """When the files in a folder were last those of the store, in seconds since the epoch.
+
+    The time of a file is that of its value, which may be much earlier.
+    """
+    return os.path.getmtime(directory)
 
 
 def remove_files(names: Iterable[str], directory: str) -> Iterator[str]:

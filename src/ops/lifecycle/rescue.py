@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from src.ops.containers.secret_files import last_written
 from src.ops.containers.servers import reachable_servers, sign_in
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.lifecycle.backup import is_backup, is_backup_of, read_backup
@@ -441,6 +442,8 @@ def _from_folder(deployment: Deployment, folder: str, name: str, what: str) -> I
         histories[spec.name] = SecretMetadata(_changed_at(files[spec.name]), _read_previous(folder, spec))
     if values:
         as_of = max(os.path.getmtime(path) for path in files.values())
+        if name == DOCKER_FILES:
+            as_of = max(as_of, last_written(folder))
         yield Source(name, f"{deployment.shown(folder)}/, {what}", Snapshot(values, histories), as_of)
 
 
@@ -457,7 +460,7 @@ def _read_value(path: str | None) -> str | None:
 
 
 def _changed_at(path: str) -> str:
-    """When a Docker file was written, which happens only when its value changes."""
+    """When the value of a Docker file last changed."""
     return utc_at(os.path.getmtime(path))
 
 
