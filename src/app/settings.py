@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from src.utils.secrets.errors import ConfigurationError
+from src.utils.secrets.settings import PRODUCTION, is_environment_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,7 @@ class AppSettings:
         database_user: The role to log in as.
         redis_host: Redis' address; ``None`` means that there is none (development).
         redis_port: Its port.
+        environment: The deployment that this is, for the commands that are named.
         trusted_proxies: Whose forwarded headers are believed.
         webhooks_without_timestamp: Whether a webhook that is signed without a timestamp is accepted.
     """
@@ -40,6 +42,7 @@ class AppSettings:
     database_user: str
     redis_host: str | None
     redis_port: int
+    environment: str = PRODUCTION
     trusted_proxies: tuple[Network, ...] = ()
     webhooks_without_timestamp: bool = False
 
@@ -48,7 +51,7 @@ class AppSettings:
         """The settings in ``environ``.
 
         Raises:
-            ConfigurationError: A port is not a number, or a proxy is not an address.
+            ConfigurationError: One of them cannot be used.
         """
         return cls(
             host=environ.get("APP_HOST") or "127.0.0.1",
@@ -59,6 +62,7 @@ class AppSettings:
             database_user=environ.get("DATABASE_USER") or "cctv",
             redis_host=environ.get("REDIS_HOST") or None,
             redis_port=_port(environ, "REDIS_PORT", 6379),
+            environment=_environment(environ, "SECRETS_ENVIRONMENT"),
             trusted_proxies=_networks(environ, "APP_TRUSTED_PROXIES"),
             webhooks_without_timestamp=_switch(environ, "APP_WEBHOOKS_WITHOUT_TIMESTAMP"),
         )
@@ -69,6 +73,13 @@ def _port(environ: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:  # noqa: PLR2004
         raise ConfigurationError(f"{name} is not a port", hint=f"Use 1 to 65535, for example {name}={default}")
     return int(text)
+
+
+def _environment(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name) or PRODUCTION
+    if not is_environment_name(text):
+        raise ConfigurationError(f"{name} is not the name of an environment", hint=f"For example {name}=staging")
+    return text
 
 
 def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:

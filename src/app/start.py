@@ -60,6 +60,7 @@ def start(project_directory: str) -> int:
 def _make_server() -> uvicorn.Server:
     catalog = load_catalog()
     settings = AppSettings.from_environment()
+    spell_for(Spelling(environment=settings.environment, here=here()))
     manager = get_secrets_manager()
     if not manager.validate_required_secrets(catalog.required_names):
         missing = [name for name in catalog.required_names if manager.get_secret(name) is None]

@@ -16,6 +16,7 @@ from src.utils.secrets.catalog import load_catalog
 from src.utils.secrets.settings import Settings
 from src.utils.secrets.snapshot import utc_after, utc_now
 from tests.conftest import Project
+from tests.servers.ports import free_port
 from tests.support.app import App, running_app
 
 DAY = 24 * 60 * 60
@@ -87,6 +88,26 @@ def test_the_time_of_a_file_is_the_age_of_its_value(
     assert [finding["about"] for finding in status["findings"]] == ["WEBHOOK_SECRET"]
     assert status["findings"][0]["problem"].startswith("WEBHOOK_SECRET is 90 days old")
     assert status["findings"][0]["command"].endswith("manage_secrets.py rotate WEBHOOK_SECRET")
+
+
+def test_each_command_is_for_the_environment_that_the_application_runs_in(
+    tmp_path: Path, value_files: dict[str, str], values: dict[str, str]
+) -> None:
+    old = (time.time() - 100 * DAY,) * 2
+    os.utime(value_files["WEBHOOK_SECRET_FILE"], old)
+    away = {"SECRETS_ENVIRONMENT": "staging", "REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(free_port())}
+    with running_app(value_files | away, tmp_path) as app:
+        status = _status(app, values["ADMIN_PASSWORD"])
+    commands = {finding["about"]: finding["command"] for finding in status["findings"]}
+    assert set(commands) == {"WEBHOOK_SECRET", "Redis"}
+    assert all(command.endswith(" --environment staging") for command in commands.values()), commands
+
+
+def test_what_is_no_name_of_an_environment_is_refused(tmp_path: Path, values: dict[str, str]) -> None:
+    with running_app(values | {"SECRETS_ENVIRONMENT": "$(id)"}, tmp_path, wait=False) as app:
+        assert app.process.wait(30) == 1
+        assert "error: SECRETS_ENVIRONMENT is not the name of an environment" in app.log()
+        assert "$(id)" not in app.log()
 
 
 def test_only_earlier_values_that_are_still_accepted_are_listed_and_only_their_end(

@@ -304,6 +304,7 @@ def test_another_environment_runs_next_to_it_with_its_own_volumes(stack: Checkou
             secrets = [mount["Source"] for mount in mounts if mount["Destination"].startswith("/run/secrets/")]
             assert secrets
             assert all("/secrets/staging/" in source for source in secrets)
+            assert stack.compose(*flags, "exec", "-T", "app", "printenv", "SECRETS_ENVIRONMENT").strip() == "staging"
             # Its changes reach it, by the command that is printed, and nobody else.
             printed = stack.run(
                 python, manage, "set", "WEBHOOK_SECRET", "--generate", "--environment", "staging"

@@ -232,7 +232,10 @@ def _create_swarm_secrets(files: list[SecretFile], deployment: Deployment) -> in
     version = create_secrets(files, prefix)
     _say(stanza(files, prefix, version))
     stack_file = os.path.join(deployment.project_directory, STACK_FILE)
-    command = program(f"SECRETS_VERSION={version}", *("docker", "stack", "deploy", "-c", stack_file, prefix))
+    variables = [f"SECRETS_VERSION={version}"]
+    if not deployment.is_production:
+        variables.append(f"APP_ENVIRONMENT={deployment.environment}")
+    command = program(*variables, "docker", "stack", "deploy", "-c", stack_file, prefix)
     _say(f"# With {STACK_FILE}: {spell(command)}")
     return DONE
 
@@ -265,7 +268,7 @@ def _record(deployment: Deployment, output: str | None, owner: ContainerOwner, *
     elif present.get("COMPOSE_FILE") == CLOUD_COMPOSE_FILES:
         lines["COMPOSE_FILE"] = None
     if not deployment.is_production:
-        lines["COMPOSE_PROJECT_NAME"] = deployment.compose_project_name
+        lines |= {"COMPOSE_PROJECT_NAME": deployment.compose_project_name, "APP_ENVIRONMENT": deployment.environment}
     file_owner = None
     if os.geteuid() == 0:
         status = os.stat(deployment.project_directory)

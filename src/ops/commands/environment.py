@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from src.ops.deployment.deployment import is_environment_name
 from src.ops.terminal.report import DeclinedError, WrongUsageError
 from src.ops.terminal.screen import Screen
 from src.ops.terminal.usage import UsageError
 from src.utils.secrets.command import manage, spell, spell_for
-from src.utils.secrets.settings import PRODUCTION
+from src.utils.secrets.settings import PRODUCTION, is_environment_name
 
 from .shared.command_group import CommandGroup
 from .shared.options import deployment_options, json_option

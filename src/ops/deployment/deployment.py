@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from src.utils.secrets.settings import (
     SecretsBackend,
     Settings,
     absent_path,
+    is_environment_name,
     merge_dotenv,
     with_vault_names,
 )
@@ -27,16 +27,9 @@ if TYPE_CHECKING:
 
     from src.utils.secrets.catalog import SecretSpec
 
-_ENVIRONMENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,20}")
-
 
 class NotSetUpError(ConfigurationError):
     """Nothing says which store to use."""
-
-
-def is_environment_name(name: str) -> bool:
-    """Whether an environment may have this name."""
-    return name != "example" and _ENVIRONMENT_NAME.fullmatch(name) is not None
 
 
 def is_environment_file(path: str) -> bool:

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from src.ops.containers.folder import folders_of_others, printable, written_entries
-from src.ops.deployment.deployment import find_environment_files, is_environment_name
+from src.ops.deployment.deployment import find_environment_files
 from src.ops.deployment.dotenv import read_dotenv
 from src.ops.deployment.journal import Journal
 from src.ops.setup.summary import summary_file
@@ -25,6 +25,7 @@ from src.utils.secrets.settings import (
     MASTER_KEY_FAMILY,
     PRODUCTION,
     SecretsBackend,
+    is_environment_name,
     merge_dotenv,
     open_regular,
 )

@@ -38,6 +38,13 @@ FAMILIES = (
 )
 
 
+def is_environment_name(name: str) -> bool:
+    """Whether an environment may have this name."""
+    import re
+
+    return name != "example" and re.fullmatch("[a-z][a-z0-9-]{0,20}", name) is not None
+
+
 class SecretsBackend(Enum):
     """The stores: ``backends/<name>.py`` opens each.
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from src.ops.deployment.deployment import Deployment, is_environment_name
+from src.ops.deployment.deployment import Deployment
 from src.ops.terminal.report import WrongUsageError, run_to_exit_code, version
 from src.ops.terminal.usage import usage_message
 from src.utils.secrets.command import Spelling, here, script, spell_for
 from src.utils.secrets.errors import SecretsError
-from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY
+from src.utils.secrets.settings import PRODUCTION, PROJECT_DIRECTORY, is_environment_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
