@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from starlette.requests import ClientDisconnect
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -56,6 +58,25 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
+async def wait(request: Request, seconds: float) -> None:
+    """Wait before the answer to a request whose body is read, for as long as somebody is there to get it.
+
+    Args:
+        request: What is answered then.
+        seconds: How long.
+
+    Raises:
+        ClientDisconnect: The client has hung up.
+    """
+    if seconds <= 0:
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            raise ClientDisconnect
+
+
 class DrainBodies:
     """Reads what is left of a body before the answer begins, and forgets it.
 
@@ -70,8 +91,9 @@ class DrainBodies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification: https://asgi.readthedocs.io/en/latest/specs/www.html."""
-        if scope["type"] != "http" or not 0 < announced_length(scope["headers"]) <= LARGEST_DRAINED:
-            await self._app(scope, receive, send)
+        length = announced_length(scope["headers"]) if scope["type"] == "http" else 0
+        if not 0 < length <= LARGEST_DRAINED:
+            await self._app(scope, receive, _closing(send) if length else send)
             return
         deadline = asyncio.get_running_loop().time() + SECONDS_FOR_BODY
         is_open = True
@@ -91,6 +113,18 @@ class DrainBodies:
             await send(message)
 
         await self._app(scope, receive_and_note, drain_and_send)
+
+
+def _closing(send: Send) -> Send:
+    """Says in the head of the answer that the connection ends: nobody reads the rest of the body."""
+
+    async def send_and_close(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            others = [header for header in message.get("headers", ()) if header[0].lower() != b"connection"]
+            message["headers"] = [*others, (b"connection", b"close")]
+        await send(message)
+
+    return send_and_close
 
 
 def announced_length(headers: Iterable[tuple[bytes, bytes]]) -> int:

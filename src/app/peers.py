@@ -39,6 +39,7 @@ _FORWARDED = frozenset(
     }
 )
 _BELIEVED = ("x-forwarded-for", "x-forwarded-proto")
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,13 @@ class Peers:
     """Finds out who sends a request.
 
     Args:
-        trusted: Proxies that are believed. Anybody else's forwarded headers are ignored, and named once in the log.
+        trusted: Proxies that are believed. Anybody else's forwarded headers are ignored. If that may be a proxy of this
+            deployment, the log names its address, once.
     """
 
     def __init__(self, trusted: tuple[Network, ...]) -> None:
         self._trusted = trusted
-        self._has_warned = False
+        self._named: set[Address] = set()
 
     def identify(self, request: Request) -> Peer:
         """Who sends this request."""
@@ -100,9 +102,12 @@ class Peers:
         return any(address.version == network.version and address in network for network in self._trusted)
 
     def _warn_of_ignored(self, request: Request, sender: Address | None) -> None:
-        if self._has_warned or sender is None or not any(name in request.headers for name in _BELIEVED):
+        # Not for public addresses: everybody can send these headers, and the advice would be to believe them.
+        if sender is None or not sender.is_private or not any(name in request.headers for name in _BELIEVED):
             return
-        self._has_warned = True
+        if sender in self._named or len(self._named) >= _MOST_NAMED:
+            return
+        self._named.add(sender)
         _LOG.warning(
             "X-Forwarded headers from %s are ignored. If it is your proxy, set APP_TRUSTED_PROXIES=%s (docs/https.md)",
             sender,

@@ -19,7 +19,7 @@ from src.utils.secrets import SecretsError, redaction
 
 from .accounts import Accounts, DatabaseAccounts, MemoryAccounts, is_of_generation
 from .admission import Admission, BusyError, GreedyError
-from .bodies import BodyTooLargeError, BodyTooSlowError, DrainBodies, announced_length, read_body
+from .bodies import BodyTooLargeError, BodyTooSlowError, DrainBodies, announced_length, read_body, wait
 from .cache import Cache, open_redis
 from .checks import Dependencies
 from .database import Database, DatabaseError
@@ -52,7 +52,9 @@ LARGEST_WEBHOOK_WITHOUT_PLACE = 64 * 1024
 LARGEST_FIELD = 1024
 MOST_PARTS = 2 * LARGEST_FIELD + 100  # a name and a password may consist of any of JSON's own characters
 LOGIN_QUEUE = 16
+LOGINS_OF_A_SENDER = 4
 WEBHOOK_PLACES = 32
+LARGE_WEBHOOKS_OF_A_SENDER = 2
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 15.0
 _LATER = {"Retry-After": "2"}
@@ -82,8 +84,8 @@ class Shell:
         )
         self.cache = Cache(open_redis(manager, settings))
         self.limiter = LoginLimiter(self.cache)
-        self.logins = Admission(AT_ONCE + LOGIN_QUEUE, (AT_ONCE + LOGIN_QUEUE) // 2)
-        self.large_webhooks = Admission(WEBHOOK_PLACES, WEBHOOK_PLACES // 8)
+        self.logins = Admission(AT_ONCE + LOGIN_QUEUE, LOGINS_OF_A_SENDER)
+        self.large_webhooks = Admission(WEBHOOK_PLACES, LARGE_WEBHOOKS_OF_A_SENDER)
         self.webhooks = Webhooks(manager, self.cache, accepts_untimed=settings.webhooks_without_timestamp)
         self.peers = Peers(settings.trusted_proxies)
         self.readiness = Readiness(Dependencies(manager, catalog, settings, self.accounts, self.cache).look)
@@ -139,7 +141,7 @@ class Shell:
         self.logins.require_place(peer.network)
         if not await self.limiter.has_guesses_left(username, peer.network):
             return _too_many_guesses()
-        await asyncio.sleep(await self.limiter.delay(username))
+        await wait(request, await self.limiter.delay(username))
         with self.logins.place(peer.network):
             if not await self.limiter.admits(username, peer.network):
                 return _too_many_guesses()

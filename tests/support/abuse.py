@@ -180,6 +180,7 @@ _MANY_HEADERS = request("GET", "/health", b"", *(f"X-{number}: h" for number in 
 _TINY_HEADERS = b"GET /health HTTP/1.1\r\nHost: app\r\n" + b"a:\r\n" * 3900 + b"\r\n"
 _TINY_CHUNKS = b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"
 _NESTED = b'{"username":' + b"[" * 30_000
+_WIDE = b'{"username":[' + b"{}," * 40_000 + b"0]}"
 _UPGRADE = (
     "Connection: Upgrade",
     "Upgrade: websocket",
@@ -272,10 +273,13 @@ async def _malformed_chunks(connection: Connection) -> None:
     await connection.ask(_chunked_webhook() + _MALFORMED[connection.number % len(_MALFORMED)])
 
 
-async def _abandoned_login(connection: Connection) -> None:
-    await connection.send(_as_nobody())
-    await asyncio.sleep(PAUSE_SECONDS)
-    connection.end_at_once()
+def _abandoning(make: Callable[[], bytes]) -> Callable[[Connection], Awaitable[None]]:
+    async def attack(connection: Connection) -> None:
+        await connection.send(make())
+        await asyncio.sleep(PAUSE_SECONDS)
+        connection.end_at_once()
+
+    return attack
 
 
 async def _half_closed(connection: Connection) -> None:
@@ -297,7 +301,9 @@ _SINGLE: dict[str, Kind] = {
     ),
     "logins for one name from everywhere": Kind(_asking(_as_administrator), least_sent=400),
     "pipelined logins": Kind(_pipelined_logins, least_sent=100),
-    "abandoned logins": Kind(_abandoned_login, least_sent=100),
+    "abandoned logins": Kind(_abandoning(_as_nobody), least_sent=100),
+    "abandoned logins for one name": Kind(_abandoning(_as_administrator), least_sent=100),
+    "wide login bodies": Kind(_asking(_always(request("POST", "/login", _WIDE))), least_answers=100),
     "nested login bodies": Kind(_asking(_always(request("POST", "/login", _NESTED))), least_answers=100),
     "tokens": Kind(
         _asking(_always(request("GET", "/me", b"", f"Authorization: Bearer {'e.' * 3000}"))), least_answers=100

@@ -8,18 +8,23 @@ import os
 import threading
 import time
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
 
 from src.app import connections, log_limit, readiness
 from src.app.admission import Admission, BusyError
+from src.app.bodies import LARGEST_DRAINED, DrainBodies, wait
 from src.app.connections import GuardedProtocol, Room
 from src.app.log_limit import LogLimit
 from src.app.passwords import Passwords
 from src.app.peers import Peers, network_of
 from src.app.readiness import Checks, Readiness, is_ready
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
 
 # --- Places ----------------------------------------------------------------------------------------------------------
 
@@ -230,6 +235,18 @@ def test_only_who_is_on_this_machine_is_local(client: str, host: str, headers: d
     assert Peers(()).identify(request(client, host, **headers)).is_local is is_local
 
 
+def test_only_what_may_be_a_proxy_of_this_deployment_is_named_and_each_once(caplog: pytest.LogCaptureFixture) -> None:
+    peers = Peers(())
+    for sender in ("8.8.8.8", "172.18.0.1", "172.18.0.1", "2001:4860::8", "fd00::1", "10.0.0.2"):
+        peers.identify(request(sender, x_forwarded_for="8.8.4.4"))
+    peers.identify(request("172.18.0.9"))
+    named = [message.partition("APP_TRUSTED_PROXIES=")[2].split()[0] for message in caplog.messages]
+    assert named == ["172.18.0.1", "fd00::1", "10.0.0.2"]
+    for number in range(100):
+        peers.identify(request(f"10.0.1.{number}", x_forwarded_for="8.8.4.4"))
+    assert len(caplog.messages) < 10
+
+
 def test_only_a_trusted_proxy_says_that_it_was_https() -> None:
     from ipaddress import ip_network
 
@@ -254,6 +271,58 @@ def test_only_a_trusted_proxy_says_that_it_was_https() -> None:
 )
 def test_what_counts_as_one_sender(address: str, network: str) -> None:
     assert network_of(address) == network
+
+
+# --- Bodies ----------------------------------------------------------------------------------------------------------
+
+
+def being_received(*messages: Message) -> Request:
+    """A request that gets these messages, and then none."""
+    left = list(messages)
+
+    async def receive() -> Message:
+        if not left:
+            await asyncio.Event().wait()
+        return left.pop(0)
+
+    return Request({"type": "http", "headers": []}, receive)
+
+
+def test_a_wait_ends_when_the_client_hangs_up() -> None:
+    async def hang_up() -> None:
+        with pytest.raises(ClientDisconnect):
+            await wait(being_received({"type": "http.request"}, {"type": "http.disconnect"}), 60)
+
+    asyncio.run(asyncio.wait_for(hang_up(), 5))
+
+
+def test_a_wait_takes_as_long_as_was_said() -> None:
+    began = time.monotonic()
+    asyncio.run(wait(being_received(), 0.2))
+    assert 0.15 < time.monotonic() - began < 2
+    asyncio.run(wait(being_received({"type": "http.disconnect"}), 0))
+
+
+@pytest.mark.parametrize(
+    ("length", "connection"), [(100, []), (LARGEST_DRAINED, []), (LARGEST_DRAINED + 1, [b"close"])]
+)
+def test_the_connection_ends_with_the_answer_if_the_body_is_too_large_to_be_read(
+    length: int, connection: list[bytes]
+) -> None:
+    sent: list[Message] = []
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await JSONResponse({}, 413)(scope, receive, send)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "headers": [(b"content-length", str(length).encode())]}
+    asyncio.run(DrainBodies(refuse)(scope, receive, send))
+    assert [value for name, value in sent[0]["headers"] if name == b"connection"] == connection
 
 
 # --- Connections -----------------------------------------------------------------------------------------------------
