@@ -142,22 +142,34 @@ def killer(stack: Checkout) -> Iterator[None]:
         yield
 
 
-# The calls: restart with the new value, rewrite, restart without the earlier one.
-@in_short(("step", "when"), [(2, "after")])
-@pytest.mark.parametrize(("step", "when"), [(step, when) for step in (1, 2, 3) for when in ("before", "after")])
-def test_a_kill_at_any_step_is_named_and_the_next_run_finishes(
-    stack: Checkout, killer: None, step: int, when: str
+# The calls: restart with the new value, rewrite, restart without the earlier one. A run after a kill goes on from it.
+KILLS = (
+    ((1, "after"), (2, "after"), (4, "after")),
+    ((1, "before"), (2, "before"), (3, "before")),
+    ((1, "before"), (2, "after"), (3, "after")),
+    ((1, "after"), (2, "before"), (3, "before")),
+    ((2, "before"), (3, "before"), (4, "before")),
+    ((2, "after"), (3, "after")),
+    ((3, "before"), (4, "before"), (5, "before")),
+)
+
+
+@in_short("kills", [KILLS[0]])
+@pytest.mark.parametrize("kills", KILLS, ids=str)
+def test_kills_at_any_step_are_named_and_the_next_run_finishes(
+    stack: Checkout, killer: None, kills: tuple[tuple[int, str], ...]
 ) -> None:
     old = stack.values()["ENCRYPTION_KEY"]
-    fill(stack, Keys((old,)), 1000)
-    stack.environ |= {"KILL_AT": str(step), "KILL_WHEN": when}
-    done = manage(stack, *AGAIN, "--yes", check=False)
-    assert done.returncode == -signal.SIGKILL, (done.stdout, done.stderr)
+    fill(stack, Keys((old,)), ROWS)
+    for call, when in kills:
+        stack.environ |= {"KILL_AT": str(call), "KILL_WHEN": when}
+        done = manage(stack, *AGAIN, "--yes", check=False)
+        assert done.returncode == -signal.SIGKILL, (call, done.stdout, done.stderr)
+        assert unreadable(stack, stack.values()["ENCRYPTION_KEY"], *earlier(stack)) == 0
     stack.environ["KILL_AT"] = "never"
     wait_until_healthy(stack)
     new = stack.values()["ENCRYPTION_KEY"]
     assert new != old
-    assert unreadable(stack, new, *earlier(stack)) == 0
     assert "rotate ENCRYPTION_KEY --reencrypt" in words(manage(stack, "status", check=False).stdout)
     findings = json.loads(manage(stack, "doctor", "--json", check=False).stdout)
     assert "journal" in [finding["check"] for finding in findings]
