@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from src.app import connections, log_limit, readiness
 from src.app.admission import Admission, BusyError
 from src.app.bodies import LARGEST_DRAINED, DrainBodies, wait
+from src.app.cache import MOST_QUESTIONS, Cache
 from src.app.connections import GuardedProtocol, Room
 from src.app.log_limit import LogLimit
 from src.app.passwords import Passwords
@@ -24,6 +25,7 @@ from src.app.peers import Peers, network_of
 from src.app.readiness import Checks, Readiness, is_ready
 
 if TYPE_CHECKING:
+    from redis.asyncio import Redis
     from starlette.types import Message, Receive, Scope, Send
 
 # --- Places ----------------------------------------------------------------------------------------------------------
@@ -323,6 +325,23 @@ def test_the_connection_ends_with_the_answer_if_the_body_is_too_large_to_be_read
     scope = {"type": "http", "headers": [(b"content-length", str(length).encode())]}
     asyncio.run(DrainBodies(refuse)(scope, receive, send))
     assert [value for name, value in sent[0]["headers"] if name == b"connection"] == connection
+
+
+# --- Redis -----------------------------------------------------------------------------------------------------------
+
+
+def test_more_questions_than_redis_can_answer_are_not_asked_and_it_does_not_count_as_away() -> None:
+    async def ask() -> None:
+        cache = Cache(cast("Redis", object()))
+        answer = asyncio.get_running_loop().create_future()
+        asked = [asyncio.create_task(cache.ask(lambda _: asyncio.shield(answer))) for _ in range(MOST_QUESTIONS)]
+        await asyncio.sleep(0)
+        assert await cache.ask(lambda _: asyncio.shield(answer)) is None
+        answer.set_result("yes")
+        assert await asyncio.gather(*asked) == ["yes"] * MOST_QUESTIONS
+        assert await cache.ask(lambda _: asyncio.shield(answer)) == "yes"
+
+    asyncio.run(ask())
 
 
 # --- Connections -----------------------------------------------------------------------------------------------------
