@@ -25,8 +25,6 @@ TIMEOUT_SECONDS = 5.0
 QUICK_SECONDS = 3.0
 SECONDS_BETWEEN_TRIES = 2.0
 MOST_CONNECTIONS = 8
-# More would wait so long for each other that Redis seemed to be away.
-MOST_QUESTIONS = 64
 
 _LOG = logging.getLogger("cctv")
 Answer = TypeVar("Answer")
@@ -92,17 +90,15 @@ class Cache:
         self.client = client
         self._is_away = False
         self._try_again_at = 0.0
-        self._questions = 0
 
     async def ask(self, question: Callable[[redis.asyncio.Redis], Awaitable[Answer]]) -> Answer | None:
-        """What Redis answers; ``None`` if it does not, in time, or is away or too busy just now, or there is none.
+        """What Redis answers; ``None`` if it does not, in time, or is known to be away just now, or there is none.
 
         Args:
             question: Asks the client.
         """
-        if self.client is None or time.monotonic() < self._try_again_at or self._questions >= MOST_QUESTIONS:
+        if self.client is None or time.monotonic() < self._try_again_at:
             return None
-        self._questions += 1
         try:
             async with asyncio.timeout(QUICK_SECONDS):
                 answer = await question(self.client)
@@ -112,8 +108,6 @@ class Cache:
                 _LOG.error("Redis does not answer (%s): logins are limited in this process alone", type(error).__name__)
             self._is_away = True
             return None
-        finally:
-            self._questions -= 1
         if self._is_away:
             _LOG.info("Redis answers again: logins are limited there")
         self._is_away = False

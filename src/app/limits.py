@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from limits import RateLimitItemPerSecond
@@ -12,9 +14,13 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter as MemoryWindow
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     import redis.asyncio
 
-    from .cache import Cache
+    from .cache import Answer, Cache
+
+_LOG = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 300
 MOST_GUESSES = 10
@@ -24,6 +30,9 @@ LONGEST_DELAY_SECONDS = 5.0
 _FIRST_DELAY_SECONDS = 0.25
 _LARGEST_EXPONENT = 10
 _MOST_KEYS = 10_000
+# More would wait so long for each other that Redis seemed to be away.
+MOST_QUESTIONS = 64
+_SECONDS_BETWEEN_WARNINGS = 60.0
 
 _GUESSES = RateLimitItemPerSecond(MOST_GUESSES, WINDOW_SECONDS)
 _GUESSES_WITHOUT_REDIS = RateLimitItemPerSecond(MOST_GUESSES_WITHOUT_REDIS, WINDOW_SECONDS)
@@ -45,6 +54,8 @@ class LoginLimiter:
         # Apart from the guesses: names cost nothing, and as many as anybody likes may be counted here.
         self._delays = MemoryStorage()
         self._in_memory = MemoryWindow(self._windows)
+        self._questions = 0
+        self._warned_at = -_SECONDS_BETWEEN_WARNINGS
         self._item_in_memory = _GUESSES if cache.client is None else _GUESSES_WITHOUT_REDIS
         if cache.client is not None:
             self._redis = RedisStorage(
@@ -55,13 +66,13 @@ class LoginLimiter:
     async def has_guesses_left(self, username: str, network: str) -> bool:
         """Whether a guess for ``username`` from ``network`` may be looked at. Counts nothing."""
         key = _key(username, network)
-        has_some = await self._cache.ask(lambda _: self._in_redis.test(_GUESSES, key))
+        has_some = await self._ask(lambda _: self._in_redis.test(_GUESSES, key))
         return self._in_memory.test(self._item_in_memory, key) if has_some is None else has_some
 
     async def admits(self, username: str, network: str) -> bool:
         """Count a guess for ``username`` from ``network``, and say whether it may be looked at."""
         key = _key(username, network)
-        admits = await self._cache.ask(lambda _: self._in_redis.hit(_GUESSES, key))
+        admits = await self._ask(lambda _: self._in_redis.hit(_GUESSES, key))
         if admits is False:
             return False
         admits_in_memory = self._admits_in_memory(key)
@@ -69,7 +80,10 @@ class LoginLimiter:
 
     async def delay(self, username: str) -> float:
         """Count a guess for ``username`` from anywhere. Returns how many seconds it has to wait."""
-        count = await self._add(_key(username), 1)
+        key = _key(username)
+        in_memory = self._add_in_memory(key, 1)
+        in_redis = await self._ask(lambda _: self._redis.incr(key, WINDOW_SECONDS, 1))
+        count = in_memory if in_redis is None else in_redis
         if count <= GUESSES_WITHOUT_DELAY:
             return 0.0
         exponent = min(count - GUESSES_WITHOUT_DELAY - 1, _LARGEST_EXPONENT)
@@ -77,9 +91,10 @@ class LoginLimiter:
 
     async def note_success(self, username: str, network: str) -> None:
         """It was no guess: take it back."""
-        await self._add(_key(username), -1)
-        key = _key(username, network)
+        name, key = _key(username), _key(username, network)
+        self._add_in_memory(name, -1)
         self._in_memory.clear(self._item_in_memory, key)
+        await self._cache.ask(lambda _: self._redis.incr(name, WINDOW_SECONDS, -1))
         await self._cache.ask(lambda _: self._in_redis.clear(_GUESSES, key))
 
     def _admits_in_memory(self, key: str) -> bool:
@@ -88,12 +103,26 @@ class LoginLimiter:
             self._windows.reset()
         return self._in_memory.hit(self._item_in_memory, key)
 
-    async def _add(self, key: str, amount: int) -> int:
-        count = await self._cache.ask(lambda _: self._redis.incr(key, WINDOW_SECONDS, amount))
+    def _add_in_memory(self, key: str, amount: int) -> int:
         if len(self._delays.storage) >= _MOST_KEYS:
             self._delays.reset()
-        in_memory = self._delays.incr(key, WINDOW_SECONDS, amount)
-        return in_memory if count is None else count
+        return self._delays.incr(key, WINDOW_SECONDS, amount)
+
+    async def _ask(self, question: Callable[[redis.asyncio.Redis], Awaitable[Answer]]) -> Answer | None:
+        """What Redis answers about a guess; ``None`` also while it has more of these questions than it can answer."""
+        if self._questions >= MOST_QUESTIONS:
+            self._warn_of_crowd()
+            return None
+        self._questions += 1
+        try:
+            return await self._cache.ask(question)
+        finally:
+            self._questions -= 1
+
+    def _warn_of_crowd(self) -> None:
+        if time.monotonic() - self._warned_at >= _SECONDS_BETWEEN_WARNINGS:
+            self._warned_at = time.monotonic()
+            _LOG.warning("More logins at once than Redis can count: some are limited in this process alone")
 
 
 def _sharing(client: redis.asyncio.Redis) -> dict[str, Any]:

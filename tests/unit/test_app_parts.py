@@ -17,8 +17,9 @@ from starlette.responses import JSONResponse
 from src.app import connections, log_limit, readiness
 from src.app.admission import Admission, BusyError
 from src.app.bodies import LARGEST_DRAINED, DrainBodies, wait
-from src.app.cache import MOST_QUESTIONS, Cache
+from src.app.cache import Cache
 from src.app.connections import GuardedProtocol, Room
+from src.app.limits import MOST_QUESTIONS, LoginLimiter
 from src.app.log_limit import LogLimit
 from src.app.passwords import Passwords
 from src.app.peers import Peers, network_of
@@ -330,18 +331,43 @@ def test_the_connection_ends_with_the_answer_if_the_body_is_too_large_to_be_read
 # --- Redis -----------------------------------------------------------------------------------------------------------
 
 
-def test_more_questions_than_redis_can_answer_are_not_asked_and_it_does_not_count_as_away() -> None:
+class SlowCache(Cache):
+    """Redis that answers when it is told to."""
+
+    def __init__(self, client: Redis) -> None:
+        super().__init__(client)
+        self.answers = asyncio.Event()
+        self.asked = 0
+
+    async def ask(self, question: Any) -> Any:
+        self.asked += 1
+        await self.answers.wait()
+        return True
+
+
+def test_more_guesses_than_redis_can_count_in_time_are_counted_in_memory_and_more_strictly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def ask() -> None:
-        cache = Cache(cast("Redis", object()))
-        answer = asyncio.get_running_loop().create_future()
-        asked = [asyncio.create_task(cache.ask(lambda _: asyncio.shield(answer))) for _ in range(MOST_QUESTIONS)]
+        cache = SlowCache(open_client())
+        limiter = LoginLimiter(cache)
+        asked = [asyncio.create_task(limiter.admits(f"name-{number}", "x")) for number in range(MOST_QUESTIONS)]
         await asyncio.sleep(0)
-        assert await cache.ask(lambda _: asyncio.shield(answer)) is None
-        answer.set_result("yes")
-        assert await asyncio.gather(*asked) == ["yes"] * MOST_QUESTIONS
-        assert await cache.ask(lambda _: asyncio.shield(answer)) == "yes"
+        assert [await limiter.admits("admin", "x") for _ in range(6)] == [True] * 5 + [False]
+        assert cache.asked == MOST_QUESTIONS
+        cache.answers.set()
+        assert await asyncio.gather(*asked) == [True] * MOST_QUESTIONS
+        assert await limiter.admits("another", "x")
+        assert cache.asked == MOST_QUESTIONS + 1
 
     asyncio.run(ask())
+    assert caplog.messages == ["More logins at once than Redis can count: some are limited in this process alone"]
+
+
+def open_client() -> Redis:
+    from redis.asyncio import Redis
+
+    return Redis()
 
 
 # --- Connections -----------------------------------------------------------------------------------------------------
