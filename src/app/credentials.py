@@ -6,12 +6,12 @@ it is only asked. Standard output is one word: what was done. Every action
 may be repeated, and leaves alone what is already as it should be.
 
 ``database``
-    gives the role the wanted password. libpq makes the SCRAM verifier here, so the password itself reaches neither
-    the server nor its log.
+    gives the role the wanted password, and ends its sessions over the network that were opened before. libpq makes
+    the SCRAM verifier here, so the password itself reaches neither the server nor its log.
 ``redis-accept``
-    lets Redis accept the wanted password beside the ones it has.
+    lets a Redis without an operator accept the wanted password beside the ones it has.
 ``redis-only``
-    lets Redis accept the wanted password only.
+    lets it accept the wanted password only.
 ``database-check``, ``redis-check``
     only sign in with the wanted password.
 ``login``
@@ -26,10 +26,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from src.utils.secrets.errors import SecretsError
 
+from .database import ASKS_OTHERWISE, REQUIRED_AUTHENTICATION, WANTS_OTHERWISE
 from .settings import AppSettings
 
 if TYPE_CHECKING:
@@ -38,8 +39,19 @@ if TYPE_CHECKING:
     import psycopg
     import redis
 
+    Connection = psycopg.Connection[tuple[object, ...]]
+
 TIMEOUT_SECONDS = 10
 LOGIN_ATTEMPTS = 30  # the account follows a moment after the start
+SECONDS_TO_BECOME_IDLE = 5.0
+SECONDS_BETWEEN_LOOKS = 0.1
+_EARLIER = """
+FROM pg_stat_activity AS other, pg_stat_activity AS own
+WHERE own.pid = pg_backend_pid() AND other.pid <> own.pid
+AND other.usesysid = own.usesysid AND other.backend_start < own.backend_start AND other.client_addr IS NOT NULL
+"""
+_COUNT_SESSIONS = f"SELECT count(*) {_EARLIER}"
+_END_SESSIONS = f"SELECT pg_terminate_backend(other.pid) {_EARLIER} AND (%(is_late)s OR other.state = 'idle')"
 
 
 class CredentialsError(Exception):
@@ -47,28 +59,43 @@ class CredentialsError(Exception):
 
 
 def change_database_password(settings: AppSettings, passwords: Sequence[str]) -> str:
-    """Give the role the first of ``passwords``, signing in with any of them.
+    """Give the role the first of ``passwords``, signing in with any of them, and end the sessions from before.
 
     Raises:
         CredentialsError: None of them is accepted, or the server does not answer.
     """
     connection, used = _database_connection(settings, passwords)
     with connection:
-        if used == passwords[0]:
-            return "unchanged"
-        from psycopg import sql
+        if used != passwords[0]:
+            _set_password(connection, settings.database_user, passwords[0])
+    connection, _ = _database_connection(settings, passwords[:1])
+    with connection:
+        _end_earlier_sessions(connection)
+    return "unchanged" if used == passwords[0] else "changed"
 
-        verifier = connection.pgconn.encrypt_password(
-            passwords[0].encode(), settings.database_user.encode(), b"scram-sha-256"
-        )
-        statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(
-            sql.Identifier(settings.database_user), sql.Literal(verifier.decode())
-        )
-        connection.execute(statement)
-    connection.close()
-    check, _ = _database_connection(settings, passwords[:1])
-    check.close()
-    return "changed"
+
+def _set_password(connection: Connection, role: str, password: str) -> None:
+    from psycopg import sql
+
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    connection.execute(
+        sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier.decode()))
+    )
+
+
+def _end_earlier_sessions(connection: Connection) -> None:
+    """End the role's other sessions over the network, which a password has opened.
+
+    Those that are idle end at once, the others when they become so, or after a while.
+    """
+    deadline = time.monotonic() + SECONDS_TO_BECOME_IDLE
+    while True:
+        is_late = time.monotonic() > deadline
+        connection.execute(_END_SESSIONS, {"is_late": is_late})
+        [(left,)] = connection.execute(_COUNT_SESSIONS).fetchall()
+        if is_late or not left:
+            return
+        time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def accept_redis_password(settings: AppSettings, passwords: Sequence[str]) -> str:
@@ -83,7 +110,7 @@ def accept_redis_password(settings: AppSettings, passwords: Sequence[str]) -> st
     with client:
         if used == passwords[0]:
             return "unchanged"
-        client.acl_setuser("default", enabled=True, hashed_passwords=[f"+{_redis_hash(passwords[0])}"])
+        _change_default_user(client, hashed_passwords=[f"+{_redis_hash(passwords[0])}"])
     _redis_client(settings, passwords[:1])[0].close()
     return "changed"
 
@@ -96,9 +123,7 @@ def accept_only_redis_password(settings: AppSettings, passwords: Sequence[str]) 
     """
     client, _ = _redis_client(settings, passwords[:1])
     with client:
-        client.acl_setuser(
-            "default", enabled=True, reset_passwords=True, hashed_passwords=[f"+{_redis_hash(passwords[0])}"]
-        )
+        _change_default_user(client, reset_passwords=True, hashed_passwords=[f"+{_redis_hash(passwords[0])}"])
     _redis_client(settings, passwords[:1])[0].close()
     return "changed"
 
@@ -130,7 +155,7 @@ def log_in(settings: AppSettings, username: str, password: str) -> str:
 
 def _database_connection(
     settings: AppSettings, passwords: Sequence[str], seconds: float = TIMEOUT_SECONDS
-) -> tuple[psycopg.Connection[tuple[object, ...]], str]:
+) -> tuple[Connection, str]:
     import psycopg
 
     for password in passwords:
@@ -141,10 +166,13 @@ def _database_connection(
                 dbname=settings.database_name,
                 user=settings.database_user,
                 password=password,
+                require_auth=REQUIRED_AUTHENTICATION,
                 connect_timeout=int(seconds),
                 autocommit=True,
             )
         except psycopg.OperationalError as error:
+            if WANTS_OTHERWISE in str(error):
+                raise CredentialsError(ASKS_OTHERWISE) from None
             if "password authentication failed" not in str(error):
                 reason = str(error).strip().splitlines()[0]
                 raise CredentialsError(f"PostgreSQL cannot be reached: {reason}") from None
@@ -177,6 +205,17 @@ def _redis_client(
         else:
             return client, password
     raise CredentialsError("Redis accepts none of the passwords that are known")
+
+
+def _change_default_user(client: redis.Redis, **rules: Any) -> None:
+    from redis.exceptions import NoPermissionError
+
+    try:
+        client.acl_setuser("default", enabled=True, **rules)
+    except NoPermissionError:
+        raise CredentialsError(
+            "In this Redis only an operator may change the password. These tools are older than the stack: update them"
+        ) from None
 
 
 def _redis_hash(password: str) -> str:

@@ -25,10 +25,21 @@ MOST_CONNECTIONS = 4
 MOST_WAITING = 256
 ANSWER_SECONDS = 5
 CONNECT_TIMEOUT_SECONDS = 5
+REQUIRED_AUTHENTICATION = "scram-sha-256"
+"""What else a server asks for, a false one may ask for: the password as it is, or a hash of it that others can use.
+
+https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-REQUIRE-AUTH
+"""
 _POOL_SECONDS = 3.0
 _RECONNECT_SECONDS = 1.0  # how long the pool tries by itself; the next request tries again
 _LIFETIME_SECONDS = 600.0
 _REFUSED_LOGIN = "password authentication failed"
+WANTS_OTHERWISE = "authentication method requirement"
+
+ASKS_OTHERWISE = (
+    "PostgreSQL does not ask for a proof by SCRAM, so it gets no password. If it is your database and no false one, "
+    "let its pg_hba.conf demand scram-sha-256, and set the role's password again"
+)
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -131,6 +142,7 @@ class Database:
                     dbname=settings.database_name,
                     user=settings.database_user,
                     password=password,
+                    require_auth=REQUIRED_AUTHENTICATION,
                     connect_timeout=CONNECT_TIMEOUT_SECONDS,
                     tcp_user_timeout=ANSWER_SECONDS * 1000,
                     options=f"-c statement_timeout={ANSWER_SECONDS * 1000}",
@@ -168,6 +180,8 @@ def explain_connection_error(error: psycopg.OperationalError, settings: AppSetti
             "exists keeps the password it was first made with. To give it the password from the store, without losing "
             f"data: {spell(make('database-password'))} (see docs/database-password.md)"
         )
+    if WANTS_OTHERWISE in str(error):
+        return f"{ASKS_OTHERWISE}: {where}, {settings.database_user}"
     return f"PostgreSQL at {where} cannot be reached: {_first_line(error)}"
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -51,11 +57,15 @@ def database(postgres: Postgres) -> dict[str, str]:
     return {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": str(postgres.port)}
 
 
+def sign_in(postgres: Postgres, password: str) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(
+        host="127.0.0.1", port=postgres.port, user="cctv", dbname="cctv", password=password, connect_timeout=5
+    )
+
+
 def accepts(postgres: Postgres, password: str) -> bool:
     try:
-        psycopg.connect(
-            host="127.0.0.1", port=postgres.port, user="cctv", dbname="cctv", password=password, connect_timeout=5
-        ).close()
+        sign_in(postgres, password).close()
     except psycopg.OperationalError as error:
         assert "password authentication failed" in str(error)  # noqa: PT017
         return False
@@ -69,6 +79,81 @@ def test_the_database_gets_the_first_password_from_any_current_one(postgres: Pos
     assert not accepts(postgres, OLD)
     assert run("database", [NEW, OLD], database(postgres)) == (0, "unchanged")
     assert run("database-check", [NEW], database(postgres)) == (0, "accepted")
+
+
+def test_sessions_from_before_end_with_the_earlier_password(postgres: Postgres) -> None:
+    postgres.set_password(OLD)
+    with sign_in(postgres, OLD) as idle, sign_in(postgres, OLD) as busy:
+        idle.rollback()
+        busy.execute("SELECT 1")  # in a transaction that nobody ends
+        assert run("database", [NEW, OLD], database(postgres)) == (0, "changed")
+        for connection in (idle, busy):
+            with pytest.raises(psycopg.OperationalError, match="terminat"):
+                connection.execute("SELECT 1")
+    with sign_in(postgres, NEW) as later:
+        later.rollback()
+        assert run("database", [NEW, OLD], database(postgres)) == (0, "unchanged")
+        with pytest.raises(psycopg.OperationalError, match="terminat"):
+            later.execute("SELECT 1")
+
+
+# What a server may ask for: https://www.postgresql.org/docs/current/protocol-message-formats.html
+@pytest.mark.parametrize(
+    "question",
+    [
+        pytest.param(struct.pack("!cII", b"R", 8, 3), id="the password as it is"),
+        pytest.param(struct.pack("!cII4s", b"R", 12, 5, b"salt"), id="its MD5"),
+        pytest.param(struct.pack("!cII", b"R", 8, 0), id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("action", ["database", "database-check", "the application"])
+def test_a_false_database_gets_no_password(
+    question: bytes, action: str, tmp_path: Path, values: dict[str, str]
+) -> None:
+    received = bytearray()
+
+    def answer(connection: socket.socket) -> None:
+        while part := connection.recv(65536):
+            received.extend(part)
+            is_about_tls = part[4:8] in (struct.pack("!I", 80877103), struct.pack("!I", 80877104))
+            connection.sendall(b"N" if is_about_tls else question)
+
+    with running_false_server(answer) as port:
+        environ = {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": str(port)}
+        if action == "the application":
+            with running_app(values | environ | {"DATABASE_PASSWORD": "x" * 40}, tmp_path) as app:
+                app.wait_until(lambda: "does not ask for a proof by SCRAM" in app.log())
+                assert app.get("/ready").status_code == 503
+        else:
+            code, text = run(action, [NEW, OLD], environ)
+            assert code == 1
+            assert "does not ask for a proof by SCRAM" in text
+    assert b"cctv" in received
+    known = [NEW, OLD, "x" * 40]
+    hashes = [hashlib.md5(f"{each}cctv".encode()).hexdigest() for each in known]
+    salted = [hashlib.md5(f"{each}salt".encode()).hexdigest() for each in hashes]
+    assert not any(text.encode() in received for text in known + hashes + salted)
+
+
+@contextmanager
+def running_false_server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), connection:
+                answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            serving.join(10)
 
 
 def test_a_database_that_accepts_none_of_them_is_left_as_it_is(postgres: Postgres) -> None:

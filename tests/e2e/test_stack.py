@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dotenv import dotenv_values
@@ -222,6 +223,88 @@ def test_the_app_has_no_rights_that_it_does_not_need(stack: Checkout) -> None:
     assert tools.strip() in ("", "/usr/local/bin/pip")
 
 
+IN_REDIS = """
+import json, redis
+from src.app.settings import AppSettings
+from src.utils.secrets import require_secret
+
+settings, password = AppSettings.from_environment(), require_secret("REDIS_PASSWORD")
+client = redis.Redis(settings.redis_host, settings.redis_port, password=password)
+assert client.ping()
+answers = {}
+for command in COMMANDS:
+    try:
+        answers[command] = repr(client.execute_command(*command.split()))
+    except redis.exceptions.NoPermissionError:
+        answers[command] = "refused"
+    except redis.RedisError as error:
+        answers[command] = repr(error)
+try:
+    redis.Redis(settings.redis_host, settings.redis_port, username="operator", password=password).ping()
+    answers["as operator"] = "accepted"
+except redis.AuthenticationError:
+    answers["as operator"] = "refused"
+print(json.dumps(answers))
+"""
+
+
+@in_short("checkout", [PERSON])
+def test_in_redis_the_application_may_do_only_what_it_does(stack: Checkout) -> None:
+    commands = [
+        *("CONFIG SET dir /tmp", "CONFIG GET *", "ACL LIST", "ACL SETUSER default +@all", "ACL WHOAMI", "KEYS *"),
+        *("FLUSHALL", "SHUTDOWN", "SAVE", "MODULE LIST", "REPLICAOF 127.0.0.1 1", "CLIENT LIST"),
+        *("MONITOR", "GET other", "SET other x", "EVAL return 0", "SUBSCRIBE x", "INFO", "SCAN 0"),
+    ]
+    script = IN_REDIS.replace("COMMANDS", repr(commands))
+    answers = json.loads(stack.compose("exec", "-T", "app", "python", "-c", script))
+    assert {command: answer for command, answer in answers.items() if answer != "refused"} == {}
+    assert log_in(stack, stack.values()["ADMIN_PASSWORD"]).status_code == 200
+    assert "Redis does not answer" not in stack.compose("logs", "app")
+
+
+def test_only_root_in_its_container_can_be_the_operator_of_redis(stack: Checkout) -> None:
+    place = "/run/redis/operator"
+    assert stack.compose("exec", "-T", "redis", "stat", "-c", "%U %a", place).split() == ["root", "600"]
+    assert "Permission denied" in stack.compose("exec", "-T", "--user", "redis", "redis", "cat", place, check=False)
+    assert "No such file" in stack.compose("exec", "-T", "app", "ls", place, check=False)
+
+
+BECOMES_ANOTHER_USER = {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+
+
+def capabilities(config: dict[str, Any]) -> set[str]:
+    """Return what a container gets back of what it has dropped."""
+    return {name.removeprefix("CAP_") for name in config["CapAdd"] or ()}
+
+
+@pytest.mark.parametrize("damage", ["an empty file", "a folder"])
+@in_short("checkout", [PERSON])
+def test_redis_does_not_start_without_a_password(damage: str, stack: Checkout, tmp_path: Path) -> None:
+    secret = tmp_path / "redis_password"
+    secret.mkdir() if damage == "a folder" else secret.touch()
+    mount = ("--volume", f"{secret}:/run/secrets/redis_password:ro")
+    output = stack.compose("run", "--rm", "--no-deps", "-T", *mount, "redis", check=False)
+    assert "no password for Redis" in output or "Is a directory" in output
+    assert "Ready to accept connections" not in output
+
+
+@pytest.mark.parametrize("service", ["app", "postgres", "redis"])
+def test_each_container_is_bounded_and_its_files_are_read_only(service: str, stack: Checkout) -> None:
+    config = containers(stack)[service]["HostConfig"]
+    assert config["ReadonlyRootfs"] is True
+    assert bool(config.get("Init")) is (service == "app")
+    assert config["Memory"] > 0
+    assert 0 < config["PidsLimit"] <= 256
+    assert config["CapDrop"] == ["ALL"]
+    assert capabilities(config) == (set() if service == "app" else BECOMES_ANOTHER_USER)
+    assert config["SecurityOpt"] == ["no-new-privileges:true"]
+    assert {"Name": "core", "Hard": 0, "Soft": 0} in config["Ulimits"]
+    assert config["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
+    bindings = config["PortBindings"]
+    assert {address["HostIp"] for addresses in bindings.values() for address in addresses} <= {"127.0.0.1"}
+    assert service == "app" or not bindings
+
+
 def test_each_container_sees_only_its_own_secrets(stack: Checkout) -> None:
     for service in ("app", "postgres", "redis"):
         expected = {spec.mount_name for spec in CATALOG.secrets if service in spec.consumers}
@@ -352,18 +435,46 @@ def test_the_stack_of_a_swarm_becomes_healthy_with_its_secrets(swarm: Checkout) 
     assert command
     name = f"swarm-test-{os.getpid()}"
     try:
-        swarm.run("/bin/sh", "-ec", f"set -a; . ./.env; APP_PORT={free_port()}; {command[0]}{name}")
-        deadline = time.monotonic() + 120
-        while "(healthy)" not in docker("ps", "--filter", f"name={name}_app", "--format", "{{.Status}}"):
-            assert time.monotonic() < deadline, docker("service", "logs", f"{name}_app")
-            time.sleep(0.5)
-        listed = docker(
-            "exec", docker("ps", "--quiet", "--filter", f"name={name}_app").strip(), "ls", "-ln", "/run/secrets"
-        )
+        swarm.run("/bin/sh", "-ec", f"set -a; . ./.env; {command[0]}{name}")
+        found = {service: healthy_task(f"{name}_{service}") for service in ("app", "postgres", "redis")}
+        for task in found.values():
+            [item] = json.loads(docker("inspect", task))
+            config = item["HostConfig"]
+            assert config["ReadonlyRootfs"] is True
+            assert config["CapDrop"] == ["ALL"]
+            assert capabilities(config) == (set() if task == found["app"] else BECOMES_ANOTHER_USER)
+            assert min(config["Memory"], config["PidsLimit"]) > 0
+            assert {"Name": "core", "Hard": 0, "Soft": 0} in config["Ulimits"]
+            assert not item["NetworkSettings"]["Ports"].get("8000/tcp")
+        ports = docker("service", "inspect", *(f"{name}_{service}" for service in found))
+        assert not any(service["Endpoint"].get("Ports") for service in json.loads(ports))
+        for network in json.loads(docker("network", "inspect", f"{name}_back", f"{name}_front")):
+            assert "encrypted" in network["Options"]
+        asked = docker("exec", found["app"], "python", "-c", ASKS_THE_SERVICE)
+        assert asked.strip() == '200 {"status":"ready"}'
+        listed = docker("exec", found["app"], "ls", "-ln", "/run/secrets")
         assert re.search(r"^-r-------- +1 10001 +10001 +[1-9]\d* .* db_password$", listed, re.MULTILINE), listed
     finally:
         docker("stack", "rm", name)
         remove_volumes(name)
+
+
+# By the address of its task: that of the service needs IPVS, which the kernel of a test machine may lack.
+ASKS_THE_SERVICE = """
+import urllib.request
+answer = urllib.request.urlopen("http://tasks.app:8000/ready", timeout=30)
+print(answer.status, answer.read().decode())
+"""
+
+
+def healthy_task(service: str, seconds: float = 120) -> str:
+    """The container of a Swarm service, once it is healthy."""
+    deadline = time.monotonic() + seconds
+    listing = ("ps", "--filter", f"name={service}.", "--filter", "health=healthy", "--quiet")
+    while not (task := docker(*listing).strip()):
+        assert time.monotonic() < deadline, docker("service", "logs", service)
+        time.sleep(0.5)
+    return task
 
 
 def remove_volumes(stack_name: str, seconds: float = 60) -> None:

@@ -23,6 +23,8 @@ from src.ops.containers.servers import (
     REDIS,
     SERVERS,
     RefusedError,
+    accept_only_redis_password,
+    accept_redis_password,
     find_accepted,
     reachable_servers,
     reset_database_password,
@@ -239,7 +241,7 @@ class Applier:
         """
         tells_redis = REDIS.secret in needs.passwords
         if tells_redis:
-            self._tell("redis-accept", needs, snapshot, REDIS)
+            accept_redis_password(self._stack, _passwords(needs, snapshot, REDIS))
             self._report("Redis accepts the new password beside the old one.")
         if needs.files:
             self._begin("Writing the Docker files")
@@ -251,7 +253,7 @@ class Applier:
         if not needs.is_database_first:
             self._change_database(needs, snapshot)
         if tells_redis:
-            self._tell("redis-only", needs, snapshot, REDIS)
+            accept_only_redis_password(self._stack, _passwords(needs, snapshot, REDIS))
             self._report("Redis accepts the new password only.")
         if needs.logs_in:
             tell_app(self._stack, "login", [snapshot.values[ADMIN_PASSWORD]], snapshot.values.get(ADMIN_USERNAME))
@@ -270,16 +272,12 @@ class Applier:
         if needs.is_database_reset:
             value = snapshot.values[DATABASE.secret]
             reset_database_password(self._stack, value)
-            sign_in(self._stack, DATABASE, value)
+            tell_app(self._stack, "database", [value])
         elif DATABASE.secret in needs.passwords:
-            self._tell("database", needs, snapshot, DATABASE)
+            tell_app(self._stack, "database", _passwords(needs, snapshot, DATABASE))
         else:
             return
         self._report("The database has the new password; logged in with it.")
-
-    def _tell(self, action: str, needs: Needs, snapshot: Snapshot, server: Server) -> None:
-        passwords = [snapshot.values[server.secret], *_earlier(snapshot, server), *needs.passwords[server.secret]]
-        tell_app(self._stack, action, passwords)
 
 
 def write_files(deployment: Deployment) -> None:
@@ -389,6 +387,11 @@ def _needs_of_drift(
         is_database_reset=DATABASE in accepted and old is None,
         logs_in=ADMIN_PASSWORD in outdated.get(APP, ()),
     )
+
+
+def _passwords(needs: Needs, snapshot: Snapshot, server: Server) -> list[str]:
+    """The wanted one, then those that the server may still have."""
+    return [snapshot.values[server.secret], *_earlier(snapshot, server), *needs.passwords[server.secret]]
 
 
 def _earlier(snapshot: Snapshot, server: Server) -> list[str]:
