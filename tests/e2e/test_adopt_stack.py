@@ -110,7 +110,7 @@ def start_original(base: Path, checkout: Checkout, image: str, password: str, fo
     docker("exec", postgres, "sh", "-c", ready)
     sql = "CREATE TABLE cameras (name text); INSERT INTO cameras VALUES ('Door'), ('Garage')"
     docker("exec", postgres, "psql", "-q", "-U", USER, "-d", DATABASE, "-c", sql)
-    docker("exec", redis, "redis-cli", "--no-auth-warning", "-a", PLACEHOLDER, "SET", "seen", "42")
+    docker("exec", redis, "redis-cli", "--no-auth-warning", "-a", PLACEHOLDER, "SET", "webhook:seen", "42")
     return moving
 
 
@@ -247,7 +247,7 @@ def test_the_page_is_typed_on_a_running_original(moving: Moving) -> None:
         redis,
         "sh",
         "-c",
-        "IFS= read -r REDISCLI_AUTH; export REDISCLI_AUTH; redis-cli GET seen",
+        "IFS= read -r REDISCLI_AUTH; export REDISCLI_AUTH; redis-cli GET webhook:seen",
     ]
     for password, answer in ((values["REDIS_PASSWORD"], "42"), (PLACEHOLDER, "NOAUTH")):
         done = subprocess.run(ask, input=f"{password}\n", text=True, capture_output=True, check=False)

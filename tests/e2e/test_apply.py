@@ -99,9 +99,8 @@ def lock_out(stack: Checkout, server: str) -> None:
         statement = "ALTER ROLE cctv PASSWORD 'that nobody knows'"
         stack.compose("exec", "-T", "postgres", "psql", "-q", "-U", "cctv", "-c", statement)
         return
-    password = stack.values()["REDIS_PASSWORD"]
-    command = ("redis-cli", "ACL", "SETUSER", "default", "resetpass", ">nobody-knows-this-one")
-    stack.compose("exec", "-T", "-e", f"REDISCLI_AUTH={password}", "redis", *command)
+    change = "redis-cli --user operator ACL SETUSER default resetpass '>nobody-knows-this-one'"
+    stack.compose("exec", "-T", "redis", "sh", "-euc", f"REDISCLI_AUTH=$(cat /run/redis/operator) {change}")
 
 
 @in_short("names", [OTHERS, SIGN_IN])

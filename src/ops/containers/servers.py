@@ -24,10 +24,10 @@ ANSWER_SECONDS = 5
 REDIS_USER = "default"
 _REFUSED = "accepts none of the passwords"  # what src/app/credentials.py says
 _NO_OPERATOR = "no operator"
-_AS_OPERATOR = f"""
-[ -r /run/redis/operator ] || {{ echo '{_NO_OPERATOR}'; exit 0; }}
-REDISCLI_AUTH=$(cat /run/redis/operator) exec redis-cli -e --no-auth-warning --user operator
-"""
+_AS_OPERATOR = (
+    f"[ -r /run/redis/operator ] || {{ echo '{_NO_OPERATOR}'; exit 0; }}; "
+    "REDISCLI_AUTH=$(cat /run/redis/operator) exec redis-cli -e --no-auth-warning --user operator"
+)
 
 
 @dataclass(frozen=True)
