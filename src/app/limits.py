@@ -35,7 +35,6 @@ MOST_QUESTIONS = 64
 _SECONDS_BETWEEN_WARNINGS = 60.0
 
 _GUESSES = RateLimitItemPerSecond(MOST_GUESSES, WINDOW_SECONDS)
-_GUESSES_WITHOUT_REDIS = RateLimitItemPerSecond(MOST_GUESSES_WITHOUT_REDIS, WINDOW_SECONDS)
 
 
 class LoginLimiter:
@@ -56,7 +55,6 @@ class LoginLimiter:
         self._in_memory = MemoryWindow(self._windows)
         self._questions = 0
         self._warned_at = -_SECONDS_BETWEEN_WARNINGS
-        self._item_in_memory = _GUESSES if cache.client is None else _GUESSES_WITHOUT_REDIS
         if cache.client is not None:
             self._redis = RedisStorage(
                 "redis://", implementation="redispy", key_prefix="login", **_sharing(cache.client)
@@ -67,16 +65,18 @@ class LoginLimiter:
         """Whether a guess for ``username`` from ``network`` may be looked at. Counts nothing."""
         key = _key(username, network)
         has_some = await self._ask(lambda _: self._in_redis.test(_GUESSES, key))
-        return self._in_memory.test(self._item_in_memory, key) if has_some is None else has_some
+        return has_some is not False and self._guesses_in_memory(key) < self._most(has_some)
 
     async def admits(self, username: str, network: str) -> bool:
         """Count a guess for ``username`` from ``network``, and say whether it may be looked at."""
         key = _key(username, network)
         admits = await self._ask(lambda _: self._in_redis.hit(_GUESSES, key))
-        if admits is False:
+        if admits is False or self._guesses_in_memory(key) >= self._most(admits):
             return False
-        admits_in_memory = self._admits_in_memory(key)
-        return admits_in_memory if admits is None else admits
+        # The library keeps the key of each window that has passed.
+        if len(self._windows.events) >= _MOST_KEYS:
+            self._windows.reset()
+        return self._in_memory.hit(_GUESSES, key)
 
     async def delay(self, username: str) -> float:
         """Count a guess for ``username`` from anywhere. Returns how many seconds it has to wait."""
@@ -93,15 +93,16 @@ class LoginLimiter:
         """It was no guess: take it back."""
         name, key = _key(username), _key(username, network)
         self._add_in_memory(name, -1)
-        self._in_memory.clear(self._item_in_memory, key)
+        self._in_memory.clear(_GUESSES, key)
         await self._cache.ask(lambda _: self._redis.incr(name, WINDOW_SECONDS, -1))
         await self._cache.ask(lambda _: self._in_redis.clear(_GUESSES, key))
 
-    def _admits_in_memory(self, key: str) -> bool:
-        # The library keeps the key of each window that has passed.
-        if len(self._windows.events) >= _MOST_KEYS:
-            self._windows.reset()
-        return self._in_memory.hit(self._item_in_memory, key)
+    def _most(self, in_redis: bool | None) -> int:
+        """How many guesses this process lets through: fewer while it does not know those of others."""
+        return MOST_GUESSES_WITHOUT_REDIS if in_redis is None and self._cache.client is not None else MOST_GUESSES
+
+    def _guesses_in_memory(self, key: str) -> int:
+        return MOST_GUESSES - self._in_memory.get_window_stats(_GUESSES, key).remaining
 
     def _add_in_memory(self, key: str, amount: int) -> int:
         if len(self._delays.storage) >= _MOST_KEYS:

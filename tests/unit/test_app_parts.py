@@ -19,7 +19,7 @@ from src.app.admission import Admission, BusyError
 from src.app.bodies import LARGEST_DRAINED, DrainBodies, wait
 from src.app.cache import Cache
 from src.app.connections import GuardedProtocol, Room
-from src.app.limits import MOST_QUESTIONS, LoginLimiter
+from src.app.limits import MOST_GUESSES, MOST_QUESTIONS, LoginLimiter
 from src.app.log_limit import LogLimit
 from src.app.passwords import Passwords
 from src.app.peers import Peers, network_of
@@ -362,6 +362,21 @@ def test_more_guesses_than_redis_can_count_in_time_are_counted_in_memory_and_mor
 
     asyncio.run(ask())
     assert caplog.messages == ["More logins at once than Redis can count: some are limited in this process alone"]
+
+
+@pytest.mark.parametrize(
+    "answers", [[None] * 5 + [True] * 20, [True] * 5 + [None] * 20 + [True] * 20, [None, True] * 20, [True] * 20]
+)
+def test_whenever_redis_goes_and_comes_no_more_guesses_are_looked_at(answers: list[bool | None]) -> None:
+    class ComingAndGoing(Cache):
+        async def ask(self, question: Any) -> Any:
+            return answers.pop(0)
+
+    async def guess() -> int:
+        limiter = LoginLimiter(ComingAndGoing(open_client()))
+        return sum([await limiter.admits("admin", "x") for _ in range(len(answers))])
+
+    assert asyncio.run(guess()) == MOST_GUESSES
 
 
 def open_client() -> Redis:
